@@ -1,0 +1,96 @@
+"""The bounds and name types that every record shares.
+
+Identifiers use narrow ASCII alphabets without ``|`` and ``:``, so that keys joined by those signs are unambiguous and
+no NUL, control sign, look-alike letter or direction mark can hide in one (requirements, section 8).
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+MICRO_PER_CREDIT: Final = 1_000_000
+QUANTITY_MAX: Final = 10**15
+"""Largest quantity of one event; below 2**53, so that any JSON client keeps it exact."""
+CREDITS_MICRO_MAX: Final = 10**18
+"""Largest credit amount, in micro-credits; below 2**63, ClickHouse's Int64."""
+EVENT_BYTES_MAX: Final = 64 * 1024
+"""Largest JSON event or CloudEvent."""
+ENVELOPE_BYTES_MAX: Final = 1_000_000
+"""Largest envelope; a record above it is rejected unread."""
+RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Largest record that the broker accepts on the usage topic, so that an oversized one can be rejected by name."""
+ENVELOPE_EVENTS_MAX: Final = 500
+CHARGES_MAX: Final = 16
+LABELS_MAX: Final = 8
+RESOURCE_DELTAS_MAX: Final = 8
+DURATION_MS_MAX: Final = 31 * 86_400_000
+EPOCH_MS_MIN: Final = 1_577_836_800_000
+"""2020-01-01T00:00:00Z."""
+EPOCH_MS_MAX: Final = 4_102_444_800_000
+"""2100-01-01T00:00:00Z."""
+CLOCK_AHEAD_MS_MAX: Final = 5 * 60_000
+"""How far an event's time may lie ahead of the broker's (requirements, section 9)."""
+CLOCK_BEHIND_MS_MAX: Final = 7 * 86_400_000
+"""How far an event's time may lie behind the broker's (requirements, section 9)."""
+
+ORGANIZATION_ID_PATTERN: Final = r"^org_[A-Za-z0-9_-]{1,60}$"
+API_KEY_ID_PATTERN: Final = r"^key_[A-Za-z0-9_-]{1,60}$"
+EVENT_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/+=@#~-]{0,127}$"
+OPERATION_PATTERN: Final = r"^[a-z][a-z0-9_]{0,31}(\.[a-z][a-z0-9_]{0,31}){0,2}$"
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}$"
+LABEL_NAME_PATTERN: Final = r"^[a-z][a-z0-9_]{0,31}$"
+SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
+
+OrganizationId = Annotated[str, StringConstraints(pattern=ORGANIZATION_ID_PATTERN)]
+AccountId = OrganizationId
+"""The organization that pays; equal to the organization unless credits are pooled (requirements, section 1)."""
+ApiKeyId = Annotated[str, StringConstraints(pattern=API_KEY_ID_PATTERN)]
+EventId = Annotated[str, StringConstraints(pattern=EVENT_ID_PATTERN)]
+Operation = Annotated[str, StringConstraints(pattern=OPERATION_PATTERN)]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+"""A model, node, subject, producer or person: one word of 1 to 64 signs."""
+LabelName = Annotated[str, StringConstraints(pattern=LABEL_NAME_PATTERN)]
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
+Sentence = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""Free text without control signs."""
+Quantity = Annotated[int, Field(ge=0, le=QUANTITY_MAX)]
+CreditsMicro = Annotated[int, Field(ge=0, le=CREDITS_MICRO_MAX)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+EpochMs = Annotated[int, Field(ge=EPOCH_MS_MIN, le=EPOCH_MS_MAX)]
+Month = Annotated[str, StringConstraints(pattern=r"^20[2-9][0-9]-(0[1-9]|1[0-2])$")]
+
+
+def _within_epoch(value: datetime) -> datetime:
+    if not EPOCH_MS_MIN <= to_epoch_ms(value) < EPOCH_MS_MAX:
+        raise ValueError("must lie between 2020-01-01 and 2100-01-01")
+    return value.astimezone(UTC)
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_within_epoch)]
+"""An instant with its zone, RFC 3339 in JSON; held in UTC. Sub-millisecond parts are dropped inside."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def to_epoch_ms(value: datetime) -> int:
+    """Whole milliseconds since 1970-01-01T00:00:00Z, rounded down. ``value`` must carry a zone."""
+    return (value - _EPOCH) // _MILLISECOND
+
+
+def from_epoch_ms(value: int) -> datetime:
+    """The instant ``value`` milliseconds after 1970-01-01T00:00:00Z, in UTC."""
+    return _EPOCH + value * _MILLISECOND
+
+
+class Record(BaseModel):
+    """A strict, frozen record: unknown fields, coerced types, NaN and infinities are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+def full_match(pattern: str) -> re.Pattern[str]:
+    """``pattern``, written with ``^…$`` for JSON Schema, compiled so that a trailing newline does not pass."""
+    return re.compile(pattern.removesuffix("$") + r"\Z")

@@ -1,0 +1,97 @@
+"""The records of the state topic (design: a flush is one batch; claims; void records).
+
+A value is 8 bytes of the writer's epoch, big-endian, then a MessagePack array; a tombstone has a null value and the
+epoch in the record header ``e``. An epoch is ``number << 32 | nonce``: numbers rise with each claim, nonces break ties.
+A record is void if a record before it in its partition has a higher epoch. One flush is one record batch whose last
+record is the header (key ``_head``). Arrays only ever grow at the end.
+"""
+
+from typing import Final
+
+import msgspec
+
+EPOCH_BYTES: Final = 8
+TOMBSTONE_EPOCH_HEADER: Final = "e"
+TOMBSTONE_REPAIR_HEADER: Final = "v"
+"""Present on a tombstone that undoes a void record; absent where a row was evicted on purpose."""
+HEADER_KEY: Final = b"_head"
+CLAIM_KEY: Final = b"_claim"
+
+
+class OutboxRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A record to be sent after the flush is acknowledged, and again after a recovery: ``topic`` without prefix,
+    ``partition`` -1 where the key decides."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+
+
+class Header(msgspec.Struct, array_like=True, frozen=True):
+    """The consistent cut that a flush is: all inputs up to these positions are in the state, nothing after them is.
+
+    ``usage_offset`` and ``accounts_offset`` are the last applied (-1: none); ``log_time_ms`` is the running maximum of
+    the inputs' log time; ``key_count`` and ``key_crc_xor`` (XOR of ``crc32(payload, crc32(key))`` over all live rows)
+    let a recovery notice a damaged state.
+    """
+
+    flush: int
+    usage_offset: int
+    accounts_offset: int
+    log_time_ms: int
+    catalogue_version: int
+    key_count: int
+    key_crc_xor: int
+    outbox: list[OutboxRecord]
+
+
+class Claim(msgspec.Struct, array_like=True, frozen=True):
+    """A new owner's first record: who, in which group generation, when (its own clock, for people)."""
+
+    owner: str
+    generation: int
+    claimed_at_ms: int
+
+
+class RollupCell(msgspec.Struct, array_like=True, gc=False):
+    """One minute of one organization, key and operation; row key ``c|org|key|operation|minute|chunk``.
+
+    ``minute`` is in minutes since the epoch; ``chunk`` is the source offset that made this cell, so a cell that was
+    evicted and made anew is another row. ``category`` is empty for storage and ``unrated`` for an unknown operation.
+    """
+
+    category: str
+    requests: int = 0
+    errors: int = 0
+    throttled: int = 0
+    units: int = 0
+    credits_micro: int = 0
+    events: int = 0
+    rated_version: int = 0
+    """The catalogue version that rated the newest event of the cell."""
+
+
+ROLLUP_TABLE: Final = b"c"
+
+
+def rollup_key(org_id: str, api_key_id: str, operation: str, minute: int, chunk: int) -> bytes:
+    """The row key of a rollup cell; none of its parts can hold ``|``. ``api_key_id`` is empty for storage samples."""
+    return f"c|{org_id}|{api_key_id}|{operation}|{minute}|{chunk}".encode()
+
+
+def parse_rollup_key(key: bytes) -> tuple[str, str, str, int, int]:
+    """(org_id, api_key_id, operation, minute, chunk) of a rollup cell's row key."""
+    _, org_id, api_key_id, operation, minute, chunk = key.decode().split("|")
+    return org_id, api_key_id, operation, int(minute), int(chunk)
+
+
+ENCODE: Final = msgspec.msgpack.Encoder().encode
+DECODE_HEADER: Final = msgspec.msgpack.Decoder(Header).decode
+DECODE_CLAIM: Final = msgspec.msgpack.Decoder(Claim).decode
+DECODE_ROLLUP_CELL: Final = msgspec.msgpack.Decoder(RollupCell).decode
+
+
+def rollup_version(epoch: int, flush: int) -> int:
+    """The version of a rollup row in ClickHouse: (epoch number, flush), each 32 bits; never decreases for a row."""
+    return (epoch >> 32) << 32 | (flush & 0xFFFF_FFFF)
