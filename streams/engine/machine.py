@@ -1,0 +1,92 @@
+"""What the engine keeps exact: one partition's pure state machine, seen through six verbs.
+
+The engine knows nothing of metering. It hands a machine its rows back after a recovery, feeds it input in log order,
+and takes what changed and what is to be sent. A machine has no clock, no randomness and no I/O: the same rows and the
+same inputs give the same changes and outputs.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from sluicegate_schemas.catalogue import Catalogue
+from sluicegate_schemas.state import OutboxRecord
+
+
+class InputRecord(NamedTuple):
+    """One record of an input topic. ``log_time_ms`` is the broker's append time."""
+
+    offset: int
+    log_time_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Outputs(NamedTuple):
+    """What is to be sent, by the promise that goes with it (topics without prefix).
+
+    ``early``: at once, before the flush (decisions); a new owner publishes again what stands.
+    ``durable``: kept in the flush's header until acknowledged, sent after the flush, again after a recovery, with ids
+    that repeat (rejects, forwards, entitlements).
+    ``derived``: after the flush; not kept, since ``resume`` makes them anew from the rows (balances).
+    """
+
+    early: list[OutboxRecord]
+    durable: list[OutboxRecord]
+    derived: list[OutboxRecord]
+
+
+class Machine(Protocol):
+    """One partition's state machine; see ``streams.domain.partition.Partition`` for the metering one."""
+
+    @property
+    def log_time_ms(self) -> int:
+        """The running maximum of the inputs' log time; 0 before the first."""
+
+    @property
+    def catalogue_version(self) -> int:
+        """The version in force at ``log_time_ms``; 0 while there is none."""
+
+    @property
+    def changed_rows(self) -> int:
+        """How many rows ``take_changes`` would return."""
+
+    @property
+    def needs_accounts(self) -> bool:
+        """Whether ``apply_usage`` stopped at a record that names an organization or key that it does not know."""
+
+    def use_catalogues(self, versions: Sequence[Catalogue]) -> None:
+        """All catalogue versions known so far, rising; called again whenever one is added."""
+
+    def restore(self, key: bytes, payload: bytes) -> None:
+        """One live row of the recovered state, before ``resume``.
+
+        Raises ValueError for a row of an unknown table: a newer worker wrote it.
+        """
+
+    def resume(self, epoch: int, flush: int, log_time_ms: int) -> None:
+        """All rows are back and the claim with ``epoch`` stands: build indexes, queue what must be published again."""
+
+    def apply_usage(self, records: Sequence[InputRecord], *, accounts_current: bool = False) -> int:
+        """Takes in usage records in offset order; returns how many were consumed.
+
+        Stops early once about 10,000 rows are changed (then flush), or before a record of an unknown organization or
+        key unless ``accounts_current``: then the accounts topic was just read to its end, and unknown is rejected.
+        """
+
+    def apply_accounts(self, records: Sequence[InputRecord]) -> None:
+        """Takes in operator commands in offset order."""
+
+    def advance(self, log_time_ms: int) -> None:
+        """Time passes without input: expire, evict, publish what is due."""
+
+    def cells_durable_until(self, state_offset: int) -> None:
+        """The sink holds all of the partition's state records below this offset: their cells may be evicted."""
+
+    def flushed(self, flush: int, state_offset_end: int) -> None:
+        """The changes taken for ``flush`` are acknowledged; the next state record has ``state_offset_end``."""
+
+    def take_changes(self) -> list[tuple[bytes, bytes | None]]:
+        """(row key, payload or None for a removed row) of each row changed since the last call."""
+
+    def take_outputs(self) -> Outputs:
+        """What is to be sent since the last call."""
