@@ -1,0 +1,68 @@
+# Every target makes the environment that it needs; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+SEEDS ?= 300
+ROUNDS ?= 8
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): locks/dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Sluicegate needs Python 3.11 or newer; $(PYTHON) is {v.major}.{v.minor}. Nothing was installed. Try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@test -x $(BIN)/python || { echo "making $(VENV) …"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing the locked packages (once) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: install
+install: $(STAMP) ## make the environment only
+
+.PHONY: run
+run: $(STAMP) ## the whole pipeline on this machine, with real traffic (ARGS="--for 60 --report report.json")
+	@$(BIN)/python -m stack run $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP) ## formatting, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: test
+test: $(STAMP) ## all tests, on a real Kafka and the real ClickHouse engine (ARGS to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: sim
+sim: $(STAMP) ## seeded crash histories of the engine and the domain (SEEDS=300)
+	SLUICEGATE_SIM_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/sim -q $(ARGS)
+
+.PHONY: faults
+faults: $(STAMP) ## kill, stop and cut real processes; the totals must agree
+	$(BIN)/python -m pytest tests/faults -v $(ARGS)
+
+.PHONY: bench
+bench: $(STAMP) ## events/s of one worker beside plain Faust and a bare consumer, into bench/latest.json
+	$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: schemas
+schemas: $(STAMP) ## write JSON Schema and AsyncAPI anew from the models
+	$(BIN)/python -m sluicegate_schemas.generate
+
+.PHONY: lock
+lock: $(STAMP) ## pin all dependencies anew, with hashes and without addresses
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o locks/dev.lock
+	$(BIN)/uv pip compile pyproject.toml --extra streams --extra clickhouse --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o locks/runtime.lock
+
+.PHONY: clean
+clean: ## stop what runs and delete data, environment and caches of this checkout
+	@test -x $(BIN)/python && $(BIN)/python -m stack down 2>/dev/null || true
+	rm -rf .sluicegate .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build bench/work $(VENV)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
