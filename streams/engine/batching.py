@@ -1,0 +1,200 @@
+"""A Faust app whose topics arrive in runs of records, from positions that the app itself keeps.
+
+Faust spends 75 µs on each message, and starts where the group's committed offsets say. Here one message is the whole
+run of records that one fetch returned for one partition (``Batch``), and the start of each assigned partition is asked
+of the app, so that the position can live with the state that it belongs to. Committed offsets only show lag.
+
+Everything hangs on one app object (``BatchApp``); nothing of Faust is changed for other apps in the process.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any, NamedTuple
+
+import faust
+from aiokafka.structs import ConsumerRecord
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
+
+Positions = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int]]]
+"""Given the assigned partitions, the next offset to read of each one that shall be sought.
+
+Called after ``on_rebalance_complete`` and before any record flows; a partition that is left out starts at the group's
+committed offset, or at ``consumer_auto_offset_reset``.
+"""
+
+
+class Batch(NamedTuple):
+    """What one fetch returned for one partition: records in offset order, never empty."""
+
+    topic: str
+    partition: int
+    generation: int
+    """The group's generation in which it was fetched; a batch of an earlier one must be ignored."""
+    seek_count: int
+    """``BatchConsumer.seek_count`` of the partition when it was asked for: tells what was fetched before a seek."""
+    records: Sequence[ConsumerRecord]
+
+
+class _Thread(AIOKafkaConsumerThread):
+    """Faust's consumer thread, with the fetch wait that the app asks for and a record of its heartbeats."""
+
+    app: "BatchApp"
+    heartbeat_sent_at: float = float("-inf")
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = self.app.fetch_wait_ms  # Faust fixes it at 1500, which an idle topic would wait
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        heartbeat, joined = coordinator._do_heartbeat, coordinator._on_join_complete
+
+        async def timed_heartbeat() -> bool:
+            sent_at = monotonic()
+            accepted = bool(await heartbeat())
+            if accepted:
+                self.heartbeat_sent_at = sent_at
+            elif coordinator.generation in (-1, None):
+                self.heartbeat_sent_at = float("-inf")
+            return accepted
+
+        async def timed_join(*args: Any, **kwargs: Any) -> Any:
+            self.heartbeat_sent_at = monotonic()
+            return await joined(*args, **kwargs)
+
+        coordinator._do_heartbeat = timed_heartbeat
+        coordinator._on_join_complete = timed_join
+
+
+class BatchConsumer(Consumer):
+    """Delivers each fetched run as one message, acknowledges in order, starts where the app says."""
+
+    app: "BatchApp"
+    _thread: _Thread
+
+    def _new_consumer_thread(self) -> _Thread:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    def on_init(self) -> None:
+        super().on_init()
+        self.seek_count: Counter[TP] = Counter()
+
+    @property
+    def heartbeat_sent_at(self) -> float:
+        """When the last heartbeat that the broker accepted was sent (monotonic seconds)."""
+        return self._thread.heartbeat_sent_at
+
+    def rejoin(self) -> None:
+        """Gives all partitions back and asks the group for a new assignment."""
+        thread = self._thread
+        thread.thread_loop.call_soon_threadsafe(thread._ensure_consumer()._coordinator.request_rejoin)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Faust's only source of start offsets, called before the flow resumes."""
+        assigned = frozenset(self.assignment())
+        wanted = {tp: offset for tp, offset in (await self.app.positions(assigned)).items() if tp in assigned}
+        committed: dict[TP, int] = {}
+        if assigned - wanted.keys():
+            committed = dict(await super().seek_to_committed())
+        if wanted:
+            await self.seek_batches(wanted)
+        return {**committed, **wanted}
+
+    async def seek_batches(self, offsets: Mapping[TP, int]) -> None:
+        """Seeks; the batches asked for from now on carry a higher ``seek_count``."""
+        await self.seek_wait(offsets)
+        self.seek_count.update(offsets.keys())
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 (Faust's signature)
+        seek_count = self.seek_count.copy()
+        records, _ = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self.perform_seek()
+            return
+        for partition, run in records.items():
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                break
+            if run:
+                tp = TP(partition.topic, partition.partition)
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(partition))
+                message = self._to_message(tp, run[-1])
+                message.value = Batch(tp.topic, tp.partition, generation, seek_count[tp], run)  # type: ignore[assignment]  # Faust: bytes
+                yield tp, message
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing: the offsets between two runs' ends are no gap."""
+
+    def _new_offset(self, tp: TP) -> int | None:
+        acked = self._acked[tp]
+        if not acked:
+            return None
+        newest = max(acked)
+        acked.clear()
+        self._acked_index[tp].clear()
+        return int(newest) + 1
+
+
+class BatchSchema(faust.Schema[Any, Any]):
+    """Hands a ``Batch`` on as the event's value, undecoded."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        create_event = app.create_event
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return create_event(message.key, message.value, message.headers, message)
+
+        return decode
+
+
+class BatchTransport(Transport):
+    Consumer = BatchConsumer
+
+
+class BatchApp(faust.App):
+    """A Faust app, all of whose topics come as batches; declare them with ``app.topic(name, schema=BatchSchema())``.
+
+    An agent reads ``async for event in stream.noack().events()``, where ``event.value`` is a ``Batch``, and calls
+    ``event.ack()`` in order once the batch is dealt with, and only in the generation that it came from. It must catch
+    everything: Faust acknowledges a message whose agent raised.
+    """
+
+    def __init__(self, app_id: str, *, positions: Positions, fetch_wait_ms: int = 50, **options: Any) -> None:
+        self.positions = positions
+        self.fetch_wait_ms = fetch_wait_ms
+        super().__init__(app_id, **options)
+
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self)
+
+
+def batch_app(
+    app_id: str, *, bootstrap_servers: str, positions: Positions, session_s: float, datadir: str, **options: Any
+) -> BatchApp:
+    """A ``BatchApp`` with the settings that Faust needs to be safe.
+
+    No web server (it has no authentication), no tables, no leader topic, bounded buffers. ``bootstrap_servers`` is
+    ``host:port`` separated by commas; ``options`` are further Faust settings, and win.
+    """
+    settings: dict[str, Any] = {
+        "broker": [f"kafka://{server.strip()}" for server in bootstrap_servers.split(",")],
+        "store": "memory://",
+        "datadir": datadir,
+        "web_enabled": False,
+        "topic_disable_leader": True,
+        "topic_allow_declare": False,
+        "consumer_auto_offset_reset": "earliest",
+        "stream_wait_empty": False,
+        "stream_buffer_maxsize": 16,
+        "broker_session_timeout": session_s,
+        "broker_heartbeat_interval": min(1.0, session_s / 5),
+        "broker_rebalance_timeout": max(10.0, session_s),
+        "broker_commit_interval": 1.0,
+    }
+    return BatchApp(app_id, positions=positions, **{**settings, **options})
