@@ -1,0 +1,258 @@
+"""Apache Kafka on one machine: one KRaft node on loopback, its data in one folder."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import subprocess
+import threading
+import uuid
+from pathlib import Path
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from stack import cache
+from stack.errors import ChildDied, StackError
+from stack.java import find_java
+from stack.ports import LOOPBACK, accepts, free_port, require_free
+from stack.process import ChildProcess
+
+HEAP = "256m"
+START_LIMIT_S = 90.0
+STOP_LIMIT_S = 20.0
+FORMAT_LIMIT_S = 60.0
+METADATA_LIMIT_MS = 2_000
+PORT_TRIES = 3
+JAVA_OPTIONS = (
+    f"-Xmx{HEAP}",
+    "-XX:+UseSerialGC",  # fewest threads and fastest start on few cores
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
+)
+
+# A topic's own settings (partitions, compaction, LogAppendTime) are set where the topic is created.
+SERVER_SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    # One node: every internal topic has one copy and few partitions.
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    # After kill -9 the node may register again only when its old session is over: the default would be 9 s.
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "3000",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    # A flush is one record batch, and a request may carry one for each partition.
+    "message.max.bytes": "16777216",
+    "replica.fetch.max.bytes": "16777216",
+    "socket.request.max.bytes": "209715200",
+    "log.retention.hours": "168",
+    "log.segment.bytes": "134217728",
+    "log.index.size.max.bytes": "1048576",
+    "log.cleaner.dedupe.buffer.size": "33554432",  # the default would be half of the heap
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+}
+
+
+class Kafka:
+    """One broker, usable from tests and from the launcher; blocking, like ``ChildProcess``.
+
+    :param data: its folder (logs, settings, the node's identity); a second start with the same folder goes on.
+    :param port: the loopback port; None chooses a free one at the first start, and this object keeps it.
+    :param cache_folder: where the jars are; default the user's cache.
+    """
+
+    def __init__(self, data: Path, *, port: int | None = None, cache_folder: Path | None = None) -> None:
+        self.data = data.absolute()
+        self.log = self.data / "kafka.log"
+        self._given_port = port
+        self._port = port
+        self._cache_folder = cache_folder
+        self._child: ChildProcess | None = None
+
+    @property
+    def port(self) -> int:
+        if self._port is None:
+            raise StackError("Kafka has no port before its first start")
+        return self._port
+
+    @property
+    def bootstrap(self) -> str:
+        """What clients take as ``bootstrap_servers``."""
+        return f"{LOOPBACK}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._child is None else self._child.pid
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.running
+
+    def start(self) -> None:
+        """Start and return when the broker answers metadata requests; also after ``stop`` or ``kill``, on the same
+        port and data.
+
+        :raises PortInUse: the port is taken.
+        :raises StackError: the cache cannot be filled, or Kafka does not start; the log's last lines are in it.
+        """
+        if self.running:
+            raise StackError(f"Kafka runs already (process {self.pid})")
+        if self._port is not None:
+            require_free(self._port, user="Kafka", option="--kafka-port")
+        jars = cache.kafka_jars(self._cache_folder)
+        try:
+            self._start_on_a_port(jars)
+        except (ChildDied, subprocess.CalledProcessError) as error:
+            if "ClassNotFoundException" not in (text := _said(error)) and "ClassDef" not in text and "ZipE" not in text:
+                raise _as_stack_error(error, self.log) from error
+            # A jar of the right size may still be damaged: check every hash, fetch what is wrong, try once more.
+            cache.kafka_jars(self._cache_folder, verify=True)
+            self._start_on_a_port(jars)
+
+    def _start_on_a_port(self, jars: Path) -> None:
+        for tries_left in reversed(range(PORT_TRIES)):
+            port = self._port or free_port()
+            try:
+                self._start_once(jars, port)
+            except ChildDied as error:
+                if self._port is None and tries_left and "in use" in error.log_tail:
+                    continue  # somebody took the free port between the choice and the start
+                raise
+            self._port = port
+            return
+
+    def _start_once(self, jars: Path, port: int) -> None:
+        java, classpath = str(find_java()), f"{jars}/*"
+        settings = self._write_settings(port)
+        self._format(java, classpath, settings)
+        self._child = ChildProcess(
+            "Kafka",
+            [java, *JAVA_OPTIONS, "-cp", classpath, "kafka.Kafka", str(settings)],
+            log=self.log,
+            ready=lambda: answers_metadata(port),
+            ready_limit_s=START_LIMIT_S,
+            stop_limit_s=STOP_LIMIT_S,
+        )
+        self._child.start()
+
+    def _write_settings(self, port: int) -> Path:
+        controller_port = free_port()
+        settings = SERVER_SETTINGS | {
+            "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+            "log.dirs": str(self.data / "log"),
+        }
+        path = self.data / "server.properties"
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), encoding="utf-8")
+        except OSError as error:
+            raise StackError(
+                f"Kafka's data folder {self.data} cannot be written: {error.strerror or error}",
+                kept="Its data was kept",
+                next_step="Free some space or choose another data folder, and start again",
+            ) from error
+        return path
+
+    def _format(self, java: str, classpath: str, settings: Path) -> None:
+        if (self.data / "log" / "meta.properties").exists():
+            return
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        try:
+            subprocess.run(
+                [java, *JAVA_OPTIONS, "-XX:TieredStopAtLevel=1", "-cp", classpath, "kafka.tools.StorageTool", "format"]
+                + ["--cluster-id", cluster_id, "--ignore-formatted", "--config", str(settings)],
+                capture_output=True,
+                text=True,
+                timeout=FORMAT_LIMIT_S,
+                check=True,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StackError(
+                f"Kafka's data folder was not prepared within {FORMAT_LIMIT_S:g} s", next_step="Start again"
+            ) from error
+
+    def stop(self) -> None:
+        """SIGTERM (about 0.5 s), SIGKILL after a limit. Does nothing if it does not run."""
+        if self._child is not None:
+            self._child.stop()
+
+    def kill(self) -> None:
+        """``kill -9``; ``start`` goes on with the same port and data."""
+        if self._child is not None:
+            self._child.kill()
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        self.check()
+        assert self._child is not None
+        self._child.pause()
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.check()
+        assert self._child is not None
+        self._child.resume()
+
+    def check(self) -> None:
+        """Raise ``ChildDied`` if it does not run."""
+        if self._child is None:
+            raise ChildDied("Kafka was never started")
+        self._child.check()
+
+
+def _said(error: ChildDied | subprocess.CalledProcessError) -> str:
+    return error.log_tail if isinstance(error, ChildDied) else f"{error.stdout}{error.stderr}"
+
+
+def _as_stack_error(error: ChildDied | subprocess.CalledProcessError, log: Path) -> StackError:
+    if isinstance(error, ChildDied):
+        return error
+    said = _said(error)
+    with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
+        file.write(said)
+    full = "No space left" in said
+    return StackError(
+        "Kafka's data folder could not be prepared" + (": the disk is full" if full else ""),
+        kept="Nothing else was changed",
+        next_step="Free some space and start again" if full else f"Kafka said:\n{said.strip()[-1000:]}",
+    )
+
+
+def answers_metadata(port: int) -> bool:
+    """Whether a broker on the loopback port answers a metadata request and names itself in the answer."""
+    if not accepts(port):
+        return False
+    answer: list[bool] = []
+    # Callers may be inside a running event loop, so the question gets a thread and a loop of its own.
+    asking = threading.Thread(target=lambda: answer.append(asyncio.run(_names_a_broker(port))))
+    asking.start()
+    asking.join()
+    return answer == [True]
+
+
+async def _names_a_broker(port: int) -> bool:
+    client = AIOKafkaClient(bootstrap_servers=f"{LOOPBACK}:{port}", request_timeout_ms=METADATA_LIMIT_MS)
+    try:
+        await client.bootstrap()
+        return bool(client.cluster.brokers())
+    except (KafkaError, OSError):
+        return False
+    finally:
+        await client.close()
