@@ -1,5 +1,6 @@
 """The catalogue: plans and the rate card as versioned, immutable data (requirements, sections 1 and 2)."""
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -71,7 +72,7 @@ class StepPrice(Record):
     @model_validator(mode="after")
     def _rising(self) -> Self:
         ends = [step.up_to for step in self.steps]
-        if any(left >= right for left, right in zip(ends, ends[1:], strict=False)):
+        if any(left >= right for left, right in pairwise(ends)):
             raise ValueError("steps must rise by up_to")
         return self
 
@@ -105,6 +106,8 @@ class RateCardEntry(Record):
     def _grouped(self) -> Self:
         if self.price.kind != "free" and self.breakdown is None:
             raise ValueError("a priced operation needs a breakdown")
+        if self.category is None and self.price.kind != "held_month":
+            raise ValueError("an operation needs a category, unless it is held and sampled")
         return self
 
 

@@ -77,8 +77,8 @@ class UsageEvent(Record):
     charges: Annotated[tuple[Charge, ...], Field(max_length=bounds.CHARGES_MAX)] = ()
     model: Name | None = None
     cached: bool = False
-    labels: Labels = {}
-    resource_delta: ResourceDelta = {}
+    labels: Labels = Field(default_factory=dict)
+    resource_delta: ResourceDelta = Field(default_factory=dict)
     subject: Annotated[str, StringConstraints(pattern=bounds.EVENT_ID_PATTERN)] | None = None
     """The batch or cluster that a per-subject limit is about."""
     node: Name | None = None
