@@ -92,6 +92,10 @@ DECODE_CLAIM: Final = msgspec.msgpack.Decoder(Claim).decode
 DECODE_ROLLUP_CELL: Final = msgspec.msgpack.Decoder(RollupCell).decode
 
 
-def rollup_version(epoch: int, flush: int) -> int:
-    """The version of a rollup row in ClickHouse: (epoch number, flush), each 32 bits; never decreases for a row."""
-    return (epoch >> 32) << 32 | (flush & 0xFFFF_FFFF)
+def rollup_version(epoch: int, offset: int) -> int:
+    """The version of a rollup row in ClickHouse: (epoch number, offset of the state record), 128 bits.
+
+    Never decreases for a row, and is the same however often and in whatever runs the log is read, also after compaction
+    has removed the flush's header.
+    """
+    return (epoch >> 32) << 64 | offset
