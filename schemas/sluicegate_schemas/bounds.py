@@ -8,7 +8,16 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+)
 
 MICRO_PER_CREDIT: Final = 1_000_000
 QUANTITY_MAX: Final = 10**15
@@ -62,17 +71,11 @@ EpochMs = Annotated[int, Field(ge=EPOCH_MS_MIN, lt=EPOCH_MS_MAX)]
 Month = Annotated[str, StringConstraints(pattern=r"^20[2-9][0-9]-(0[1-9]|1[0-2])$")]
 
 
-def _within_epoch(value: datetime) -> datetime:
-    if not EPOCH_MS_MIN <= to_epoch_ms(value) < EPOCH_MS_MAX:
-        raise ValueError("must lie between 2020-01-01 and 2100-01-01")
-    return value.astimezone(UTC)
-
-
-Time = Annotated[AwareDatetime, AfterValidator(_within_epoch)]
-"""An instant with its zone, RFC 3339 in JSON; held in UTC. Sub-millisecond parts are dropped inside."""
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+_RFC_3339: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-5][0-9])"
+).fullmatch
 
 
 def to_epoch_ms(value: datetime) -> int:
@@ -83,6 +86,39 @@ def to_epoch_ms(value: datetime) -> int:
 def from_epoch_ms(value: int) -> datetime:
     """The instant ``value`` milliseconds after 1970-01-01T00:00:00Z, in UTC."""
     return _EPOCH + value * _MILLISECOND
+
+
+def parse_time(text: str) -> int:
+    """Epoch milliseconds, rounded down, of an RFC 3339 time in capitals: ``2026-01-31T23:59:59.123456789+01:00``.
+
+    Raises ValueError for anything else (no zone, a leap second, more than nine places) and outside 2020 to 2099.
+    """
+    if _RFC_3339(text) is None:
+        raise ValueError("must be an RFC 3339 time with a zone, such as 2026-01-31T23:59:59.123Z")
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("must be a time that exists") from None
+    return _checked_epoch_ms(value)
+
+
+def _checked_epoch_ms(value: datetime) -> int:
+    epoch_ms = to_epoch_ms(value)
+    if not EPOCH_MS_MIN <= epoch_ms < EPOCH_MS_MAX:
+        raise ValueError("must lie between 2020-01-01 and 2100-01-01")
+    return epoch_ms
+
+
+def _read_text(value: object, info: ValidationInfo) -> object:
+    return from_epoch_ms(parse_time(value)) if isinstance(value, str) and info.mode == "json" else value
+
+
+def _to_millisecond(value: datetime) -> datetime:
+    return from_epoch_ms(_checked_epoch_ms(value))
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_read_text), AfterValidator(_to_millisecond)]
+"""An instant with its zone, RFC 3339 in JSON; held in UTC, rounded down to the millisecond."""
 
 
 class Record(BaseModel):

@@ -250,7 +250,8 @@ def _plan(file: _File, plan: object, path: _Path) -> dict[str, object]:
         file.fail(path, "must be a table")
     given = {name: value for name, value in plan.items() if value != "custom"}
     converted = file.credits(given, path, ["credits_per_month"])
-    converted.update((_RENAMED.get(name, name), None) for name in plan if name not in given)
+    for name in plan.keys() - given.keys():
+        converted[str(_RENAMED.get(name, name))] = None
     return converted
 
 
