@@ -1,0 +1,23 @@
+"""The publisher: how an API service sends usage events."""
+
+from .event import Charge, EventFields, OnRefused, Refusal
+from .lane import Position, Tap
+from .publisher import Publisher
+from .settings import Overflow, PublisherSettings
+from .stats import PublisherStats
+from .transport import Transport, TransportError
+
+__all__ = [
+    "Charge",
+    "EventFields",
+    "OnRefused",
+    "Overflow",
+    "Position",
+    "Publisher",
+    "PublisherSettings",
+    "PublisherStats",
+    "Refusal",
+    "Tap",
+    "Transport",
+    "TransportError",
+]
