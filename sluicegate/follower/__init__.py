@@ -1,0 +1,6 @@
+"""The follower: reads what the workers decided, from the start, then as it falls."""
+
+from .follower import Follower, FollowerSettings
+from .view import Change, Limits, Outcome, View
+
+__all__ = ["Change", "Follower", "FollowerSettings", "Limits", "Outcome", "View"]

@@ -1,0 +1,195 @@
+"""Reads the compacted topics into a ``View`` with a consumer of its own, and never gives up.
+
+No group and no commits: every gate reads all partitions of ``catalog``, ``entitlements`` and ``decisions``. Reading a
+record again changes nothing, so the positions live in memory alone.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from sluicegate_schemas import topics
+
+from ..brokers import Brokers
+from ..clock import Clock, epoch_ms
+from ..errors import TopicsMissingError
+from .view import Change, View
+
+FOLLOWED: Final = (topics.CATALOG, topics.ENTITLEMENTS, topics.DECISIONS)
+RECORDS_PER_TURN: Final = 500
+"""Records folded before other tasks of the event loop get their turn."""
+
+log = logging.getLogger("sluicegate.follower")
+
+OnChange = Callable[[Change], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerSettings:
+    """How to follow. ``fetch_wait_ms`` is how long the broker may hold an empty answer back: a partition whose records
+    were just folded waits at most that long to be asked again, so it bounds the latency; shorter asks more often."""
+
+    topic_prefix: str = topics.PREFIX_DEFAULT
+    fetch_wait_ms: int = 20
+    request_timeout_ms: int = 10_000
+    retry_ms_min: int = 100
+    retry_ms_max: int = 5_000
+
+
+class Follower:
+    """Keeps ``view`` up to date from ``start`` to ``stop``.
+
+    ``ready`` turns true once, when everything that stood in the topics at the start is folded. ``on_change`` is called
+    with every change, in the event loop: it must be quick; what it raises is logged and goes no further.
+    """
+
+    def __init__(
+        self,
+        brokers: Brokers,
+        settings: FollowerSettings | None = None,
+        *,
+        view: View | None = None,
+        on_change: OnChange | None = None,
+        clock: Clock = epoch_ms,
+    ) -> None:
+        self.view = view or View()
+        self.reconnects = 0
+        self.ready = False
+        self._brokers = brokers
+        self._settings = settings or FollowerSettings()
+        self._on_change = on_change
+        self._clock = clock
+        self._caught_up = asyncio.Event()
+        self._positions: dict[TopicPartition, int] = {}
+        self._contact_ms: int | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def start(self) -> None:
+        """Begins to follow in the running event loop, in the background; a broker that is away is waited for."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._follow(), name="sluicegate-follower")
+
+    async def stop(self) -> None:
+        """Ends following; the view keeps what it holds."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def wait_ready(self, timeout_s: float) -> bool:
+        """Waits until ``ready``, at most ``timeout_s`` seconds; returns whether it is."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._caught_up.wait(), timeout_s)
+        return self.ready
+
+    @property
+    def staleness_ms(self) -> int | None:
+        """Milliseconds since the broker last answered for every partition; None before it ever did.
+
+        An answer without records is contact too: silence of the topics is not staleness.
+        """
+        consumer = self._consumer
+        if consumer is not None:
+            polls = [consumer.last_poll_timestamp(partition) for partition in consumer.assignment()]
+            if polls and all(polls):
+                self._contact_ms = max(self._contact_ms or 0, min(polls))
+        return None if self._contact_ms is None else max(0, self._clock() - self._contact_ms)
+
+    async def _follow(self) -> None:
+        wait_ms = self._settings.retry_ms_min
+        while True:
+            connected_at = time.monotonic()
+            try:
+                await self._follow_once()
+            except (KafkaError, OSError, TopicsMissingError) as error:
+                log.warning("not following: %s; what is known stays in force, next try in %d ms", error, wait_ms)
+            except Exception:
+                log.exception("not following; what is known stays in force, next try in %d ms", wait_ms)
+            self.reconnects += 1
+            await asyncio.sleep(wait_ms / 1000)
+            held_s = time.monotonic() - connected_at
+            wait_ms = self._settings.retry_ms_min if held_s > 60 else min(wait_ms * 2, self._settings.retry_ms_max)
+
+    async def _follow_once(self) -> None:
+        consumer = AIOKafkaConsumer(
+            **self._brokers.options(),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=self._settings.fetch_wait_ms,
+            request_timeout_ms=self._settings.request_timeout_ms,
+        )
+        try:
+            await consumer.start()
+            partitions = await self._partitions(consumer)
+            consumer.assign(partitions)
+            for partition in partitions:
+                if partition in self._positions:
+                    consumer.seek(partition, self._positions[partition])
+            behind = {partition: end for partition, end in (await consumer.end_offsets(partitions)).items() if end > 0}
+            self._consumer = consumer
+            await self._poll(consumer, behind)
+        finally:
+            _ = self.staleness_ms
+            self._consumer = None
+            await consumer.stop()
+
+    async def _partitions(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
+        await consumer.topics()
+        found: list[TopicPartition] = []
+        for topic in FOLLOWED:
+            name = self._settings.topic_prefix + topic.name
+            numbers = consumer.partitions_for_topic(name)
+            if not numbers:
+                raise TopicsMissingError(f"topic {name} does not exist (or may not be read); create the topics")
+            found += [TopicPartition(name, number) for number in sorted(numbers)]
+        return found
+
+    async def _poll(self, consumer: AIOKafkaConsumer, behind: dict[TopicPartition, int]) -> None:
+        while True:
+            if behind or not self.ready:
+                await self._drop_reached(consumer, behind)
+            batches = await consumer.getmany(timeout_ms=self._settings.fetch_wait_ms, max_records=RECORDS_PER_TURN)
+            for partition, records in batches.items():
+                self._fold(partition, records)
+            if batches:
+                await asyncio.sleep(0)
+
+    async def _drop_reached(self, consumer: AIOKafkaConsumer, behind: dict[TopicPartition, int]) -> None:
+        for partition, end in list(behind.items()):
+            if await consumer.position(partition) >= end:
+                del behind[partition]
+        if not behind and not self.ready:
+            self.ready = True
+            self._caught_up.set()
+            log.info("caught up: %s", dict(self.view.outcomes))
+
+    def _fold(self, partition: TopicPartition, records: list[ConsumerRecord[bytes, bytes]]) -> None:
+        topic = partition.topic.removeprefix(self._settings.topic_prefix)
+        for record in records:
+            change = self.view.apply(topic, record.key, record.value)
+            self._positions[partition] = record.offset + 1
+            if self._on_change is not None:
+                try:
+                    self._on_change(change)
+                except Exception:
+                    log.exception("on_change failed; following goes on")

@@ -1,0 +1,263 @@
+"""What a gate knows, folded from three compacted topics: catalogues, entitlements and standing verdicts.
+
+Pure: no clock and no I/O. The fold is a join: only a higher sequence of a record key replaces what is there, so
+records may come late, twice or in any order and the view ends the same (requirements, section 3). Every table has a
+limit; ``Limits`` says what its overflow means.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+from sluicegate_schemas import topics
+from sluicegate_schemas.accounts import KeyMode
+from sluicegate_schemas.bounds import RECORD_BYTES_MAX, to_epoch_ms
+from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord, RateLimits, Tier
+from sluicegate_schemas.outputs import (
+    ENTITLEMENT,
+    Decision,
+    KeyEntitlement,
+    LimitName,
+    OrganizationEntitlement,
+    decision_key,
+    entitlement_key,
+)
+
+SMALL_RECORD_BYTES_MAX: Final = 64 * 1024
+"""Largest entitlement or decision that is read; a larger one is malformed."""
+
+Rank = tuple[int, int]
+"""(epoch, counter) of a record's sequence."""
+Entry = TypeVar("Entry")
+
+
+class Key(NamedTuple):
+    """An API key as the gate sees it."""
+
+    api_key_id: str
+    organization_id: str
+    account_id: str
+    mode: KeyMode
+    revoked: bool
+
+
+class Organization(NamedTuple):
+    """An organization's tier and own request limits; None are the plan's."""
+
+    organization_id: str
+    tier: Tier
+    rates: RateLimits | None
+
+
+class Block(NamedTuple):
+    """A standing verdict; see ``sluicegate_schemas.outputs.Decision``. It ends by itself at ``until_ms``, if given."""
+
+    decision_id: str
+    scope: str
+    limit_name: LimitName
+    limit: int
+    observed: int
+    until_ms: int | None
+    decided_at_ms: int
+
+
+class Outcome(StrEnum):
+    """What one record did to the view."""
+
+    APPLIED = "applied"
+    STALE = "stale"
+    REMOVED = "removed"
+    MALFORMED = "malformed"
+    OVERFLOWED = "overflowed"
+
+
+FollowedRecord = CatalogueRecord | KeyEntitlement | OrganizationEntitlement | Decision
+
+
+class Change(NamedTuple):
+    """The outcome of one record, with the record itself where it was applied."""
+
+    outcome: Outcome
+    record: FollowedRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that a view holds.
+
+    A key or organization above its limit is not kept and the view is no longer ``complete``: the gate then cannot
+    tell an unknown key from one it had no room for, and answers 503 for it. A block above ``decisions_max`` displaces
+    the oldest "allow"; where there is none it is not kept, so that scope stays open. Of the catalogues the newest
+    stay.
+    """
+
+    keys_max: int = 200_000
+    organizations_max: int = 100_000
+    decisions_max: int = 500_000
+    catalogues_max: int = 256
+
+
+class View:
+    """The folded state. Read its tables freely; only ``apply`` changes them."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.complete = True
+        self.outcomes: Counter[Outcome] = Counter()
+        self._keys: dict[str, tuple[Rank, Key]] = {}
+        self._organizations: dict[str, tuple[Rank, Organization]] = {}
+        self._verdicts: dict[str, tuple[Rank, Block | None]] = {}
+        self._allows: dict[str, None] = {}
+        self._catalogues: dict[int, tuple[int, Catalogue]] = {}
+        self._effective: list[tuple[int, Catalogue]] = []
+        self._folds: dict[str, tuple[Callable[[str, bytes], Change], Callable[[str], bool], int]] = {
+            topics.CATALOG.name: (self._fold_catalogue, self._drop_catalogue, RECORD_BYTES_MAX),
+            topics.ENTITLEMENTS.name: (self._fold_entitlement, self._drop_entitlement, SMALL_RECORD_BYTES_MAX),
+            topics.DECISIONS.name: (self._fold_decision, self._drop_decision, SMALL_RECORD_BYTES_MAX),
+        }
+
+    def key(self, key_sha256: str) -> Key | None:
+        """The key whose secret has this SHA-256 (lower-case hex)."""
+        held = self._keys.get(key_sha256)
+        return None if held is None else held[1]
+
+    def organization(self, organization_id: str) -> Organization | None:
+        """The organization's entitlement."""
+        held = self._organizations.get(organization_id)
+        return None if held is None else held[1]
+
+    def block(self, record_key: str) -> Block | None:
+        """The block under ``decision_key(scope, limit_name)``, also one that time has cleared since."""
+        held = self._verdicts.get(record_key)
+        return None if held is None else held[1]
+
+    def catalogue_at(self, now_ms: int) -> Catalogue | None:
+        """The catalogue in force: of those that take effect at or before ``now_ms`` the last to do so; of two at the
+        same instant the higher version."""
+        for effective_at_ms, catalogue in self._effective:
+            if effective_at_ms <= now_ms:
+                return catalogue
+        return None
+
+    def apply(self, topic: str, key: bytes | None, value: bytes | None) -> Change:
+        """Folds one record of ``topic`` (name without prefix). Never raises for what a record holds."""
+        change = self._apply(topic, key, value)
+        self.outcomes[change.outcome] += 1
+        return change
+
+    def _apply(self, topic: str, key: bytes | None, value: bytes | None) -> Change:
+        fold, drop, bytes_max = self._folds[topic]
+        if key is None or len(key) > 1024 or not key.isascii():
+            return Change(Outcome.MALFORMED)
+        name = key.decode("ascii")
+        if value is None:
+            return Change(Outcome.REMOVED if drop(name) else Outcome.STALE)
+        if len(value) > bytes_max:
+            return Change(Outcome.MALFORMED)
+        try:
+            return fold(name, value)
+        except ValidationError:
+            return Change(Outcome.MALFORMED)
+
+    def _fold_catalogue(self, name: str, value: bytes) -> Change:
+        record = CatalogueRecord.model_validate_json(value)
+        version = record.catalogue.version
+        if name != str(version):
+            return Change(Outcome.MALFORMED)
+        held = self._catalogues.get(version)
+        if held is not None and held[0] >= record.sequence:
+            return Change(Outcome.STALE)
+        self._catalogues[version] = (record.sequence, record.catalogue)
+        overflowed = len(self._catalogues) > self.limits.catalogues_max
+        if overflowed:
+            del self._catalogues[min(self._catalogues)]
+        self._order_catalogues()
+        return Change(Outcome.OVERFLOWED if overflowed else Outcome.APPLIED, record)
+
+    def _drop_catalogue(self, name: str) -> bool:
+        found = name.isdecimal() and self._catalogues.pop(int(name), None) is not None
+        self._order_catalogues()
+        return found
+
+    def _order_catalogues(self) -> None:
+        catalogues = sorted(
+            (catalogue for _, catalogue in self._catalogues.values()),
+            key=lambda catalogue: (catalogue.effective_at, catalogue.version),
+            reverse=True,
+        )
+        self._effective = [(to_epoch_ms(catalogue.effective_at), catalogue) for catalogue in catalogues]
+
+    def _fold_entitlement(self, name: str, value: bytes) -> Change:
+        record = ENTITLEMENT.validate_json(value)
+        if name != entitlement_key(record):
+            return Change(Outcome.MALFORMED)
+        rank = (record.sequence.epoch, record.sequence.counter)
+        if isinstance(record, KeyEntitlement):
+            key = Key(record.api_key_id, record.organization_id, record.account_id, record.mode, record.revoked)
+            outcome = _put(self._keys, record.key_sha256, rank, key, self.limits.keys_max)
+        else:
+            organization = Organization(record.organization_id, record.tier, record.rates)
+            limit = self.limits.organizations_max
+            outcome = _put(self._organizations, record.organization_id, rank, organization, limit)
+        if outcome is Outcome.OVERFLOWED:
+            self.complete = False
+        return Change(outcome, record if outcome is Outcome.APPLIED else None)
+
+    def _drop_entitlement(self, name: str) -> bool:
+        kind, _, identifier = name.partition(":")
+        if kind == "key":
+            return self._keys.pop(identifier, None) is not None
+        return kind == "organization" and self._organizations.pop(identifier, None) is not None
+
+    def _fold_decision(self, name: str, value: bytes) -> Change:
+        record = Decision.model_validate_json(value)
+        if name != decision_key(record.scope, record.limit_name):
+            return Change(Outcome.MALFORMED)
+        rank = (record.sequence.epoch, record.sequence.counter)
+        block = _block(record) if record.verdict == "block" else None
+        if block is not None and name not in self._verdicts and len(self._verdicts) >= self.limits.decisions_max:
+            self._forget_oldest_allow()
+        outcome = _put(self._verdicts, name, rank, block, self.limits.decisions_max)
+        if outcome is not Outcome.APPLIED:
+            return Change(outcome)
+        if block is None:
+            self._allows[name] = None
+        else:
+            self._allows.pop(name, None)
+        return Change(outcome, record)
+
+    def _drop_decision(self, name: str) -> bool:
+        self._allows.pop(name, None)
+        return self._verdicts.pop(name, None) is not None
+
+    def _forget_oldest_allow(self) -> None:
+        oldest = next(iter(self._allows), None)
+        if oldest is not None:
+            del self._allows[oldest]
+            del self._verdicts[oldest]
+
+
+def _put(table: dict[str, tuple[Rank, Entry]], name: str, rank: Rank, entry: Entry, limit: int) -> Outcome:
+    held = table.get(name)
+    if held is not None and held[0] >= rank:
+        return Outcome.STALE
+    if held is None and len(table) >= limit:
+        return Outcome.OVERFLOWED
+    table[name] = (rank, entry)
+    return Outcome.APPLIED
+
+
+def _block(record: Decision) -> Block:
+    return Block(
+        record.decision_id,
+        record.scope.text(),
+        record.limit_name,
+        record.limit,
+        record.observed,
+        None if record.until is None else to_epoch_ms(record.until),
+        to_epoch_ms(record.decided_at),
+    )

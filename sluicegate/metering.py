@@ -1,0 +1,46 @@
+"""What a handler reports of its own request while it runs."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
+
+from sluicegate_schemas import bounds
+from sluicegate_schemas.envelope import WireCharge
+
+
+@dataclass(slots=True)
+class Usage:
+    """The usage of one request, filled by its handler and metered when the request ends.
+
+    ``quantities`` are whole numbers by name (tokens, bytes, milliseconds, seconds, documents, dataset_size); what is in
+    them at that moment counts, so a stream that adds as it goes pays for what it delivered when the client cuts it.
+    """
+
+    operation: str
+    quantities: dict[str, int] = field(default_factory=dict)
+    model: str | None = None
+    cached: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+    resource_delta: dict[str, int] = field(default_factory=dict)
+    subject: str | None = None
+    charges: list[WireCharge] = field(default_factory=list)
+    charges_lost: int = 0
+    """Charges beyond the most that one event holds: not metered, logged."""
+
+    def charge(self, operation: str, *, model: str | None = None, cached: bool = False, **quantities: int) -> None:
+        """Adds a charge of another operation inside this request: ``usage.charge("inference.llm", tokens=812)``."""
+        if len(self.charges) >= bounds.CHARGES_MAX:
+            self.charges_lost += 1
+            return
+        self.charges.append(WireCharge(operation, dict(quantities) or None, model, cached))
+
+
+CURRENT: Final[ContextVar[Usage | None]] = ContextVar("sluicegate_usage", default=None)
+
+
+def current() -> Usage:
+    """The usage of the request that is being handled, also in the threads that the framework runs handlers in.
+
+    Outside a metered request it is a fresh one that nothing reads, so handlers run unchanged in tests.
+    """
+    return CURRENT.get() or Usage("unmetered")

@@ -1,0 +1,71 @@
+"""Reads a topic to its end, and appends to it: the operator's way to Kafka."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+
+from ..brokers import Brokers
+from ..errors import TopicsMissingError
+
+_FETCH_WAIT_MS: Final = 200
+
+
+async def read_to_end(brokers: Brokers, topic: str) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
+    """Every record that stands in ``topic`` now, partition by partition mixed, each in its order.
+
+    Raises TopicsMissingError, and KafkaError where the broker is away.
+    """
+    consumer = AIOKafkaConsumer(
+        **brokers.options(), group_id=None, auto_offset_reset="earliest", fetch_max_wait_ms=_FETCH_WAIT_MS
+    )
+    try:
+        await consumer.start()
+        await consumer.topics()
+        numbers = consumer.partitions_for_topic(topic)
+        if not numbers:
+            raise TopicsMissingError(f"topic {topic} does not exist (or may not be read); create the topics first")
+        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        behind = {partition for partition in partitions if ends[partition] > 0}
+        while behind := {partition for partition in behind if await consumer.position(partition) < ends[partition]}:
+            for records in (await consumer.getmany(*behind, timeout_ms=_FETCH_WAIT_MS)).values():
+                for record in records:
+                    yield record
+    finally:
+        await consumer.stop()
+
+
+class Appender:
+    """Appends records, each acknowledged by all replicas before ``flush`` returns."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+        self._sent: list[asyncio.Future[object]] = []
+
+    async def partitions(self, topic: str) -> int:
+        """The number of partitions of ``topic``."""
+        return len(await self._producer.partitions_for(topic))
+
+    async def append(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
+        """Appends one record; waits where the buffer is full."""
+        self._sent.append(await self._producer.send(topic, value, key=key, partition=partition))
+
+    async def flush(self) -> None:
+        """Waits until all are acknowledged; raises the first KafkaError of those that are not."""
+        sent, self._sent = self._sent, []
+        await asyncio.gather(*sent)
+
+
+@asynccontextmanager
+async def appender(brokers: Brokers) -> AsyncIterator[Appender]:
+    """An appender that sends each record once, in order, also over retries."""
+    producer = AIOKafkaProducer(**brokers.options(), acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        yield Appender(producer)
+    finally:
+        await producer.stop()
