@@ -48,7 +48,9 @@ def read_rules(text: str) -> list[Rule]:
             continue
         fields = line.split("\t")
         if len(fields) != len(Rule._fields):
-            raise ValueError(f"line {number}: {len(Rule._fields)} fields separated by tabs are needed, not {len(fields)}")
+            raise ValueError(
+                f"line {number}: {len(Rule._fields)} fields separated by tabs are needed, not {len(fields)}"
+            )
         rule = Rule(*fields)
         for value, known, what in (
             (rule.operation, _OPERATIONS, "operation"),
