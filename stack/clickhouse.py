@@ -10,8 +10,8 @@ from typing import Any
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
-from stack.clickhouse_http.password import USER, read_or_make_password
-from stack.errors import ChildDied, StackError
+from stack.clickhouse_http.password import FILE_NAME, USER, read_or_make_password
+from stack.errors import ChildDiedError, StackError
 from stack.ports import LOOPBACK, free_port, require_free
 from stack.process import ChildProcess
 
@@ -44,6 +44,11 @@ class ClickHouse:
         return self._port
 
     @property
+    def password_file(self) -> Path:
+        """Where the password is kept (mode 0600)."""
+        return self.data / FILE_NAME
+
+    @property
     def password(self) -> str:
         """Made at the first start, kept in the data folder."""
         return read_or_make_password(self.data)
@@ -68,14 +73,14 @@ class ClickHouse:
             port=self.port,
             username=self.username,
             password=self.password,
-            **({"database": database} if database else {}),
+            database=database or "default",
             **options,
         )
 
     def start(self) -> None:
         """Start and return when statements are answered; also after ``stop`` or ``kill``, on the same port and data.
 
-        :raises PortInUse: the port is taken.
+        :raises PortInUseError: the port is taken.
         :raises StackError: it does not start; the log's last lines are in it.
         """
         if self.running:
@@ -86,7 +91,7 @@ class ClickHouse:
             port = self._port or free_port()
             try:
                 self._start_once(port)
-            except ChildDied as error:
+            except ChildDiedError as error:
                 if self._port is None and tries_left and "in use" in error.log_tail:
                     continue  # somebody took the free port between the choice and the start
                 raise
@@ -129,9 +134,9 @@ class ClickHouse:
         self._child.resume()
 
     def check(self) -> None:
-        """Raise ``ChildDied`` if it does not run."""
+        """Raise ``ChildDiedError`` if it does not run."""
         if self._child is None:
-            raise ChildDied("ClickHouse was never started")
+            raise ChildDiedError("ClickHouse was never started")
         self._child.check()
 
 

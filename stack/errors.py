@@ -20,7 +20,7 @@ class StackError(Exception):
         return ". ".join(part.rstrip(".") for part in (self.happened, self.kept, self.next_step) if part) + "."
 
 
-class ChildDied(StackError):
+class ChildDiedError(StackError):
     """A child process ended although nobody asked it to; ``log_tail`` holds its last lines."""
 
     def __init__(self, happened: str, *, kept: str = "", next_step: str = "", log_tail: str = "") -> None:
@@ -28,5 +28,5 @@ class ChildDied(StackError):
         self.log_tail = log_tail
 
 
-class PortInUse(StackError):
+class PortInUseError(StackError):
     """Another program listens on the port that was asked for."""

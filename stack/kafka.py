@@ -14,10 +14,10 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from stack import cache
-from stack.errors import ChildDied, StackError
+from stack.errors import ChildDiedError, StackError
 from stack.java import find_java
 from stack.ports import LOOPBACK, accepts, free_port, require_free
-from stack.process import ChildProcess
+from stack.process import ChildProcess, leashed
 
 HEAP = "256m"
 START_LIMIT_S = 90.0
@@ -107,7 +107,7 @@ class Kafka:
         """Start and return when the broker answers metadata requests; also after ``stop`` or ``kill``, on the same
         port and data.
 
-        :raises PortInUse: the port is taken.
+        :raises PortInUseError: the port is taken.
         :raises StackError: the cache cannot be filled, or Kafka does not start; the log's last lines are in it.
         """
         if self.running:
@@ -117,7 +117,7 @@ class Kafka:
         jars = cache.kafka_jars(self._cache_folder)
         try:
             self._start_on_a_port(jars)
-        except (ChildDied, subprocess.CalledProcessError) as error:
+        except (ChildDiedError, subprocess.CalledProcessError) as error:
             if "ClassNotFoundException" not in (text := _said(error)) and "ClassDef" not in text and "ZipE" not in text:
                 raise _as_stack_error(error, self.log) from error
             # A jar of the right size may still be damaged: check every hash, fetch what is wrong, try once more.
@@ -129,7 +129,7 @@ class Kafka:
             port = self._port or free_port()
             try:
                 self._start_once(jars, port)
-            except ChildDied as error:
+            except ChildDiedError as error:
                 if self._port is None and tries_left and "in use" in error.log_tail:
                     continue  # somebody took the free port between the choice and the start
                 raise
@@ -176,8 +176,12 @@ class Kafka:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         try:
             subprocess.run(
-                [java, *JAVA_OPTIONS, "-XX:TieredStopAtLevel=1", "-cp", classpath, "kafka.tools.StorageTool", "format"]
-                + ["--cluster-id", cluster_id, "--ignore-formatted", "--config", str(settings)],
+                leashed(
+                    [
+                        *(java, *JAVA_OPTIONS, "-XX:TieredStopAtLevel=1", "-cp", classpath, "kafka.tools.StorageTool"),
+                        *("format", "--ignore-formatted", "--cluster-id", cluster_id, "--config", str(settings)),
+                    ]
+                ),
                 capture_output=True,
                 text=True,
                 timeout=FORMAT_LIMIT_S,
@@ -211,18 +215,18 @@ class Kafka:
         self._child.resume()
 
     def check(self) -> None:
-        """Raise ``ChildDied`` if it does not run."""
+        """Raise ``ChildDiedError`` if it does not run."""
         if self._child is None:
-            raise ChildDied("Kafka was never started")
+            raise ChildDiedError("Kafka was never started")
         self._child.check()
 
 
-def _said(error: ChildDied | subprocess.CalledProcessError) -> str:
-    return error.log_tail if isinstance(error, ChildDied) else f"{error.stdout}{error.stderr}"
+def _said(error: ChildDiedError | subprocess.CalledProcessError) -> str:
+    return error.log_tail if isinstance(error, ChildDiedError) else f"{error.stdout}{error.stderr}"
 
 
-def _as_stack_error(error: ChildDied | subprocess.CalledProcessError, log: Path) -> StackError:
-    if isinstance(error, ChildDied):
+def _as_stack_error(error: ChildDiedError | subprocess.CalledProcessError, log: Path) -> StackError:
+    if isinstance(error, ChildDiedError):
         return error
     said = _said(error)
     with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import socket
 
-from stack.errors import PortInUse, StackError
+from stack.errors import PortInUseError, StackError
 
 LOOPBACK = "127.0.0.1"
 
@@ -41,9 +41,9 @@ def free_port() -> int:
 
 
 def require_free(port: int, *, user: str, option: str) -> None:
-    """Raise ``PortInUse`` if something listens on ``port``; ``option`` names the setting that chooses another."""
+    """Raise ``PortInUseError`` if something listens on ``port``; ``option`` names the setting that chooses another."""
     if not is_free(port):
-        raise PortInUse(
+        raise PortInUseError(
             f"Port {port} is in use by another program, so {user} was not started",
             kept="Nothing was changed",
             next_step=f"Stop that program, or choose another port with {option}",

@@ -9,8 +9,8 @@ How to use it, for Kafka, the ClickHouse engine, workers, sinks and API nodes al
         environment={"SLUICEGATE_KAFKA": kafka.bootstrap},
         ready=lambda: answers(port),         # asked every 50 ms; None means ready as soon as it runs
     )
-    worker.start()                           # returns when ready, or raises StackError / ChildDied
-    worker.check()                           # raises ChildDied with the last log lines if it is gone
+    worker.start()                           # returns when ready, or raises StackError / ChildDiedError
+    worker.check()                           # raises ChildDiedError with the last log lines if it is gone
     worker.pause(); worker.resume()          # SIGSTOP, SIGCONT
     worker.kill()                            # SIGKILL, at once
     worker.stop()                            # SIGTERM, and SIGKILL when the limit has passed; never raises
@@ -37,7 +37,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from stack.errors import ChildDied, StackError
+from stack.errors import ChildDiedError, StackError
 
 LOG_BYTES_MAX = 10_000_000
 TAIL_BYTES = 16_384
@@ -113,7 +113,7 @@ class ChildProcess:
     def start(self) -> None:
         """Start it and return when it is ready. If that fails, nothing of it is left running.
 
-        :raises ChildDied: it ended before it was ready.
+        :raises ChildDiedError: it ended before it was ready.
         :raises StackError: it could not be started, or was not ready within the limit.
         """
         self.spawn()
@@ -127,7 +127,7 @@ class ChildProcess:
         """Start it without waiting; ``wait_until_ready`` may follow, so that several children start side by side."""
         if self.running:
             raise StackError(f"{self.name} runs already (process {self.pid})")
-        command = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *self.command]
+        command = leashed(self.command)
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
@@ -164,15 +164,15 @@ class ChildProcess:
             time.sleep(POLL_S)
 
     def check(self) -> None:
-        """Raise ``ChildDied`` with the last log lines if it does not run."""
+        """Raise ``ChildDiedError`` with the last log lines if it does not run."""
         if self.running:
             return
         tail = self.log_tail()
         why, next_step = _known_cause(tail)
         ended = f"{self.name} ended unexpectedly ({_ending(self.exit_code)})"
         if why:
-            raise ChildDied(f"{ended}: {why}", kept="Its data was kept", next_step=next_step, log_tail=tail)
-        raise ChildDied(
+            raise ChildDiedError(f"{ended}: {why}", kept="Its data was kept", next_step=next_step, log_tail=tail)
+        raise ChildDiedError(
             ended,
             kept="Its data was kept",
             next_step=f"Its log is {self.log}; the last lines:\n{tail or '(the log is empty)'}",
@@ -220,6 +220,11 @@ class ChildProcess:
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+
+def leashed(command: Sequence[str]) -> list[str]:
+    """The command in a form that dies with this process (and with the thread that starts it)."""
+    return [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *command]
 
 
 def _known_cause(log_tail: str) -> tuple[str, str]:

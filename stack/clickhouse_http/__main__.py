@@ -12,7 +12,7 @@ import uvicorn
 
 from stack.clickhouse_http.app import ClickHouseHttp
 from stack.clickhouse_http.engine import Engine
-from stack.clickhouse_http.failures import Failure
+from stack.clickhouse_http.failures import EngineError
 from stack.clickhouse_http.password import USER, read_or_make_password
 from stack.ports import LOOPBACK
 
@@ -48,7 +48,7 @@ def main(
 def _open(folder: Path) -> Engine:
     try:
         return Engine(folder)
-    except Failure as failure:
+    except EngineError as failure:
         sys.stderr.write(failure.body + "\n")
         raise
 

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from stack.clickhouse_http.bodies import unpack
 from stack.clickhouse_http.engine import Engine
-from stack.clickhouse_http.failures import Failure, bad_request, too_large
+from stack.clickhouse_http.failures import EngineError, bad_request, too_large
 from stack.clickhouse_http.request import Statement, read_credentials, read_statement
 
 BODY_BYTES_MAX = 256 * 1024 * 1024
@@ -74,7 +74,7 @@ class ClickHouseHttp:
             self._authenticate(request)
             statement = await _read(request)
             return await self._run(statement, query_id)
-        except Failure as failure:
+        except EngineError as failure:
             return PlainTextResponse(
                 failure.body.encode("utf-8", "replace"),
                 status_code=failure.status,
@@ -84,7 +84,7 @@ class ClickHouseHttp:
     def _authenticate(self, request: Request) -> None:
         user, password = read_credentials(request.query_params, request.headers)
         if not hmac.compare_digest(f"{user}:{password}".encode(), self._credentials):
-            raise Failure(
+            raise EngineError(
                 516,
                 "AUTHENTICATION_FAILED",
                 f"{_safe(user)[:64]}: Authentication failed: password is incorrect, or there is no user with such name",
@@ -92,7 +92,7 @@ class ClickHouseHttp:
 
     async def _run(self, statement: Statement, query_id: str) -> Response:
         if self._engine is None or self._accepted >= STATEMENTS_RUNNING_MAX + STATEMENTS_WAITING_MAX:
-            raise Failure(202, "TOO_MANY_SIMULTANEOUS_QUERIES", "Too many simultaneous queries")
+            raise EngineError(202, "TOO_MANY_SIMULTANEOUS_QUERIES", "Too many simultaneous queries")
         self._accepted += 1
         try:
             answer = await asyncio.get_running_loop().run_in_executor(self._pool, self._engine.run, statement)
@@ -116,7 +116,7 @@ async def _read(request: Request) -> Statement:
         form = await _form(request)
         for name, value in form.multi_items():
             if not isinstance(value, str):
-                raise Failure(48, "NOT_IMPLEMENTED", f"External data ({name[:64]!r}) is not supported here")
+                raise EngineError(48, "NOT_IMPLEMENTED", f"External data ({name[:64]!r}) is not supported here")
             # A query may be split between the address and the form, like between the address and the body.
             fields[name] = f"{fields[name]}\n{value}" if name == "query" and name in fields else value
         return read_statement(fields, b"", headers=request.headers)
@@ -142,7 +142,7 @@ async def _form(request: Request) -> FormData:
         return await parser.parse()
     except MultiPartException as error:
         if "files" in error.message:
-            raise Failure(48, "NOT_IMPLEMENTED", "External data is not supported here") from error
+            raise EngineError(48, "NOT_IMPLEMENTED", "External data is not supported here") from error
         raise bad_request(f"The form cannot be read: {error.message}") from error
     except HTTPException as error:
         raise bad_request(f"The form cannot be read: {error.detail}") from error

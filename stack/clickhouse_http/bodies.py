@@ -9,7 +9,7 @@ from typing import Protocol
 
 import lz4.frame
 
-from stack.clickhouse_http.failures import Failure, bad_request, too_large
+from stack.clickhouse_http.failures import EngineError, bad_request, too_large
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -18,12 +18,15 @@ else:
 
 
 class Decompressor(Protocol):
-    """The face that lz4, zstd and (wrapped) zlib share; one object unpacks one frame."""
+    """The face that lz4, zstd and zlib share; one object unpacks one frame."""
 
-    eof: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
 
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
 def _zlib(window_bits: int) -> Callable[[], Decompressor]:
@@ -41,12 +44,12 @@ DECOMPRESSORS: dict[str, Callable[[], Decompressor]] = {
 def unpack(body: bytes, encoding: str, limit_bytes: int) -> bytes:
     """The body without its content encoding; clients may send many frames one after the other.
 
-    :raises Failure: unknown encoding, damaged or truncated data, or more than ``limit_bytes`` when unpacked.
+    :raises EngineError: unknown encoding, damaged or truncated data, or more than ``limit_bytes`` when unpacked.
     """
     if encoding in ("", "identity"):
         return body
     if encoding not in DECOMPRESSORS:
-        raise Failure(48, "NOT_IMPLEMENTED", f"Content-Encoding {encoding!r} is not known here")
+        raise EngineError(48, "NOT_IMPLEMENTED", f"Content-Encoding {encoding!r} is not known here")
     pieces: list[bytes] = []
     room = limit_bytes
     try:

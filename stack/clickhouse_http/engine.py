@@ -15,10 +15,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import chdb
 from chdb.state.sqlitelike import Connection
 
-from stack.clickhouse_http.failures import Failure, from_engine
+from stack.clickhouse_http.failures import EngineError, from_engine
 from stack.clickhouse_http.request import Insert, Statement
 
 SESSIONS_MAX = 256
@@ -52,7 +51,7 @@ class _Session:
 class Engine:
     """ClickHouse over one folder. ``run`` may be called from many threads at once.
 
-    :raises Failure: the folder cannot be opened (another process owns it, or it is damaged).
+    :raises EngineError: the folder cannot be opened (another process owns it, or it is damaged).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,7 +59,7 @@ class Engine:
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._lock = threading.Lock()
         try:
-            self._root = chdb.connect(self._path)  # keeps the engine open between statements
+            self._root = Connection(self._path)  # keeps the engine open between statements
             self._root.query("SELECT 1", "Null")
         except Exception as error:
             raise from_engine(error) from error
@@ -76,7 +75,7 @@ class Engine:
     def run(self, statement: Statement) -> Answer:
         """Run one statement and return its whole result.
 
-        :raises Failure: whatever ClickHouse refuses, under its own code and name.
+        :raises EngineError: whatever ClickHouse refuses, under its own code and name.
         """
         try:
             if statement.session_id:
@@ -85,13 +84,13 @@ class Engine:
             with contextlib.closing(self._connect()) as connection:
                 _apply(connection, statement.settings)
                 return _execute(connection, statement)
-        except Failure:
+        except EngineError:
             raise
         except Exception as error:
             raise from_engine(error) from error
 
     def _connect(self) -> Connection:
-        connection = chdb.connect(self._path)
+        connection = Connection(self._path)
         _apply(connection, BASE_SETTINGS)
         return connection
 
@@ -111,12 +110,12 @@ class Engine:
             session = self._sessions.get(statement.session_id)
             if session is None:
                 if statement.session_must_exist:
-                    raise Failure(372, "SESSION_NOT_FOUND", "Session not found")
+                    raise EngineError(372, "SESSION_NOT_FOUND", "Session not found")
                 self._make_room()
                 session = _Session(self._connect(), statement.session_timeout_s, time.monotonic())
                 self._sessions[statement.session_id] = session
             if not session.lock.acquire(blocking=False):
-                raise Failure(373, "SESSION_IS_LOCKED", "Session is locked by a concurrent client")
+                raise EngineError(373, "SESSION_IS_LOCKED", "Session is locked by a concurrent client")
             session.timeout_s = statement.session_timeout_s
             self._sessions.move_to_end(statement.session_id)
             return session
@@ -131,7 +130,7 @@ class Engine:
         if len(self._sessions) < SESSIONS_MAX:
             return
         if not any(self._close_if_idle(name) for name in list(self._sessions)):
-            raise Failure(202, "TOO_MANY_SIMULTANEOUS_QUERIES", f"All {SESSIONS_MAX} sessions are busy")
+            raise EngineError(202, "TOO_MANY_SIMULTANEOUS_QUERIES", f"All {SESSIONS_MAX} sessions are busy")
 
     def _close_if_idle(self, name: str) -> bool:
         session = self._sessions[name]

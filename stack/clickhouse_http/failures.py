@@ -45,7 +45,7 @@ STATUS_BY_NAME = {
 }
 
 
-class Failure(Exception):
+class EngineError(Exception):
     """A ClickHouse error: its number, its symbolic name, and the server's text."""
 
     def __init__(self, code: int, name: str, text: str) -> None:
@@ -66,20 +66,20 @@ class Failure(Exception):
         return f"Code: {self.code}. DB::Exception: {self.text}. ({self.name})"
 
 
-def too_large(what: str, limit_bytes: int) -> Failure:
-    return Failure(307, "TOO_MANY_BYTES", f"{what} is larger than {limit_bytes} bytes")
+def too_large(what: str, limit_bytes: int) -> EngineError:
+    return EngineError(307, "TOO_MANY_BYTES", f"{what} is larger than {limit_bytes} bytes")
 
 
-def bad_request(text: str) -> Failure:
-    return Failure(36, "BAD_ARGUMENTS", text)
+def bad_request(text: str) -> EngineError:
+    return EngineError(36, "BAD_ARGUMENTS", text)
 
 
-def from_engine(error: BaseException) -> Failure:
+def from_engine(error: BaseException) -> EngineError:
     """What chDB raised, read back into code and name."""
     text = str(error)
     start = text.find("Code: ")
     code = re.match(r"Code: (\d+)", text[start:]) if start >= 0 else None
     names = re.findall(r"\(([A-Z][A-Z0-9_]+)\)", text)
     if code is None:
-        return Failure(1001, "STD_EXCEPTION", text or type(error).__name__)
-    return Failure(int(code[1]), names[-1] if names else "STD_EXCEPTION", text[start:])
+        return EngineError(1001, "STD_EXCEPTION", text or type(error).__name__)
+    return EngineError(int(code[1]), names[-1] if names else "STD_EXCEPTION", text[start:])

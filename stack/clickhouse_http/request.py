@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stack.clickhouse_http.failures import Failure, bad_request
+from stack.clickhouse_http.failures import EngineError, bad_request
 
 # What a client may say about the transport; everything else in the address is a setting or a bound parameter.
 TRANSPORT = frozenset(
@@ -83,12 +83,12 @@ class Statement:
 def read_statement(fields: Mapping[str, str], body: bytes, *, headers: Mapping[str, str]) -> Statement:
     """The statement of a request: ``fields`` are the address's and the form's, ``body`` is unpacked.
 
-    :raises Failure: no statement, a setting or format that is no name, an identifier that is too long.
+    :raises EngineError: no statement, a setting or format that is no name, an identifier that is too long.
     """
     query = fields.get("query", "").encode("utf-8", "surrogateescape")
     text = query + b"\n" + body if query and body else query or body
     if not text.strip():
-        raise Failure(62, "SYNTAX_ERROR", "Syntax error: the query is empty")
+        raise EngineError(62, "SYNTAX_ERROR", "Syntax error: the query is empty")
     insert = _read_insert(text)
     default_format = headers.get("x-clickhouse-format") or fields.get("default_format") or "TabSeparated"
     if not _FORMAT.fullmatch(default_format):
@@ -137,21 +137,23 @@ def _identifier(fields: Mapping[str, str], name: str) -> str:
 def _session_timeout_s(fields: Mapping[str, str]) -> int:
     value = fields.get("session_timeout", str(SESSION_TIMEOUT_DEFAULT_S))
     if not (value.isascii() and value.isdigit() and 0 < int(value[:9]) <= SESSION_TIMEOUT_MAX_S):
-        raise Failure(374, "INVALID_SESSION_TIMEOUT", f"session_timeout must be 1 to {SESSION_TIMEOUT_MAX_S} seconds")
+        raise EngineError(
+            374, "INVALID_SESSION_TIMEOUT", f"session_timeout must be 1 to {SESSION_TIMEOUT_MAX_S} seconds"
+        )
     return int(value)
 
 
 def read_credentials(fields: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str]:
     """User and password of a request, from Basic authentication, ClickHouse's headers, or the address.
 
-    :raises Failure: the Authorization header cannot be read.
+    :raises EngineError: the Authorization header cannot be read.
     """
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
         try:
             user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError) as error:
-            raise Failure(516, "AUTHENTICATION_FAILED", "The Authorization header cannot be read") from error
+            raise EngineError(516, "AUTHENTICATION_FAILED", "The Authorization header cannot be read") from error
         return user, password
     return (
         headers.get("x-clickhouse-user") or fields.get("user") or "default",
