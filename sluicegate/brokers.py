@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 
+BOOTSTRAP_SERVERS_DEFAULT = "127.0.0.1:9092"
+
+
 @dataclass(frozen=True, slots=True)
 class Brokers:
     """Addresses and, where the broker asks for it, SCRAM-SHA-512 credentials (RFC 5802).
@@ -15,7 +18,7 @@ class Brokers:
     ``options()`` gives the keyword arguments that every aiokafka client shares.
     """
 
-    bootstrap_servers: str = "127.0.0.1:9092"
+    bootstrap_servers: str = BOOTSTRAP_SERVERS_DEFAULT
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     certificate_authority: Path | None = None
@@ -40,7 +43,7 @@ class Brokers:
             )
         authority = values.get("SLUICEGATE_KAFKA_CA_FILE")
         return cls(
-            bootstrap_servers=values.get("SLUICEGATE_BOOTSTRAP_SERVERS", cls.bootstrap_servers),
+            bootstrap_servers=values.get("SLUICEGATE_BOOTSTRAP_SERVERS", BOOTSTRAP_SERVERS_DEFAULT),
             username=username,
             password=password,
             certificate_authority=Path(authority) if authority else None,

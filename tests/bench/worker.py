@@ -60,7 +60,6 @@ async def _prepare(bootstrap: str, prefix: str, contents: Iterable[tuple[int, by
         )
         for number in range(workload.ORGANIZATIONS):
             org_id = workload.organization(number)
-            common = {"issued_at": _ISSUED_AT, "issued_by": "bench", "account_id": org_id}
             commands: list[OrganizationPut | KeyPut] = [
                 OrganizationPut(
                     kind="organization.put",
@@ -68,7 +67,9 @@ async def _prepare(bootstrap: str, prefix: str, contents: Iterable[tuple[int, by
                     organization_id=org_id,
                     tier="enterprise",
                     rates=_WIDE,
-                    **common,
+                    issued_at=_ISSUED_AT,
+                    issued_by="bench",
+                    account_id=org_id,
                 )
             ]
             for key in range(workload.KEYS_EACH):
@@ -80,7 +81,9 @@ async def _prepare(bootstrap: str, prefix: str, contents: Iterable[tuple[int, by
                         api_key_id=name,
                         organization_id=org_id,
                         key_sha256=f"{number * 100 + key:064x}",
-                        **common,
+                        issued_at=_ISSUED_AT,
+                        issued_by="bench",
+                        account_id=org_id,
                     )
                 )
             for command in commands:

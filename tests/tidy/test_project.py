@@ -60,7 +60,7 @@ def test_every_link_between_documents_leads_somewhere() -> None:
     for document in documents:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text("utf-8")):
             if "://" not in target and not (document.parent / target).exists():
-                broken.append(f"{document.relative_to(ROOT)} → {target}")
+                broken += [f"{document.relative_to(ROOT)} → {target}"]
     assert broken == []
 
 
