@@ -198,8 +198,8 @@ def _quantities(given: _Quantities | UnsetType, field: str) -> dict[str, int] | 
         return None
     if isinstance(given.seconds, int) and isinstance(given.milliseconds, int):
         raise Malformed("invalid", field, "seconds and milliseconds exclude each other")
-    values = ((name, getattr(given, name)) for name in given.__struct_fields__)
-    return wire_quantities({name: value for name, value in values if value is not UNSET})
+    values: dict[str, int | None] = msgspec.to_builtins(given)
+    return wire_quantities(values)
 
 
 def _time(text: str, field: str) -> int:

@@ -1,7 +1,6 @@
 """Credits as people write them, exactly: at most six places, no exponent (requirements, sections 2 and 9)."""
 
 import re
-from decimal import Decimal
 
 from .bounds import CREDITS_MICRO_MAX, MICRO_PER_CREDIT
 
@@ -31,9 +30,3 @@ def credits_text(micro: int) -> str:
     whole, part = divmod(abs(micro), MICRO_PER_CREDIT)
     sign = "-" if micro < 0 else ""
     return f"{sign}{whole}.{part:06d}".rstrip("0").rstrip(".") if part else f"{sign}{whole}"
-
-
-def credits_number(micro: int) -> int | Decimal:
-    """``micro`` as an exact JSON number: a whole number without a point, else a decimal of at most six places."""
-    whole, part = divmod(micro, MICRO_PER_CREDIT)
-    return Decimal(credits_text(micro)) if part else whole
