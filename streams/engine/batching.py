@@ -7,10 +7,11 @@ of the app, so that the position can live with the state that it belongs to. Com
 Everything hangs on one app object (``BatchApp``); nothing of Faust is changed for other apps in the process.
 """
 
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import faust
 from aiokafka.structs import ConsumerRecord
@@ -23,6 +24,11 @@ Positions = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int]]]
 Called after ``on_rebalance_complete`` and before any record flows; a partition that is left out starts at the group's
 committed offset, or at ``consumer_auto_offset_reset``.
 """
+Prepare = Callable[[], Awaitable[None]]
+"""Awaited once before anything of the app connects: here the topics are made, which Faust would make wrongly."""
+
+_PAUSED_WAIT_S: Final = 0.05
+"""A fetch ends after this while a partition is paused, so that the partition is soon asked for again."""
 
 
 class Batch(NamedTuple):
@@ -34,6 +40,8 @@ class Batch(NamedTuple):
     """The group's generation in which it was fetched; a batch of an earlier one must be ignored."""
     seek_count: int
     """``BatchConsumer.seek_count`` of the partition when it was asked for: tells what was fetched before a seek."""
+    follows_seek: bool
+    """It is the first batch since that seek, so nothing can have been lost between."""
     records: Sequence[ConsumerRecord]
 
 
@@ -82,6 +90,7 @@ class BatchConsumer(Consumer):
     def on_init(self) -> None:
         super().on_init()
         self.seek_count: Counter[TP] = Counter()
+        self._delivered_since_seek: dict[TP, int] = {}
 
     @property
     def heartbeat_sent_at(self) -> float:
@@ -110,10 +119,18 @@ class BatchConsumer(Consumer):
         self.seek_count.update(offsets.keys())
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 (Faust's signature)
-        seek_count = self.seek_count.copy()
-        records, _ = await self._wait_next_records(timeout)
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow.wait())
+        active = self._get_active_partitions()
         generation = self.app.consumer_generation_id
-        if records is None or self.should_stop:
+        seek_count = self.seek_count.copy()
+        if not active:
+            await self.sleep(_PAUSED_WAIT_S)
+            return
+        records = await self._getmany(
+            active_partitions=active, timeout=_PAUSED_WAIT_S if self._paused_partitions else timeout
+        )
+        if self.should_stop:
             return
         if not self.flow_active:
             await self.perform_seek()
@@ -125,7 +142,10 @@ class BatchConsumer(Consumer):
                 tp = TP(partition.topic, partition.partition)
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(partition))
                 message = self._to_message(tp, run[-1])
-                message.value = Batch(tp.topic, tp.partition, generation, seek_count[tp], run)  # type: ignore[assignment]  # Faust: bytes
+                follows_seek = self._delivered_since_seek.get(tp) != seek_count[tp]
+                self._delivered_since_seek[tp] = seek_count[tp]
+                batch = Batch(tp.topic, tp.partition, generation, seek_count[tp], follows_seek, run)
+                message.value = batch  # type: ignore[assignment]  # Faust expects bytes; BatchSchema does not
                 yield tp, message
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
@@ -165,17 +185,32 @@ class BatchApp(faust.App):
     everything: Faust acknowledges a message whose agent raised.
     """
 
-    def __init__(self, app_id: str, *, positions: Positions, fetch_wait_ms: int = 50, **options: Any) -> None:
+    def __init__(
+        self, app_id: str, *, positions: Positions, prepare: Prepare, fetch_wait_ms: int = 50, **options: Any
+    ) -> None:
         self.positions = positions
         self.fetch_wait_ms = fetch_wait_ms
+        self._prepare = prepare
         super().__init__(app_id, **options)
+
+    async def on_first_start(self) -> None:
+        os.makedirs(self.conf.datadir, exist_ok=True)
+        await super().on_first_start()
+        await self._prepare()
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)
 
 
 def batch_app(
-    app_id: str, *, bootstrap_servers: str, positions: Positions, session_s: float, datadir: str, **options: Any
+    app_id: str,
+    *,
+    bootstrap_servers: str,
+    positions: Positions,
+    prepare: Prepare,
+    session_s: float,
+    datadir: str,
+    **options: Any,
 ) -> BatchApp:
     """A ``BatchApp`` with the settings that Faust needs to be safe.
 
@@ -197,4 +232,4 @@ def batch_app(
         "broker_rebalance_timeout": max(10.0, session_s),
         "broker_commit_interval": 1.0,
     }
-    return BatchApp(app_id, positions=positions, **{**settings, **options})
+    return BatchApp(app_id, positions=positions, prepare=prepare, **{**settings, **options})

@@ -1,0 +1,168 @@
+"""The engine's own way to Kafka, beside Faust's consumer: one batch at a time, ranges of a log, ends of logs."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from .actions import StateRecord
+
+REQUEST_TIMEOUT_MS = 10_000
+_HEADROOM_BYTES = 100_000
+
+
+class BatchTooLargeError(Exception):
+    """Records that must stay together do not fit into one record batch; nothing was sent."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"{size_bytes} bytes")
+        self.size_bytes = size_bytes
+
+
+class Broker:
+    """Producers and readers of one worker. ``renew`` gives the producers new ids after a lost send."""
+
+    def __init__(self, bootstrap_servers: str, batch_bytes_max: int) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._batch_bytes_max = batch_bytes_max
+        self._asker: AIOKafkaConsumer | None = None
+        self._state_producer: AIOKafkaProducer | None = None
+        self._output_producer: AIOKafkaProducer | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connects, unless it is connected."""
+        if self._asker is None:
+            self._asker = self.consumer()
+            await self._asker.start()
+        if self._state_producer is None:
+            await self._start_producers()
+
+    async def stop(self) -> None:
+        """Sends what waits, and disconnects."""
+        for client in (self._output_producer, self._state_producer, self._asker):
+            if client is not None:
+                await client.stop()
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=REQUEST_TIMEOUT_MS / 1000)
+        self._asker = self._state_producer = self._output_producer = None
+
+    async def renew(self) -> None:
+        """Goes on with new producer ids; the old producers end once what they hold is settled."""
+        for old in (self._state_producer, self._output_producer):
+            if old is not None:
+                task = asyncio.ensure_future(_stop_quietly(old.stop()))
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+        await self._start_producers()
+
+    async def _start_producers(self) -> None:
+        self._state_producer = self._producer(self._batch_bytes_max, 0)
+        self._output_producer = self._producer(1_000_000, 2)
+        await self._state_producer.start()
+        await self._output_producer.start()
+
+    def _producer(self, batch_bytes_max: int, linger_ms: int) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap_servers,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=linger_ms,
+            max_batch_size=batch_bytes_max,
+            max_request_size=self._batch_bytes_max + _HEADROOM_BYTES,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+
+    def consumer(self, **options: Any) -> AIOKafkaConsumer:
+        """A consumer outside any group, not started."""
+        settings: dict[str, Any] = {
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
+            "fetch_max_wait_ms": 50,
+            **options,
+        }
+        return AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers, **settings)
+
+    async def append(self, topic: str, partition: int, records: Iterable[StateRecord]) -> int | None:
+        """Appends ``records`` as one record batch; returns the offset of its first record.
+
+        None where the broker knows that the batch is in the log, but no longer where. Raises BatchTooLargeError, and
+        KafkaError where the batch may or may not be or come to be in the log.
+        """
+        producer = self._state_producer
+        assert producer is not None
+        batch = producer.create_batch()
+        for record in records:
+            if batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers)) is None:
+                raise BatchTooLargeError(batch.size())
+        reply = await (await producer.send_batch(batch, topic, partition=partition))
+        return reply.offset if reply.offset >= 0 else None
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, partition: int | None
+    ) -> "asyncio.Future[Any]":
+        """Queues a record, in order; the future ends when the broker has it. Raises KafkaError."""
+        producer = self._output_producer
+        assert producer is not None
+        future: asyncio.Future[Any] = await producer.send(topic, value=value, key=key, partition=partition)
+        return future
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """(first offset, end) of a partition. Raises KafkaError."""
+        asker, tp = self._asker, TopicPartition(topic, partition)
+        assert asker is not None
+        ends, starts = await asyncio.gather(asker.end_offsets([tp]), asker.beginning_offsets([tp]))
+        return starts[tp], ends[tp]
+
+    async def end(self, topic: str, partition: int) -> int:
+        """The end of a partition. Raises KafkaError."""
+        assert self._asker is not None
+        tp = TopicPartition(topic, partition)
+        return int((await self._asker.end_offsets([tp]))[tp])
+
+    async def read(
+        self, topic: str, partition: int, start: int, end: int, take: Callable[[ConsumerRecord], None]
+    ) -> None:
+        """Hands each record from ``start`` up to ``end`` to ``take``. Raises KafkaError and what ``take`` raises."""
+        if start >= end:
+            return
+        tp = TopicPartition(topic, partition)
+        async with Reading(self.consumer(max_partition_fetch_bytes=4 << 20, fetch_max_bytes=16 << 20)) as consumer:
+            consumer.assign([tp])
+            consumer.seek(tp, start)
+            while await consumer.position(tp) < end:
+                for run in (await consumer.getmany(tp, timeout_ms=200)).values():
+                    for record in run:
+                        if record.offset < end:
+                            take(record)
+                    await asyncio.sleep(0)
+
+
+class Reading:
+    """Starts a consumer, and stops it whatever happens."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def __aenter__(self) -> AIOKafkaConsumer:
+        try:
+            await self._consumer.start()
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        return self._consumer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._consumer.stop()
+
+
+async def _stop_quietly(stopping: Coroutine[Any, Any, None]) -> None:
+    with suppress(Exception):  # a producer given up: its sends have their own futures
+        await stopping

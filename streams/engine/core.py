@@ -1,0 +1,505 @@
+"""What one owner of one partition does, without I/O, clock or randomness (design: state that survives kill -9 exactly).
+
+``PartitionCore`` is told what happens and returns what to do (``actions``). It reads the state log, claims the
+partition, folds the log to rows, lets a machine apply usage from the header's position on, and appends each cut as one
+batch. Between two appends it holds the log to its promise: one legitimate writer, so each append starts where the last
+one ended. Where it does not, the core finds out who wrote, and repairs or gives way.
+
+The adapter over Faust and the simulator drive the same class.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from sluicegate_schemas.catalogue import Catalogue
+from sluicegate_schemas.state import CLAIM_KEY, ENCODE, EPOCH_BYTES, HEADER_KEY, Claim, Header
+
+from .actions import (
+    Acknowledge,
+    Action,
+    Append,
+    AppendTick,
+    Drop,
+    LookAtSources,
+    LookAtStateEnd,
+    ReadState,
+    Ready,
+    RefreshAccounts,
+    SeekUsage,
+    Stop,
+)
+from .flush import FlushWriter, batch_bytes
+from .fold import Epochs, Fold, Headers, StateFormatError, record_epoch
+from .intake import UsageIntake
+from .machine import InputRecord, Machine
+from .outbox import Outbox
+from .refusals import batch_too_large, counted_wrongly, source_lost, state_damaged, unknown_row
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How often and how much. Times are in seconds."""
+
+    flush_interval_s: float = 0.2
+    rows_max: int = 10_000
+    """Changed rows that make a flush early; the machine stops at about as many."""
+    outbox_bytes_max: int = 2_000_000
+    """Durable outputs that make a flush early and hold the input up."""
+    unacknowledged_max: int = 20_000
+    """Outputs sent and not acknowledged that hold the input up."""
+    batch_bytes_max: int = 15_000_000
+    """The largest record batch that the broker takes, less a margin."""
+    quiet_check_s: float = 1.0
+    tick_interval_s: float = 5.0
+    accounts_refresh_s: float = 0.05
+    catalogue_age_max_s: float = 5.0
+
+
+class Phase(Enum):
+    """Where an owner stands."""
+
+    READING = auto()
+    CLAIMING = auto()
+    READING_TAIL = auto()
+    CHECKING_SOURCES = auto()
+    RUNNING = auto()
+    PARKED = auto()
+    OVER = auto()
+
+
+@dataclass(slots=True)
+class _Flush:
+    """The flush in flight, and what its acknowledgement allows."""
+
+    number: int
+    usage_offset: int
+    accounts_offset: int
+    records: int
+    end: int = -1
+
+
+class PartitionCore:
+    """One owner of one partition, from its assignment until it gives the partition back.
+
+    ``now`` is a monotonic clock in seconds that the adapter reads; all else that is random or timed is handed in.
+    """
+
+    def __init__(self, partition: int, machine: Machine, limits: Limits, *, accept_lost_source: bool = False) -> None:
+        self.partition = partition
+        self.machine = machine
+        self.limits = limits
+        self.phase = Phase.READING
+        self.epoch = 0
+        self.flush_number = 0
+        self.state_next = -1
+        """Where the next append must start."""
+        self.usage = UsageIntake(0)
+        self.accounts_applied = -1
+        self.outbox = Outbox()
+        self.draining = False
+        self.stats = {"flushes": 0, "rows": 0, "jumps": 0, "foreign_records": 0, "repairs": 0, "seeks": 0, "held": 0}
+        self._accept_lost_source = accept_lost_source
+        self._fold: Fold | None = Fold()
+        self._header: Header | None = None
+        self._claim = b""
+        self._generation = 0
+        self._nonce = 0
+        self._writer = FlushWriter(0, b"", {})
+        self._in_flight: _Flush | None = None
+        self._awaiting_verdict: _Flush | None = None
+        self._foreign: list[tuple[int, bytes]] | None = None
+        self._repair_epochs: Epochs | None = None
+        self._repair_rows: dict[bytes, bytes | None] = {}
+        self._looking = False
+        self._flushed_usage = -1
+        self._flushed_accounts = -1
+        self._flush_now = False
+        self._flush_started_at = float("-inf")
+        self._quiet_since = float("-inf")
+        self._tick_at = float("-inf")
+        self._lease_until = float("-inf")
+        self._needs_accounts = False
+        self._accounts_mark: int | None = None
+        self._accounts_refreshed_at = float("-inf")
+        self._catalogue_seen_at: float | None = None
+
+    # Recovery: read the log, claim, read up to the claim, fold, check.
+
+    def assigned(self, *, owner: str, generation: int, nonce: int, wall_ms: int) -> list[Action]:
+        """The group gave us the partition. ``nonce`` is 32 random bits; ``wall_ms`` only tells people when."""
+        self._generation, self._nonce = generation, nonce
+        self._claim = ENCODE(Claim(owner, generation, wall_ms))
+        return [ReadState(None, None)]
+
+    def state_record(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """One record of the range that ``ReadState`` asked for, in order. Raises StateFormatError."""
+        if self._fold is not None:
+            self._fold.feed(key, value, headers)
+        elif self._foreign is not None:
+            self._foreign.append((record_epoch(key, value, headers), key or b""))
+        elif self._repair_epochs is not None:
+            verdict = self._repair_epochs.feed(key, value, headers)
+            if verdict.valid and key in self._repair_rows and key not in (HEADER_KEY, CLAIM_KEY):
+                self._repair_rows[key] = None if value is None else value[EPOCH_BYTES:]
+
+    def state_read(self, end: int) -> list[Action]:
+        """The range is read; ``end`` is where it ended."""
+        if self.phase is Phase.READING:
+            assert self._fold is not None
+            self.state_next = end
+            number = max((self._fold.top_epoch >> 32) + 1, self._generation)
+            self.epoch = number << 32 | self._nonce
+            self._writer = FlushWriter(self.epoch, self._claim, {})
+            self.phase = Phase.CLAIMING
+            return [Append([self._writer.claim_record])]
+        if self.phase is Phase.READING_TAIL:
+            self.phase = Phase.CHECKING_SOURCES
+            assert self._fold is not None
+            if self._fold.top_epoch > self.epoch:
+                return self._drop("another worker with a higher epoch claimed the partition first")
+            return [LookAtSources()]
+        if self._foreign is not None:
+            return self._judge_foreign()
+        if self._repair_epochs is not None:
+            self._writer.repairs.update(self._repair_rows)
+            self.stats["repairs"] += len(self._repair_rows)
+            self._repair_epochs, self._repair_rows = None, {}
+            self._flush_now = True
+        return []
+
+    def state_unreadable(self, error: StateFormatError) -> list[Action]:
+        """A record of the range is none that a worker writes."""
+        return self._stop(state_damaged(self.partition, str(error)))
+
+    def sources(self, *, usage: tuple[int, int], accounts: tuple[int, int]) -> list[Action]:
+        """(first offset, end) of the partition in both input topics: what the state asks for must still be there."""
+        fold, self._fold = self._fold, None
+        if fold is None or self.phase is not Phase.CHECKING_SOURCES:
+            return []
+        if (damage := fold.check()) is not None:
+            return self._stop(state_damaged(self.partition, damage))
+        header = self._header = fold.header
+        usage_next = header.usage_offset + 1 if header else 0
+        accounts_next = header.accounts_offset + 1 if header else 0
+        for topic, wanted, (start, end) in (("usage", usage_next, usage), ("accounts", accounts_next, accounts)):
+            if start <= wanted <= end:
+                continue
+            if wanted > end or not self._accept_lost_source:
+                return self._stop(source_lost(topic, self.partition, wanted, start, end))
+            if topic == "usage":
+                usage_next = start
+            else:
+                accounts_next = start
+        return self._resume(fold, usage_next, accounts_next)
+
+    def _resume(self, fold: Fold, usage_next: int, accounts_next: int) -> list[Action]:
+        header, machine = fold.header, self.machine
+        for key, payload in fold.rows.items():
+            try:
+                machine.restore(key, payload)
+            except ValueError as error:
+                return self._stop(unknown_row(self.partition, key, str(error)))
+        self.flush_number = header.flush if header else 0
+        self.usage = UsageIntake(usage_next)
+        self._flushed_usage = usage_next - 1
+        self.accounts_applied = self._flushed_accounts = accounts_next - 1
+        self._writer = FlushWriter(self.epoch, self._claim, fold.rows)
+        self._writer.repairs = {
+            key: None if key in (HEADER_KEY, CLAIM_KEY) else fold.rows.get(key) for key in fold.void_keys
+        }
+        self.stats["repairs"] += len(fold.void_keys)
+        machine.resume(self.epoch, self.flush_number, header.log_time_ms if header else 0)
+        self.phase = Phase.RUNNING
+        actions: list[Action] = [Ready(len(fold.rows), fold.void_records)]
+        actions += self.outbox.recover(header.outbox if header else [])
+        actions += self._collect()
+        return actions
+
+    # Appends: claims and flushes, and what a reply says about who else writes.
+
+    def appended(self, base_offset: int | None, now: float) -> list[Action]:
+        """The batch stands in the log from ``base_offset`` on; None where the broker can no longer tell."""
+        if self.phase is Phase.OVER:
+            return []
+        if base_offset is None or base_offset < self.state_next:
+            return self._drop(f"the log of the state gave offset {base_offset}, after {self.state_next}")
+        self._quiet_since = now
+        start = self.state_next
+        if self.phase is Phase.CLAIMING:
+            self.state_next = base_offset + 1
+            self.phase = Phase.READING_TAIL
+            return [ReadState(start, base_offset)] if base_offset > start else self.state_read(base_offset)
+        flush, self._in_flight = self._in_flight, None
+        if flush is None:
+            return []
+        flush.end = self.state_next = base_offset + flush.records
+        self._awaiting_verdict = flush
+        return self._settle() if base_offset == start else self._look_at_foreign(start, base_offset)
+
+    def append_failed(self, reason: str) -> list[Action]:
+        """The batch may be in the log or may come to stand in it later: only a new claim makes sure."""
+        return self._drop(f"an append to the state topic failed: {reason}")
+
+    def append_impossible(self, size_bytes: int) -> list[Action]:
+        """The batch is larger than the broker takes; nothing was sent."""
+        return self._stop(batch_too_large(self.partition, size_bytes, self.limits.batch_bytes_max))
+
+    def state_end(self, end: int) -> list[Action]:
+        """The end of the state partition, as ``LookAtStateEnd`` asked."""
+        self._looking = False
+        if self.phase is not Phase.RUNNING or self._in_flight or self._is_reading or end == self.state_next:
+            return []
+        if end < self.state_next:
+            return self._drop(f"the log of the state shrank from {self.state_next} to {end}")
+        start, self.state_next = self.state_next, end
+        return self._look_at_foreign(start, end)
+
+    def _look_at_foreign(self, start: int, end: int) -> list[Action]:
+        self.stats["jumps"] += 1
+        self._foreign = []
+        return [ReadState(start, end)]
+
+    def _judge_foreign(self) -> list[Action]:
+        foreign, self._foreign = self._foreign or [], None
+        if any(epoch >= self.epoch for epoch, _ in foreign):
+            return self._drop("another worker claimed the partition after us")
+        self.stats["foreign_records"] += len(foreign)
+        self._repair_epochs = Epochs()
+        self._repair_rows = dict.fromkeys(key for _, key in foreign)
+        return [*self._settle(), ReadState(None, self.state_next)]
+
+    def _settle(self) -> list[Action]:
+        """The flush whose reply came is true: nobody with a higher epoch wrote before it."""
+        flush, self._awaiting_verdict = self._awaiting_verdict, None
+        if flush is None:
+            return []
+        self._flushed_usage, self._flushed_accounts = flush.usage_offset, flush.accounts_offset
+        self.machine.flushed(flush.number, flush.end)
+        actions: list[Action] = [Acknowledge(flush.usage_offset)]
+        actions += self.outbox.flushed()
+        actions += self._collect()
+        return actions
+
+    # Input.
+
+    @property
+    def usage_next(self) -> int:
+        """The next usage offset to fetch."""
+        return self.usage.next_offset
+
+    @property
+    def accounts_next(self) -> int:
+        """The next offset to fetch of the accounts topic."""
+        return self.accounts_applied + 1
+
+    def sought(self, seek_count: int) -> None:
+        """``usage_next`` is sought; see ``UsageIntake.sought``."""
+        self.usage.sought(seek_count)
+
+    def fetched(self, records: Sequence[InputRecord], *, seek_count: int, follows_seek: bool) -> list[Action]:
+        """A batch of the partition's usage, in offset order, not empty; ``step`` applies it."""
+        if self.phase is not Phase.RUNNING or self.draining:
+            return []
+        if self.usage.fetched(records, seek_count=seek_count, follows_seek=follows_seek) == "seek":
+            self.stats["seeks"] += 1
+            return [SeekUsage(self.usage.next_offset)]
+        return []
+
+    def has_work(self, now: float) -> bool:
+        """Whether ``step`` would apply something."""
+        return not self.usage.is_empty and not self._needs_accounts and self._accepts_input(now)
+
+    def accepts_accounts(self, now: float) -> bool:
+        """Whether operator commands may be handed in now."""
+        return self._accepts_input(now)
+
+    def _accepts_input(self, now: float) -> bool:
+        limits = self.limits
+        return (
+            self.phase is Phase.RUNNING
+            and not self.draining
+            and self._catalogue_seen_at is not None
+            and now - self._catalogue_seen_at <= limits.catalogue_age_max_s
+            and self.machine.changed_rows < limits.rows_max
+            and self.outbox.durable_bytes < limits.outbox_bytes_max
+            and self.outbox.unacknowledged < limits.unacknowledged_max
+        )
+
+    def step(self, now: float) -> list[Action]:
+        """Applies one chunk of what was fetched: a few milliseconds of work."""
+        if not self.has_work(now):
+            return []
+        before = self.usage.applied
+        result = self.usage.apply(self.machine)
+        actions = self._collect()
+        if result == "needs accounts":
+            self._needs_accounts = True
+        elif result == "full":
+            if self.usage.applied == before and not self.machine.changed_rows:
+                return self._stop(counted_wrongly(self.partition, "the machine neither takes nor refuses a record"))
+            self._flush_now = True
+        return actions + self._timely(now)
+
+    def accounts_fetched(self, records: Sequence[InputRecord]) -> list[Action]:
+        """Operator commands of the partition in offset order, at most a few hundred."""
+        if self.phase is not Phase.RUNNING or self.draining:
+            return []
+        new = [record for record in records if record.offset > self.accounts_applied]
+        if not new:
+            return []
+        self.machine.apply_accounts(new)
+        self.accounts_applied = new[-1].offset
+        return self._collect()
+
+    def accounts_current(self) -> list[Action]:
+        """The accounts topic was read to its end as of ``RefreshAccounts``, and all of it handed in."""
+        if self._accounts_mark is not None:
+            self.usage.accounts_current(self._accounts_mark)
+            self._accounts_mark, self._needs_accounts = None, False
+        return []
+
+    def catalogues(self, versions: Sequence[Catalogue]) -> None:
+        """All catalogue versions known so far, rising; at least one."""
+        self.machine.use_catalogues(versions)
+
+    def catalogue_seen(self, now: float) -> None:
+        """The catalogue topic was read to its end at ``now``, and holds at least one version."""
+        self._catalogue_seen_at = now
+
+    def cells_durable_until(self, state_offset: int) -> None:
+        """The sink's committed position in the partition of the state topic."""
+        if self.phase is Phase.RUNNING:
+            self.machine.cells_durable_until(state_offset)
+
+    def _collect(self) -> list[Action]:
+        return list[Action](self.outbox.add(self.machine.take_outputs()))
+
+    def published(self, token: int) -> None:
+        """The broker has the output."""
+        self.outbox.published(token)
+
+    def publish_failed(self, reason: str) -> list[Action]:
+        """An output may be lost; the next owner sends again what must not be."""
+        return self._drop(f"an output could not be sent: {reason}")
+
+    # Time.
+
+    def tick(self, now: float, lease_until: float) -> list[Action]:
+        """Time passes. ``lease_until``: before that no other worker can have been given the partition, as far as the
+        last accepted heartbeat tells."""
+        self._lease_until = lease_until
+        return self._timely(now)
+
+    def _timely(self, now: float) -> list[Action]:
+        if self.phase is not Phase.RUNNING:
+            return []
+        if self._in_flight is None and not self._is_reading:
+            if self._flush_due(now):
+                return self._flush(now)
+            if not self._looking and now - self._quiet_since >= self.limits.quiet_check_s:
+                self._looking = True
+                self._quiet_since = now
+                return [LookAtStateEnd()]
+        refresh_wanted = self._needs_accounts and self._accounts_mark is None and not self.draining
+        if refresh_wanted and now - self._accounts_refreshed_at >= self.limits.accounts_refresh_s:
+            self._accounts_refreshed_at = now
+            self._accounts_mark = self.usage.accounts_current_as_of_now()
+            return [RefreshAccounts()]
+        if now - self._tick_at >= self.limits.tick_interval_s and not self.draining:
+            self._tick_at = now
+            return [AppendTick()]
+        return []
+
+    @property
+    def _is_reading(self) -> bool:
+        return self._foreign is not None or self._repair_epochs is not None
+
+    @property
+    def dirty(self) -> bool:
+        """Something waits for a flush that has not begun."""
+        return bool(
+            self.machine.changed_rows
+            or self._writer.repairs
+            or self.outbox.waits_for_flush
+            or self.usage.applied != self._flushed_usage
+            or self.accounts_applied != self._flushed_accounts
+        )
+
+    @property
+    def clean(self) -> bool:
+        """All that was applied is durable and true, as far as the log has told."""
+        return self._in_flight is None and not self._is_reading and not self.dirty
+
+    def _flush_due(self, now: float) -> bool:
+        if now > self._lease_until:
+            self.stats["held"] += 1
+            return False
+        waited = now - self._flush_started_at >= self.limits.flush_interval_s
+        if not self.dirty:
+            return waited and self.outbox.header_is_stale
+        return (
+            waited
+            or self._flush_now
+            or self.draining
+            or self.machine.changed_rows >= self.limits.rows_max
+            or self.outbox.durable_bytes >= self.limits.outbox_bytes_max
+        )
+
+    def _flush(self, now: float) -> list[Action]:
+        machine = self.machine
+        changes = machine.take_changes()
+        self.flush_number += 1
+        records = self._writer.build(
+            changes,
+            flush=self.flush_number,
+            usage_offset=self.usage.applied,
+            accounts_offset=self.accounts_applied,
+            log_time_ms=machine.log_time_ms,
+            catalogue_version=machine.catalogue_version,
+            outbox=self.outbox.begin_flush(),
+        )
+        if (size_bytes := batch_bytes(records)) > self.limits.batch_bytes_max:
+            return self.append_impossible(size_bytes)
+        self._in_flight = _Flush(self.flush_number, self.usage.applied, self.accounts_applied, len(records))
+        self._flush_now = False
+        self._flush_started_at = now
+        self.stats["flushes"] += 1
+        self.stats["rows"] += len(changes)
+        return [Append(records)]
+
+    # The end.
+
+    def drain(self) -> None:
+        """The partition will be given back: apply nothing more, flush what is applied."""
+        self.draining = True
+
+    def park(self) -> bool:
+        """The partition is given back. True if the core may wait for it to return: see ``returned``."""
+        self.usage.clear()
+        self._needs_accounts, self._accounts_mark = False, None
+        if self.phase is not Phase.RUNNING or not self.clean:
+            self.phase = Phase.OVER
+            return False
+        self.phase = Phase.PARKED
+        return True
+
+    def returned(self, generation: int, state_end: int) -> bool:
+        """The partition came back to a parked core. True if nobody wrote meanwhile: its claim still stands."""
+        if self.phase is not Phase.PARKED or state_end != self.state_next:
+            self.phase = Phase.OVER
+            return False
+        self._generation = generation
+        self.draining = False
+        self.phase = Phase.RUNNING
+        return True
+
+    def _drop(self, reason: str) -> list[Action]:
+        if self.phase is Phase.OVER:
+            return []
+        self.phase = Phase.OVER
+        return [Drop(reason)]
+
+    def _stop(self, reason: str) -> list[Action]:
+        self.phase = Phase.OVER
+        return [Stop(reason)]

@@ -1,0 +1,228 @@
+"""The engine of one worker: ties each assigned partition's core to Faust's group, assignment and consumer."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from time import monotonic, time
+from typing import Any
+
+from faust.types import TP
+
+from sluicegate_schemas.topics import STATE, USAGE
+
+from ..settings import Settings
+from .batching import Batch, BatchApp, BatchConsumer
+from .broker import Broker
+from .core import Limits, PartitionCore
+from .followers import AccountsFollower, CatalogueFollower, SinkFollower
+from .machine import Machine
+from .runner import Runner
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.02
+_REJOIN_EVERY_S = 1.0
+
+MachineFactory = Callable[[int], Machine]
+"""A new, empty machine for the partition."""
+
+
+class EngineRefusedError(RuntimeError):
+    """The worker must not go on; the message says why and what to do."""
+
+
+class Engine:
+    """All partitions of one worker. Connect it with ``install``; hand it each batch with ``fetched``."""
+
+    def __init__(self, settings: Settings, machine_factory: MachineFactory) -> None:
+        self.settings = settings
+        self.broker = Broker(settings.bootstrap_servers, settings.batch_bytes_max)
+        self.runners: dict[int, Runner] = {}
+        self._app: BatchApp | None = None
+        self._machine_factory = machine_factory
+        self._limits = Limits(
+            flush_interval_s=settings.flush_interval_ms / 1000,
+            rows_max=settings.rows_max,
+            batch_bytes_max=settings.batch_bytes_max,
+            tick_interval_s=settings.tick_interval_s,
+            catalogue_age_max_s=settings.catalogue_age_max_s,
+        )
+        self._parked: dict[int, Runner] = {}
+        self._usage_topic = settings.topic(USAGE.name)
+        self._accounts = AccountsFollower(self.broker, settings, self._live)
+        self._catalogue = CatalogueFollower(self.broker, settings, self._live)
+        self._sink = SinkFollower(settings, self._live)
+        self._followers: list[asyncio.Task[None]] = []
+        self._producer_lost = False
+        self._rejoined_at = float("-inf")
+        self._refused: str | None = None
+
+    def install(self, app: BatchApp) -> None:
+        """Connects the engine to the signals of ``app``, whose ``positions`` must be this engine's."""
+        self._app = app
+        app.on_rebalance_complete.connect(self._on_assigned)
+        app.on_partitions_revoked.connect(self._on_revoked)
+        app.on_before_shutdown.connect(self._on_shutdown)
+
+    def _live(self) -> Collection[Runner]:
+        return list(self.runners.values())
+
+    @property
+    def _consumer(self) -> BatchConsumer:
+        assert self._app is not None
+        consumer = self._app.consumer
+        assert isinstance(consumer, BatchConsumer)
+        return consumer
+
+    # What Faust asks.
+
+    async def positions(self, assigned: frozenset[TP]) -> Mapping[TP, int]:
+        """Where to read on: after what the state has applied."""
+        wanted = {}
+        for tp in assigned:
+            runner = self.runners.get(tp.partition) if tp.topic == self._usage_topic else None
+            if runner is not None and runner.ready:
+                wanted[tp] = runner.core.usage_next
+                runner.core.sought(self._consumer.seek_count[tp] + 1)
+        return wanted
+
+    def fetched(self, batch: Batch, event: Any) -> None:
+        """A batch of usage records, with the Faust event that acknowledges it."""
+        runner = self.runners.get(batch.partition)
+        if runner is not None:
+            runner.fetched(batch, event)
+
+    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+        app, consumer = self._app, self._consumer
+        assert app is not None
+        generation = app.consumer_generation_id
+        mine = {tp.partition for tp in consumer.assignment() if tp.topic == self._usage_topic}
+        parked, self._parked = self._parked, {}
+        for runner in self.runners.values():
+            runner.close()
+        self.runners = {}
+        if mine:
+            await self._connect()
+        started_at = monotonic()
+        for partition in sorted(mine):
+            self.runners[partition] = await self._runner(partition, parked.pop(partition, None), generation)
+        for runner in parked.values():
+            runner.close()
+        for runner in list(self.runners.values()):
+            await runner.recovered.wait()
+        if mine:
+            ready = sorted(partition for partition, runner in self.runners.items() if runner.ready)
+            log.info(
+                "READY generation %d, partitions %s of %s, after %.2f s",
+                generation, ready, sorted(mine), monotonic() - started_at,
+            )  # fmt: skip
+
+    async def _connect(self) -> None:
+        if self._producer_lost:
+            self._producer_lost = False
+            await self.broker.renew()
+        await self.broker.start()
+        if not self._followers:
+            works = (self._accounts.run(), self._catalogue.run(), self._sink.run(), self._tick())
+            self._followers = [asyncio.ensure_future(self._guard(work)) for work in works]
+
+    async def _runner(self, partition: int, parked: Runner | None, generation: int) -> Runner:
+        if parked is not None:
+            state_end = await self.broker.end(self.settings.topic(STATE.name), partition)
+            if parked.come_back(generation, state_end):
+                return parked
+        core = PartitionCore(
+            partition,
+            self._machine_factory(partition),
+            self._limits,
+            accept_lost_source=self.settings.accept_lost_source,
+        )
+        runner = Runner(core, self)
+        self._catalogue.brief(runner)
+        runner.start(generation, secrets.randbits(32), int(time() * 1000))
+        return runner
+
+    async def _on_revoked(self, *_: Any, **__: Any) -> None:
+        runners, self.runners = self.runners, {}
+        for runner in runners.values():
+            if not runner.ready:
+                runner.close()
+        self.runners = {partition: runner for partition, runner in runners.items() if runner.ready}
+        timeout_s = self.settings.session_s / 3
+        owned = list(self.runners.values())
+        kept = await asyncio.gather(*(runner.give_back(timeout_s) for runner in owned))
+        self._parked = {runner.partition: runner for runner, keep in zip(owned, kept, strict=True) if keep}
+        self.runners = {}
+        if owned:
+            log.info("gave back %d partitions, %d of them clean", len(owned), len(self._parked))
+
+    async def _on_shutdown(self, *_: Any, **__: Any) -> None:
+        await self._on_revoked()
+        for task in self._followers:
+            task.cancel()
+        if self._followers:
+            await asyncio.wait(self._followers)
+        for runner in self._parked.values():
+            runner.close()
+        await self.broker.stop()
+
+    # What runners ask.
+
+    def dropped(self, runner: Runner, reason: str) -> None:
+        """The partition may belong to another worker: forget it, and rejoin with new producer ids."""
+        log.warning("partition %d given up: %s", runner.partition, reason)
+        self._producer_lost = True
+        if self.runners.get(runner.partition) is runner:
+            asyncio.ensure_future(self._rejoin())  # noqa: RUF006 (a second one only rejoins again)
+
+    async def _rejoin(self) -> None:
+        wait_s = self._rejoined_at + _REJOIN_EVERY_S - monotonic()
+        self._rejoined_at = max(monotonic(), self._rejoined_at + _REJOIN_EVERY_S)
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        self._consumer.rejoin()
+
+    def refused(self, reason: str) -> None:
+        """Going on would count wrongly: stop the worker."""
+        if self._refused is None:
+            self._refused = reason
+            log.critical("STOPPED: %s", reason)
+            assert self._app is not None
+            asyncio.ensure_future(self._app.crash(EngineRefusedError(reason)))  # noqa: RUF006 (the last thing done)
+
+    def refresh_accounts(self, runner: Runner) -> None:
+        """See ``AccountsFollower.refresh``."""
+        self._accounts.refresh(runner)
+
+    async def seek(self, tp: TP, offset: int) -> int:
+        """Seeks usage; returns the seek count of what is fetched from now on."""
+        await self._consumer.seek_batches({tp: offset})
+        return self._consumer.seek_count[tp]
+
+    def set_paused(self, tp: TP, *, paused: bool) -> None:
+        """Pauses or resumes fetching of one partition."""
+        if paused:
+            self._consumer.pause_partitions([tp])
+        else:
+            self._consumer.resume_partitions([tp])
+
+    # Time.
+
+    async def _tick(self) -> None:
+        settings = self.settings
+        while True:
+            lease_until = self._consumer.heartbeat_sent_at + settings.session_s - settings.lease_margin_s
+            now = monotonic()
+            for runner in self._live():
+                runner.tick(now, lease_until)
+            await asyncio.sleep(TICK_S)
+
+    async def _guard(self, work: Any) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.exception("the engine failed")
+            self.refused(f"{type(error).__name__}: {error}. Nothing was lost: the state stands at the last flush.")

@@ -1,0 +1,291 @@
+"""Carries out what one partition's core asks for, on Kafka and Faust, and tells the core what came of it."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from functools import partial
+from time import monotonic
+from typing import Any, Protocol
+
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP
+
+from sluicegate_schemas.topics import ACCOUNTS, STATE, USAGE
+
+from ..settings import Settings
+from .actions import (
+    Acknowledge,
+    Action,
+    Append,
+    AppendTick,
+    Drop,
+    LookAtSources,
+    LookAtStateEnd,
+    Publish,
+    ReadState,
+    Ready,
+    RefreshAccounts,
+    SeekUsage,
+    Stop,
+)
+from .batching import Batch
+from .broker import BatchTooLargeError, Broker
+from .core import PartitionCore
+from .fold import StateFormatError
+from .intake import TICK
+from .machine import InputRecord
+from .refusals import counted_wrongly
+
+log = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """What a runner needs of the engine that runs it."""
+
+    broker: Broker
+    settings: Settings
+
+    def dropped(self, runner: "Runner", reason: str) -> None:
+        """The partition may belong to another worker: rejoin."""
+
+    def refused(self, reason: str) -> None:
+        """Stop the worker, and show ``reason``."""
+
+    def refresh_accounts(self, runner: "Runner") -> None:
+        """Read the accounts topic to its end, then call ``core.accounts_current``."""
+
+    async def seek(self, tp: TP, offset: int) -> int:
+        """Seeks usage; returns the seek count of what is fetched from now on."""
+
+    def set_paused(self, tp: TP, *, paused: bool) -> None:
+        """Pauses or resumes fetching usage."""
+
+
+class Runner:
+    """One partition of this worker: a core, the tasks that work for it, and the batches that wait to be committed."""
+
+    def __init__(self, core: PartitionCore, host: Host) -> None:
+        self.core = core
+        self.partition = core.partition
+        self.generation = 0
+        self.recovered = asyncio.Event()
+        """Set once the core is ready, or never will be."""
+        self.ready = False
+        self._host = host
+        self._broker = host.broker
+        self._settings = host.settings
+        self._tp = TP(host.settings.topic(USAGE.name), core.partition)
+        self._state_topic = host.settings.topic(STATE.name)
+        self._unacknowledged: deque[tuple[int, Any]] = deque()
+        self._outputs: asyncio.Queue[Publish] = asyncio.Queue()
+        self._work = asyncio.Event()
+        self._clean = asyncio.Event()
+        self._paused = False
+        self._over = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # Faust's side.
+
+    def start(self, generation: int, nonce: int, wall_ms: int) -> None:
+        """The group gave us the partition: recover it."""
+        self.generation = generation
+        self._spawn(self._apply())
+        self._spawn(self._publish())
+        owner = self._settings.worker_name
+        self.perform(self.core.assigned(owner=owner, generation=generation, nonce=nonce, wall_ms=wall_ms))
+
+    def fetched(self, batch: Batch, event: Any) -> None:
+        """A batch of usage records came in."""
+        if self._over or batch.generation != self.generation:
+            return
+        self._unacknowledged.append((batch.records[-1].offset, event))
+        records = [input_record(record) for record in batch.records]
+        self.perform(self.core.fetched(records, seek_count=batch.seek_count, follows_seek=batch.follows_seek))
+        if not self._paused and self.core.usage.pending_bytes > self._settings.pending_bytes_max:
+            self._paused = True
+            self._host.set_paused(self._tp, paused=True)
+        self._work.set()
+
+    def tick(self, now: float, lease_until: float) -> None:
+        """Time passes."""
+        self.perform(self.core.tick(now, lease_until))
+        if self.core.has_work(now):
+            self._work.set()
+        if self.core.clean:
+            self._clean.set()
+
+    async def give_back(self, timeout_s: float) -> bool:
+        """The partition is revoked: flush what is applied. True if the core may wait for the partition's return."""
+        if self.ready and not self._over:
+            self.core.drain()
+            self._clean.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._clean.wait()
+            except TimeoutError:
+                log.warning(
+                    "partition %d: not flushed within %.1f s; its next owner counts on", self.partition, timeout_s
+                )
+        self._unacknowledged.clear()
+        self._paused = False
+        kept = not self._over and self.core.park()
+        if not kept:
+            self.close()
+        return kept
+
+    def come_back(self, generation: int, state_end: int) -> bool:
+        """The partition was assigned again. True if the parked core's claim still stands."""
+        if self._over or not self.core.returned(generation, state_end):
+            self.close()
+            return False
+        self.generation = generation
+        return True
+
+    def close(self) -> None:
+        """Forgets the partition."""
+        self._over = True
+        self.ready = False
+        self.recovered.set()
+        self._clean.set()
+        for task in self._tasks:
+            task.cancel()
+
+    # The core's side.
+
+    def perform(self, actions: Iterable[Action]) -> None:
+        """Carries out the core's actions."""
+        for action in actions:
+            if self._over:
+                return
+            match action:
+                case Publish():
+                    self._outputs.put_nowait(action)
+                case Acknowledge(offset):
+                    self._acknowledge(offset)
+                case Append():
+                    self._spawn(self._append(action))
+                case ReadState(start, end):
+                    self._spawn(self._read_state(start, end))
+                case LookAtStateEnd():
+                    self._spawn(self._look_at_state_end())
+                case LookAtSources():
+                    self._spawn(self._look_at_sources())
+                case SeekUsage(offset):
+                    log.warning("partition %d: usage was delivered with a hole; seeking to %d", self.partition, offset)
+                    self._spawn(self._seek(offset))
+                case RefreshAccounts():
+                    self._host.refresh_accounts(self)
+                case AppendTick():
+                    self._spawn(self._append_tick())
+                case Ready(rows, void_records):
+                    log.info(
+                        "partition %d: owned with epoch %d, %d rows, %d void records, from usage offset %d",
+                        self.partition, self.core.epoch >> 32, rows, void_records, self.core.usage_next,
+                    )  # fmt: skip
+                    self.ready = True
+                    self.recovered.set()
+                case Drop(reason):
+                    self.close()
+                    self._host.dropped(self, reason)
+                case Stop(reason):
+                    self.close()
+                    self._host.refused(reason)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(self._guard(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (KafkaError, OSError, TimeoutError) as error:
+            if not self._over:
+                self.perform([Drop(f"Kafka: {type(error).__name__}: {error}")])
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.exception("partition %d", self.partition)
+            if not self._over:
+                self.perform([Stop(counted_wrongly(self.partition, f"{type(error).__name__}: {error}"))])
+
+    async def _apply(self) -> None:
+        core = self.core
+        while True:
+            self._work.clear()
+            while core.has_work(now := monotonic()):
+                self.perform(core.step(now))
+                if self._over:
+                    return
+                await asyncio.sleep(0)
+            if self._paused and core.usage.pending_bytes < self._settings.pending_bytes_max // 4:
+                self._paused = False
+                self._host.set_paused(self._tp, paused=False)
+            await self._work.wait()
+
+    async def _publish(self) -> None:
+        settings = self._settings
+        while True:
+            token, record = await self._outputs.get()
+            partition = record.partition if record.partition >= 0 else None
+            sent = await self._broker.send(settings.topic(record.topic), record.key, record.value, partition)
+            sent.add_done_callback(partial(self._published, token))
+
+    def _published(self, token: int, future: "asyncio.Future[Any]") -> None:
+        if future.cancelled() or future.exception() is not None:
+            reason = "cancelled" if future.cancelled() else repr(future.exception())
+            self.perform(self.core.publish_failed(reason))
+        else:
+            self.core.published(token)
+
+    async def _append(self, append: Append) -> None:
+        try:
+            base_offset = await self._broker.append(self._state_topic, self.partition, append.records)
+        except BatchTooLargeError as error:
+            self.perform(self.core.append_impossible(error.size_bytes))
+        except KafkaError as error:
+            self.perform(self.core.append_failed(f"{type(error).__name__}: {error}"))
+        else:
+            self.perform(self.core.appended(base_offset, monotonic()))
+            if self.core.clean:
+                self._clean.set()
+
+    async def _read_state(self, start: int | None, end: int | None) -> None:
+        first, last = await self._broker.bounds(self._state_topic, self.partition)
+        start, end = first if start is None else start, last if end is None else end
+
+        def take(record: ConsumerRecord) -> None:
+            self.core.state_record(record.key, record.value, record.headers)
+
+        try:
+            await self._broker.read(self._state_topic, self.partition, start, end, take)
+        except StateFormatError as error:
+            self.perform(self.core.state_unreadable(error))
+        else:
+            self.perform(self.core.state_read(end))
+
+    async def _look_at_state_end(self) -> None:
+        self.perform(self.core.state_end(await self._broker.end(self._state_topic, self.partition)))
+
+    async def _look_at_sources(self) -> None:
+        usage = await self._broker.bounds(self._tp.topic, self.partition)
+        accounts = await self._broker.bounds(self._settings.topic(ACCOUNTS.name), self.partition)
+        self.perform(self.core.sources(usage=usage, accounts=accounts))
+
+    async def _seek(self, offset: int) -> None:
+        self.core.sought(await self._host.seek(self._tp, offset))
+
+    async def _append_tick(self) -> None:
+        await (await self._broker.send(self._tp.topic, None, TICK, self.partition))
+
+    def _acknowledge(self, offset: int) -> None:
+        while self._unacknowledged and self._unacknowledged[0][0] <= offset:
+            _, event = self._unacknowledged.popleft()
+            event.ack()
+
+
+def input_record(record: ConsumerRecord) -> InputRecord:
+    """A record of aiokafka as the machine gets it."""
+    return InputRecord(record.offset, record.timestamp, record.key, record.value)

@@ -1,0 +1,141 @@
+"""The workers' settings: environment variables ``SLUICEGATE_…``, read once, each with its meaning and its bounds.
+
+| variable | meaning | default |
+|---|---|---|
+| SLUICEGATE_BOOTSTRAP_SERVERS | Kafka, ``host:port`` separated by commas | 127.0.0.1:9092 |
+| SLUICEGATE_TOPIC_PREFIX | before each topic's name; another prefix is another generation of topics | sluicegate. |
+| SLUICEGATE_PARTITIONS | partitions of the topics that are partitioned by account | 8 |
+| SLUICEGATE_REPLICATION | copies of each partition, when a worker has to create the topics | 1 |
+| SLUICEGATE_GROUP | the workers' consumer group | sluicegate-workers |
+| SLUICEGATE_SINK_GROUP | the sink's consumer group on the state topic | sluicegate-sink |
+| SLUICEGATE_WORKER_NAME | how this worker signs its claims | host name and process id |
+| SLUICEGATE_DATA_DIR | a folder that Faust may write to; holds no state | .sluicegate/worker |
+| SLUICEGATE_SESSION_S | seconds without a heartbeat until a worker's partitions go to others | 10 |
+| SLUICEGATE_LEASE_MARGIN_S | seconds before the session's end after which a worker no longer flushes | 1.5 |
+| SLUICEGATE_FLUSH_INTERVAL_MS | time from one flush of a partition to the next | 200 |
+| SLUICEGATE_FETCH_WAIT_MS | how long a fetch may wait for records | 50 |
+| SLUICEGATE_ROWS_MAX | changed rows that make a flush early | 10000 |
+| SLUICEGATE_BATCH_BYTES_MAX | the largest flush in bytes; below the state topic's max.message.bytes | 15000000 |
+| SLUICEGATE_PENDING_BYTES_MAX | bytes of unapplied usage of a partition that pause its fetching | 4000000 |
+| SLUICEGATE_TICK_INTERVAL_S | seconds between the ticks that let time pass on a partition | 5 |
+| SLUICEGATE_CATALOGUE_AGE_MAX_S | seconds that the catalogue may be unseen before the worker waits with rating | 5 |
+| SLUICEGATE_ACCEPT_LOST_SOURCE | 1: go on though retention removed input that was not counted | 0 |
+"""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+from sluicegate_schemas.topics import PARTITIONS_DEFAULT, PREFIX_DEFAULT
+
+VARIABLE_PREFIX = "SLUICEGATE_"
+
+
+class SettingsError(ValueError):
+    """A setting is not usable; the message names the variable, its value and what it may be."""
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    parse.__doc__ = f"a whole number from {low} to {high}"
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    parse.__doc__ = f"seconds from {low} to {high}"
+    return parse
+
+
+def _word(text: str) -> str:
+    """a text without spaces"""
+    if not text or any(sign.isspace() for sign in text):
+        raise ValueError
+    return text
+
+
+def _text(text: str) -> str:
+    """a text that is not empty"""
+    if not text.strip():
+        raise ValueError
+    return text
+
+
+def _switch(text: str) -> bool:
+    """0 or 1"""
+    return {"0": False, "1": True}[text]
+
+
+def _setting(default: Any, parse: Callable[[str], Any]) -> Any:
+    metadata = {"parse": parse}
+    return (
+        field(default_factory=default, metadata=metadata)
+        if callable(default)
+        else field(default=default, metadata=metadata)
+    )
+
+
+def _worker_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """See the module's table; field names are the variables' in lower case."""
+
+    bootstrap_servers: str = _setting("127.0.0.1:9092", _word)
+    topic_prefix: str = _setting(PREFIX_DEFAULT, _word)
+    partitions: int = _setting(PARTITIONS_DEFAULT, _integer(1, 4096))
+    replication: int = _setting(1, _integer(1, 9))
+    group: str = _setting("sluicegate-workers", _word)
+    sink_group: str = _setting("sluicegate-sink", _word)
+    worker_name: str = _setting(_worker_name, _word)
+    data_dir: str = _setting(".sluicegate/worker", _text)
+    session_s: float = _setting(10.0, _seconds(2, 300))
+    lease_margin_s: float = _setting(1.5, _seconds(0.1, 60))
+    flush_interval_ms: int = _setting(200, _integer(10, 10_000))
+    fetch_wait_ms: int = _setting(50, _integer(1, 1500))
+    rows_max: int = _setting(10_000, _integer(1, 20_000))
+    batch_bytes_max: int = _setting(15_000_000, _integer(100_000, 100_000_000))
+    pending_bytes_max: int = _setting(4_000_000, _integer(100_000, 1_000_000_000))
+    tick_interval_s: float = _setting(5.0, _seconds(0.1, 3600))
+    catalogue_age_max_s: float = _setting(5.0, _seconds(1, 3600))
+    accept_lost_source: bool = _setting(False, _switch)
+
+    def __post_init__(self) -> None:
+        if self.lease_margin_s >= self.session_s / 2:
+            raise SettingsError(
+                f"SLUICEGATE_LEASE_MARGIN_S is {self.lease_margin_s}; it must be less than half of SLUICEGATE_SESSION_S"
+            )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """The settings in ``environment`` (default: the process's). Raises SettingsError."""
+        environment = os.environ if environment is None else environment
+        values: dict[str, Any] = {}
+        for setting in fields(cls):
+            variable = VARIABLE_PREFIX + setting.name.upper()
+            if (text := environment.get(variable)) is None:
+                continue
+            parse = setting.metadata["parse"]
+            try:
+                values[setting.name] = parse(text)
+            except (ValueError, KeyError):
+                raise SettingsError(f"{variable} is {text!r}, and must be {parse.__doc__}") from None
+        return cls(**values)
+
+    def topic(self, name: str) -> str:
+        """The full name of the topic ``name``."""
+        return self.topic_prefix + name

@@ -1,0 +1,27 @@
+"""Builds a worker: a Faust app, the engine, and the agents."""
+
+from functools import partial
+
+from .agents.usage import add_usage_agent
+from .engine.batching import BatchApp, batch_app
+from .engine.engine import Engine, MachineFactory
+from .settings import Settings
+from .topics import ensure_topics
+
+
+def build_worker(settings: Settings, machine_factory: MachineFactory) -> BatchApp:
+    """A worker whose partitions run the machines of ``machine_factory``. Start it with Faust's command line."""
+    engine = Engine(settings, machine_factory)
+    app = batch_app(
+        settings.group,
+        bootstrap_servers=settings.bootstrap_servers,
+        positions=engine.positions,
+        prepare=partial(ensure_topics, settings),
+        session_s=settings.session_s,
+        datadir=settings.data_dir,
+        fetch_wait_ms=settings.fetch_wait_ms,
+        topic_partitions=settings.partitions,
+    )
+    engine.install(app)
+    add_usage_agent(app, engine)
+    return app
