@@ -87,7 +87,7 @@ def kafka_jars(
     *,
     verify: bool = False,
     jars: Sequence[Jar] | None = None,
-    fetch: Fetch = fetch_from_maven,
+    fetch: Fetch | None = None,
     console: Console | None = None,
 ) -> Path:
     """The folder with all of Kafka's jars; what is missing or damaged is fetched, with progress on ``console``.
@@ -106,7 +106,7 @@ def kafka_jars(
         with _lock(target.parent / f"{JARS_FOLDER}.lock"):
             # Another process may have filled it while this one waited.
             if missing := _missing(table, target, verify=verify):
-                _fetch_all(missing, target, fetch, console or Console(stderr=True))
+                _fetch_all(missing, target, fetch or fetch_from_maven, console or Console(stderr=True))
     except OSError as error:
         raise StackError(
             f"The cache {target} cannot be filled: {error.strerror or error}",

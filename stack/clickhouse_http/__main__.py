@@ -27,7 +27,11 @@ def main(
     os.environ["TZ"] = "UTC"  # before the engine reads it: times without a zone mean UTC
     data.mkdir(parents=True, exist_ok=True)
     password = read_or_make_password(data)
-    face = ClickHouseHttp(lambda: _open(data / "tables"), USER, password)
+    try:
+        engine = Engine(data / "tables")  # before the port listens: an answer to /ping means that statements run
+    except EngineError as error:
+        sys.exit(error.body)
+    face = ClickHouseHttp(engine, USER, password)
     server = uvicorn.Server(
         uvicorn.Config(
             face.application(),
@@ -43,14 +47,6 @@ def main(
     server.run()
     if not server.started:
         sys.exit(1)
-
-
-def _open(folder: Path) -> Engine:
-    try:
-        return Engine(folder)
-    except EngineError as failure:
-        sys.stderr.write(failure.body + "\n")
-        raise
 
 
 if __name__ == "__main__":

@@ -5,41 +5,36 @@ from __future__ import annotations
 import asyncio
 import hmac
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.datastructures import FormData
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from stack.clickhouse_http.bodies import unpack
 from stack.clickhouse_http.engine import Engine
-from stack.clickhouse_http.failures import EngineError, bad_request, too_large
+from stack.clickhouse_http.failures import EngineError, too_large
+from stack.clickhouse_http.forms import read_form
 from stack.clickhouse_http.request import Statement, read_credentials, read_statement
 
 BODY_BYTES_MAX = 256 * 1024 * 1024
-FORM_FIELDS_MAX = 1_000
-FORM_FIELD_BYTES_MAX = 16 * 1024 * 1024
 STATEMENTS_RUNNING_MAX = 8
 STATEMENTS_WAITING_MAX = 256
 
 
 class ClickHouseHttp:
-    """Answers requests from one engine, for one user.
+    """Answers requests from one engine, for one user; closes the engine when the server ends.
 
     At most ``STATEMENTS_RUNNING_MAX`` statements run at once and ``STATEMENTS_WAITING_MAX`` wait; further ones are
     refused with ClickHouse's TOO_MANY_SIMULTANEOUS_QUERIES (503), which its clients retry.
     """
 
-    def __init__(self, open_engine: Callable[[], Engine], user: str, password: str) -> None:
-        self._open_engine = open_engine
+    def __init__(self, engine: Engine, user: str, password: str) -> None:
         self._credentials = f"{user}:{password}".encode()
-        self._engine: Engine | None = None
+        self._engine = engine
         self._pool = ThreadPoolExecutor(STATEMENTS_RUNNING_MAX, thread_name_prefix="statement")
         self._accepted = 0
 
@@ -54,14 +49,11 @@ class ClickHouseHttp:
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        # The engine is opened before the port listens, so that an answer to /ping means that statements run.
-        self._engine = await loop.run_in_executor(self._pool, self._open_engine)
         try:
             yield
         finally:
-            await loop.run_in_executor(self._pool, self._engine.close)
-            self._pool.shutdown()
+            self._pool.shutdown()  # running statements end first
+            self._engine.close()
 
     async def _ping(self, _request: Request) -> Response:
         return PlainTextResponse("Ok.\n")
@@ -91,7 +83,7 @@ class ClickHouseHttp:
             )
 
     async def _run(self, statement: Statement, query_id: str) -> Response:
-        if self._engine is None or self._accepted >= STATEMENTS_RUNNING_MAX + STATEMENTS_WAITING_MAX:
+        if self._accepted >= STATEMENTS_RUNNING_MAX + STATEMENTS_WAITING_MAX:
             raise EngineError(202, "TOO_MANY_SIMULTANEOUS_QUERIES", "Too many simultaneous queries")
         self._accepted += 1
         try:
@@ -112,40 +104,20 @@ class ClickHouseHttp:
 
 async def _read(request: Request) -> Statement:
     fields = dict(request.query_params)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        form = await _form(request)
-        for name, value in form.multi_items():
-            if not isinstance(value, str):
-                raise EngineError(48, "NOT_IMPLEMENTED", f"External data ({name[:64]!r}) is not supported here")
-            # A query may be split between the address and the form, like between the address and the body.
-            fields[name] = f"{fields[name]}\n{value}" if name == "query" and name in fields else value
-        return read_statement(fields, b"", headers=request.headers)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > BODY_BYTES_MAX:
             raise too_large("The body", BODY_BYTES_MAX)
+    content_type = request.headers.get("content-type", "")
+    if content_type.lower().startswith("multipart/form-data"):
+        form = await asyncio.to_thread(read_form, content_type, bytes(body))
+        if "query" in form and "query" in fields:  # split between the two, like between address and body
+            form["query"] = f"{fields['query']}\n{form['query']}"
+        return read_statement(fields | form, b"", headers=request.headers)
     encoding = request.headers.get("content-encoding", "").strip().lower()
     unpacked = await asyncio.to_thread(unpack, bytes(body), encoding, BODY_BYTES_MAX) if encoding else bytes(body)
     return read_statement(fields, unpacked, headers=request.headers)
-
-
-async def _form(request: Request) -> FormData:
-    parser = MultiPartParser(
-        request.headers,
-        request.stream(),
-        max_files=0,
-        max_fields=FORM_FIELDS_MAX,
-        max_part_size=FORM_FIELD_BYTES_MAX,
-    )
-    try:
-        return await parser.parse()
-    except MultiPartException as error:
-        if "files" in error.message:
-            raise EngineError(48, "NOT_IMPLEMENTED", "External data is not supported here") from error
-        raise bad_request(f"The form cannot be read: {error.message}") from error
-    except HTTPException as error:
-        raise bad_request(f"The form cannot be read: {error.detail}") from error
 
 
 def _safe(text: str) -> str:

@@ -11,9 +11,11 @@ import lz4.frame
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3.filepost import encode_multipart_formdata
 
 from stack.clickhouse_http.bodies import unpack
 from stack.clickhouse_http.failures import EngineError, from_engine
+from stack.clickhouse_http.forms import read_form
 from stack.clickhouse_http.request import read_credentials, read_statement
 
 if sys.version_info >= (3, 14):
@@ -57,6 +59,29 @@ def test_noise_never_raises_anything_else(encoding: str, noise: bytes) -> None:
 def test_an_unknown_encoding_is_refused() -> None:
     with pytest.raises(EngineError, match="NOT_IMPLEMENTED"):
         unpack(b"", "snappy", 1)
+
+
+@given(values=st.dictionaries(st.from_regex(r"[a-z_]{1,20}", fullmatch=True), st.text(max_size=200), min_size=1))
+def test_a_form_gives_back_each_value_as_it_was_sent(values: dict[str, str]) -> None:
+    body, content_type = encode_multipart_formdata(values)
+    assert read_form(content_type, body) == values
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/form-data", b""),
+        ("multipart/form-data; boundary=x", b"noise"),
+        ("multipart/form-data; boundary=x", b"--x\r\n\r\nno name\r\n--x--\r\n"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\nrows\r\n--x--\r\n',
+        ),
+    ],
+)
+def test_a_form_that_is_none_or_holds_a_file_is_refused(content_type: str, body: bytes) -> None:
+    with pytest.raises(EngineError):
+        read_form(content_type, body)
 
 
 @given(
