@@ -5,6 +5,7 @@
 """
 
 import argparse
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -64,7 +65,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     for name, struct in ARRAY_RECORDS.items():
         (reference,), definitions = msgspec.json.schema_components((struct,), ref_template="#/$defs/{name}")
         for definition in definitions.values():
-            definition.update(_positions(definition))
+            definition.update(_positions(definition), description=inspect.cleandoc(definition.get("description", "")))
         documents[name] = {"$schema": DIALECT, "title": name, **reference, "$defs": definitions}
     return documents
 
@@ -94,10 +95,10 @@ def asyncapi(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
         names = MESSAGES[topic.name]
         channels[topic.name] = {
             "address": f"{topics.PREFIX_DEFAULT}{topic.name}",
+            "description": f"Record key: {topic.key}.",
             "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
             "bindings": {
                 "kafka": {
-                    "x-record-key": topic.key,
                     "x-partitions": topic.partitions,
                     "x-settings": {**topics.SETTINGS_ALL, **topic.settings},
                     "bindingVersion": "0.5.0",
