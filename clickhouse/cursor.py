@@ -6,7 +6,8 @@ the partition is sought again, and the hole is believed once the same offset com
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 
 class LogRecord(Protocol):
@@ -25,7 +26,8 @@ class LogRecord(Protocol):
 RecordT = TypeVar("RecordT", bound=LogRecord)
 
 
-class SeekTo(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SeekTo:
     """The run was refused: read again from ``offset``."""
 
     offset: int

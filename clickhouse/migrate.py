@@ -44,7 +44,8 @@ class Migration(NamedTuple):
     def statements(self, cluster: str | None) -> list[str]:
         """The file's statements for one server, or replicated on ``cluster``."""
         uncommented = re.sub(r"^\s*--.*$", "", self.text, flags=re.MULTILINE)
-        return [place(part.strip(), cluster) for part in re.split(r";\s*$", uncommented, flags=re.MULTILINE) if part.strip()]
+        parts = (part.strip() for part in re.split(r";\s*$", uncommented, flags=re.MULTILINE))
+        return [place(part, cluster) for part in parts if part]
 
 
 def place(statement: str, cluster: str | None) -> str:
@@ -130,7 +131,10 @@ def main() -> int:
         clickhouse = ClickHouse.from_environment()
         applied = migrate(clickhouse, os.environ.get("SLUICEGATE_CLICKHOUSE_CLUSTER") or None)
     except (MigrationError, ClickHouseError, OSError, ValueError) as error:
-        print(f"ClickHouse was not migrated: {error}\nMend that and run it again; what was applied stands.", file=sys.stderr)
+        print(
+            f"ClickHouse was not migrated: {error}\nMend that and run it again; what was applied stands.",
+            file=sys.stderr,
+        )
         return 1
     for migration in applied:
         print(f"applied {migration.number:03} {migration.name}")

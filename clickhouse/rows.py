@@ -104,9 +104,10 @@ class StateRows:
         """The highest epoch so far: belongs to the position that is stored."""
         return self._epochs.top_epoch
 
-    def raise_top_epoch(self, top_epoch: int) -> None:
-        """Another reader, further on, has seen ``top_epoch``."""
+    def skip(self, top_epoch: int) -> None:
+        """Another reader dealt with the records up to a later position, whose ``top_epoch`` this is."""
         self._epochs.top_epoch = max(self._epochs.top_epoch, top_epoch)
+        self._accepted = _Accepted()
 
     def feed(self, records: Iterable[LogRecord]) -> None:
         """Takes in the next records. Raises StateFormatError, naming the offset, for one that no worker wrote."""

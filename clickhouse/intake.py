@@ -1,0 +1,189 @@
+"""From runs of records to ClickHouse, exactly: the order of steps that makes the sink safe to kill at any moment.
+
+1. Runs are turned into rows in memory, at most ``rows_waiting_max`` of them; then reading stops.
+2. The rows are inserted. 3. The position behind them is inserted. 4. The runs are acknowledged to the group.
+A crash between two steps repeats rows that ClickHouse replaces by themselves. A start goes on from step 3's position,
+never from the group's, whose committed offsets only tell others what is durable here.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from .cursor import Cursor, SeekTo
+from .decisions import DecisionRow, DecisionRows
+from .patience import Patience
+from .rows import StateRows, UsageRow
+from .tables import FreshnessRow, PositionRow, Tables
+
+logger = logging.getLogger(__name__)
+
+ROWS_WAITING_MAX: Final = 50_000
+"""Rows in memory before reading stops; as many again may be on their way to ClickHouse."""
+LINGER_S: Final = 0.5
+"""How long rows are gathered before an insert: few large inserts, fresh figures."""
+
+TopicPartition = tuple[str, int]
+
+
+class Run(Protocol):
+    """What one fetch returned for one partition, see ``streams.engine.batching.Batch``."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def records(self) -> Sequence[Any]: ...
+
+
+class PositionError(Exception):
+    """The log does not hold what follows on a stored position: going on would lose or mix up usage."""
+
+
+@dataclass(slots=True)
+class _Partition:
+    cursor: Cursor
+    rows: StateRows | DecisionRows
+    acknowledge: list[Callable[[], object]] = field(default_factory=list)
+    """What to call once everything taken so far is durable; not empty: something is to be written."""
+
+    @property
+    def top_epoch(self) -> int:
+        return self.rows.top_epoch if isinstance(self.rows, StateRows) else 0
+
+
+class Intake:
+    """Takes runs of records of the state topic and the decisions topic (full names) and brings them home."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        patience: Patience,
+        *,
+        state_topic: str,
+        decisions_topic: str,
+        rows_waiting_max: int = ROWS_WAITING_MAX,
+        linger_s: float = LINGER_S,
+    ) -> None:
+        self._tables = tables
+        self._patience = patience
+        self._topics = (state_topic, decisions_topic)
+        self._rows_waiting_max = rows_waiting_max
+        self._linger_s = linger_s
+        self._partitions: dict[TopicPartition, _Partition] = {}
+        self._arrived = asyncio.Event()
+        self._full = asyncio.Event()
+        self._drained = asyncio.Condition()
+
+    async def positions(self, log_ranges: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, int]:
+        """Where to read on in each assigned partition, given their logs' (first offset, end).
+
+        Waits for ClickHouse as long as it takes. What was read before in this process is not read again: a cursor only
+        moves on. Raises PositionError where the log does not reach the stored position.
+        """
+        stored = await self._patience(self._tables.positions)
+        starts = {}
+        for name, (first, end) in log_ranges.items():
+            position = stored.get(name)
+            if position is not None and not first <= position.next_offset <= end:
+                raise PositionError(
+                    f"ClickHouse holds {name[0]}/{name[1]} up to offset {position.next_offset}, but the log holds "
+                    f"{first} to {end}: it was cut, or made anew under an old name. Nothing was written. Give a topic "
+                    "that was made anew another prefix, or restore the log."
+                )
+            partition = self._partitions.get(name)
+            if partition is None:
+                partition = self._open(name, position.next_offset if position else first, position)
+            elif position is not None and position.next_offset > partition.cursor.next_offset:
+                partition.cursor.advance(position.next_offset)
+                if isinstance(partition.rows, StateRows):
+                    partition.rows.skip(position.top_epoch)
+            starts[name] = partition.cursor.next_offset
+        return starts
+
+    def _open(self, name: TopicPartition, next_offset: int, position: PositionRow | None) -> _Partition:
+        source = f"{name[0]}/{name[1]}"
+        state_topic, decisions_topic = self._topics
+        rows: StateRows | DecisionRows
+        if name[0] == state_topic:
+            rows = StateRows(source, position.top_epoch if position else 0)
+        elif name[0] == decisions_topic:
+            rows = DecisionRows(source)
+        else:
+            raise ValueError(f"the sink does not read {name[0]}")
+        partition = self._partitions[name] = _Partition(Cursor(next_offset), rows)
+        return partition
+
+    async def take(self, run: Run, acknowledge: Callable[[], object]) -> SeekTo | None:
+        """Takes in a run of an assigned partition; ``acknowledge`` is called once it is durable.
+
+        Returns SeekTo where the run does not follow on what was taken before: seek there, the run was not taken. Waits
+        while as many rows wait as may. Raises StateFormatError or DecisionFormatError.
+        """
+        async with self._drained:
+            await self._drained.wait_for(lambda: self._rows_waiting() < self._rows_waiting_max)
+        partition = self._partitions[run.topic, run.partition]
+        taken = partition.cursor.take(run.records)
+        if isinstance(taken, SeekTo):
+            return taken
+        partition.rows.feed(taken)
+        partition.acknowledge.append(acknowledge)
+        self._arrived.set()
+        if self._rows_waiting() >= self._rows_waiting_max:
+            self._full.set()
+        return None
+
+    def _rows_waiting(self) -> int:
+        return sum(len(partition.rows) for partition in self._partitions.values())
+
+    async def write_forever(self) -> None:
+        """Writes what arrives, gathered for ``linger_s`` or until full. Ends only by a hopeless error."""
+        while True:
+            await self._arrived.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), self._linger_s)
+            await self.write()
+
+    async def write(self) -> None:
+        """Brings everything taken so far to ClickHouse, then acknowledges it. Not to be called twice at once."""
+        self._arrived.clear()
+        self._full.clear()
+        usage: list[UsageRow] = []
+        decisions: list[DecisionRow] = []
+        positions: list[PositionRow] = []
+        log_times: list[tuple[PositionRow, int, int]] = []
+        acknowledge: list[Callable[[], object]] = []
+        now_ms = int(time.time() * 1000)
+        for (topic, number), partition in self._partitions.items():
+            if not partition.acknowledge:
+                continue
+            position = PositionRow(topic, number, partition.cursor.next_offset, partition.top_epoch, now_ms)
+            positions.append(position)
+            acknowledge += partition.acknowledge
+            partition.acknowledge = []
+            if isinstance(partition.rows, DecisionRows):
+                decisions += partition.rows.take()
+                continue
+            cut = partition.rows.take()
+            usage += cut.rows
+            if cut.rows and cut.oldest_log_time_ms is not None and cut.newest_log_time_ms is not None:
+                log_times.append((position, cut.oldest_log_time_ms, cut.newest_log_time_ms))
+        async with self._drained:
+            self._drained.notify_all()
+
+        await self._patience(lambda: self._tables.insert(usage))
+        visible_at = int(time.time() * 1000)
+        await self._patience(lambda: self._tables.insert(decisions))
+        await self._patience(lambda: self._tables.insert(positions))
+        for done in acknowledge:
+            done()
+        freshness = [
+            FreshnessRow(position.topic, position.partition, position.next_offset, oldest, newest, visible_at)
+            for position, oldest, newest in log_times
+        ]
+        await self._patience(lambda: self._tables.insert(freshness))

@@ -1,0 +1,141 @@
+"""The sink: a Faust app of its own that keeps ClickHouse equal to the state and decisions topics.
+
+Run it with ``faust -A clickhouse.sink worker -l info``; several share the partitions. ClickHouse being away stops only
+this process. It may be killed at any moment: it keeps nothing but what ClickHouse holds (see ``intake``).
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any, Final, NoReturn
+
+import faust
+from aiokafka.errors import KafkaError
+from faust.types import TP
+
+from sluicegate.brokers import Brokers
+from sluicegate_schemas.topics import DECISIONS, STATE
+from streams.engine.batching import Batch, BatchApp, BatchSchema, batch_app
+from streams.settings import Settings
+
+from .connection import ClickHouse
+from .intake import Intake
+from .patience import Patience
+from .roll import roll
+from .tables import Tables
+
+logger = logging.getLogger(__name__)
+
+ROLL_INTERVAL_S: Final = 60.0
+WAIT_FOR_CLICKHOUSE_S_MAX: Final = 86_400.0
+"""How long reading may pause in an outage before the group gives the partitions to another sink."""
+
+
+def make_app() -> BatchApp:
+    """The sink as the environment describes it (``streams.settings``, ``sluicegate.brokers``, ``connection``).
+
+    The offsets that its group commits on the state topic say what ClickHouse holds. Raises ValueError for settings that
+    cannot be.
+    """
+    settings, brokers = Settings.from_environment(), Brokers.from_environment()
+    state_topic, decisions_topic = settings.topic(STATE.name), settings.topic(DECISIONS.name)
+    tables, patience = Tables(ClickHouse.from_environment()), Patience()
+    intake = Intake(tables, patience, state_topic=state_topic, decisions_topic=decisions_topic)
+
+    async def log_ranges(assigned: frozenset[TP]) -> dict[tuple[str, int], tuple[int, int]]:
+        while True:
+            try:
+                firsts = await app.consumer.earliest_offsets(*assigned)
+                ends = await app.consumer.highwaters(*assigned)
+            except KafkaError as error:
+                logger.warning("the log's ends cannot be read (%s), trying again", error)
+                await asyncio.sleep(1.0)
+            else:
+                return {(tp.topic, tp.partition): (firsts[tp] or 0, ends[tp] or 0) for tp in assigned}
+
+    async def positions(assigned: frozenset[TP]) -> Mapping[TP, int]:
+        if not assigned:
+            return {}
+        try:
+            starts = await intake.positions(await log_ranges(assigned))
+        except Exception as error:
+            stop(error)
+        logger.info("reading from %s", ", ".join(f"{name[0]}/{name[1]}@{at}" for name, at in sorted(starts.items())))
+        return {TP(*name): offset for name, offset in starts.items()}
+
+    app = batch_app(
+        settings.sink_group,
+        bootstrap_servers=brokers.bootstrap_servers,
+        positions=positions,
+        session_s=settings.session_s,
+        datadir=settings.data_dir,
+        fetch_wait_ms=settings.fetch_wait_ms,
+        broker_max_poll_interval=WAIT_FOR_CLICKHOUSE_S_MAX,
+        broker_credentials=credentials(brokers),
+    )
+
+    async def read(stream: Any) -> AsyncIterator[None]:
+        async for event in stream.noack().events():
+            batch: Batch = event.value
+            if batch.generation != app.consumer_generation_id:
+                continue
+            try:
+                seek = await intake.take(batch, partial(acknowledge, event, batch))
+                if seek is not None:
+                    await app.consumer.seek(TP(batch.topic, batch.partition), seek.offset)
+            except Exception as error:
+                stop(error)
+            yield
+
+    def acknowledge(event: Any, batch: Batch) -> None:
+        if batch.generation == app.consumer_generation_id:
+            event.ack()
+
+    async def write() -> None:
+        try:
+            await intake.write_forever()
+        except Exception as error:
+            stop(error)
+
+    def roll_up(since: datetime | None) -> datetime:
+        return roll(tables.client, since)
+
+    async def keep_rolled() -> None:
+        since: datetime | None = None
+        try:
+            while not app.should_stop:
+                since = await patience(partial(roll_up, since))
+                await app.sleep(ROLL_INTERVAL_S)
+        except Exception as error:
+            stop(error)
+
+    for topic in (state_topic, decisions_topic):
+        app.agent(app.topic(topic, schema=BatchSchema()), name=f"sink.{topic}")(read)
+    app.task(write)
+    app.task(keep_rolled)
+    return app
+
+
+def credentials(brokers: Brokers) -> Any:
+    """Faust's form of the brokers' credentials; None without any."""
+    context = brokers.ssl_context()
+    if brokers.username is None:
+        return None if context is None else faust.SSLCredentials(context)
+    return faust.SASLCredentials(
+        username=brokers.username, password=brokers.password, mechanism="SCRAM-SHA-512", ssl_context=context
+    )
+
+
+def stop(error: Exception) -> NoReturn:
+    """Ends the process at once: Faust would acknowledge what an agent failed on, and go on behind it."""
+    logger.critical(
+        "The sink stops, since it cannot go on without losing or mixing up usage: %s", error, exc_info=error
+    )
+    logging.shutdown()
+    os._exit(1)
+
+
+app = make_app()

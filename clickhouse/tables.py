@@ -1,0 +1,74 @@
+"""What the sink writes to ClickHouse and reads back: blocking, each call safe to repeat."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from clickhouse_connect.driver.client import Client
+
+from .connection import ClickHouse
+from .decisions import DecisionRow
+from .rows import UsageRow
+
+
+class PositionRow(NamedTuple):
+    """How far a partition is in the tables, as a row of sink_position; ``written_at`` in ms since the epoch."""
+
+    topic: str
+    partition: int
+    next_offset: int
+    top_epoch: int
+    written_at: int
+
+
+class FreshnessRow(NamedTuple):
+    """How old an insert's usage was when it became visible, as a row of sink_freshness; times in ms."""
+
+    topic: str
+    partition: int
+    next_offset: int
+    oldest_log_at: int
+    newest_log_at: int
+    visible_at: int
+
+
+ROW_TABLES: Final[dict[type[tuple[object, ...]], str]] = {
+    UsageRow: "usage_minute",
+    DecisionRow: "decision",
+    PositionRow: "sink_position",
+    FreshnessRow: "sink_freshness",
+}
+
+
+class Tables:
+    """A connection that is made when it is first needed."""
+
+    def __init__(self, clickhouse: ClickHouse) -> None:
+        self._clickhouse = clickhouse
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """The client; raises clickhouse_connect's errors while ClickHouse is away."""
+        if self._client is None:
+            self._client = self._clickhouse.connect()
+        return self._client
+
+    def insert(self, rows: Sequence[UsageRow | DecisionRow | PositionRow | FreshnessRow]) -> None:
+        """Inserts rows of one kind; returns once ClickHouse has them on disk."""
+        if not rows:
+            return
+        kind = type(rows[0])
+        self.client.insert(
+            ROW_TABLES[kind],
+            list(zip(*rows, strict=True)),
+            column_names=list(kind._fields),
+            column_oriented=True,
+        )
+
+    def positions(self) -> dict[tuple[str, int], PositionRow]:
+        """The stored positions by topic and partition."""
+        rows = self.client.query(
+            "SELECT topic, partition, next_offset, top_epoch, toUnixTimestamp64Milli(written_at) "
+            "FROM sink_position FINAL"
+        ).result_rows
+        return {(row[0], row[1]): PositionRow(*row) for row in rows}
