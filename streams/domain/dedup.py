@@ -1,0 +1,181 @@
+"""Dedup: envelopes by (producer, epoch, sequence), foreign events by (organization, id) within a horizon.
+
+Both memories are bounded, and neither bound can make anything count twice: what is forgotten raises a horizon, and what
+lies before the horizon is rejected by name (requirements, sections 8 and 9).
+"""
+
+import hashlib
+import heapq
+from collections import defaultdict
+from typing import Final
+
+import msgspec
+
+from sluicegate_schemas.envelope import WireEvent
+
+from .settings import DomainSettings
+from .tables import ChangedRows, EventIdRow, HorizonRow, ProducerRow, row_key
+
+_PRODUCER_SLACK_MS: Final = 3_600_000
+_EXPIRED_AT_ONCE: Final = 2_000
+_HORIZON_KEY: Final = row_key("z", "horizon")
+_ENCODE: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+def digest_of(value: object) -> int:
+    """64 bits of ``value``'s content: the same for equal content, whatever the order of its fields."""
+    return int.from_bytes(hashlib.blake2b(_ENCODE(value), digest_size=8).digest(), "big")
+
+
+class Horizon:
+    """The two horizons that full memories raised, in one row."""
+
+    def __init__(self, changed: ChangedRows) -> None:
+        self._changed = changed.rows
+        self.row = HorizonRow(0, 0)
+
+    def restore(self, key: bytes, row: HorizonRow) -> None:
+        """Takes in a recovered row."""
+        self.row = row
+
+    def raise_ids(self, time_ms: int) -> None:
+        """Ids of events before ``time_ms`` may be forgotten."""
+        if time_ms > self.row.ids_from_ms:
+            self.row.ids_from_ms = time_ms
+            self._changed[_HORIZON_KEY] = self.row
+
+    def raise_producers(self, time_ms: int) -> None:
+        """Producers whose newest event lies before ``time_ms`` may be forgotten."""
+        if time_ms > self.row.producers_from_ms:
+            self.row.producers_from_ms = time_ms
+            self._changed[_HORIZON_KEY] = self.row
+
+
+class Producers:
+    """The highest (epoch, sequence) seen of each producer.
+
+    A producer is kept longer than an event may lag behind the log, so the repeat of a forgotten one's envelope is too
+    far behind. Above ``producers_max`` those silent longest go; an unknown producer is then heard only from the newest
+    event time of the forgotten ones on.
+    """
+
+    def __init__(self, settings: DomainSettings, changed: ChangedRows, horizon: Horizon) -> None:
+        self._settings = settings
+        self._changed = changed.rows
+        self._horizon = horizon
+        self._rows: dict[str, ProducerRow] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def is_repeated(self, producer_id: str, epoch: int, sequence: int) -> bool:
+        """Whether this envelope, or a later one, was seen before."""
+        row = self._rows.get(producer_id)
+        return row is not None and (epoch < row.epoch or (epoch == row.epoch and sequence <= row.sequence))
+
+    def heard_from_ms(self, producer_id: str) -> int:
+        """Events of this producer before this time can't be told from repeated ones; 0 where all can."""
+        return 0 if producer_id in self._rows else self._horizon.row.producers_from_ms
+
+    def mark(self, producer_id: str, epoch: int, sequence: int, now_ms: int, ts_ms_max: int) -> None:
+        """Remembers an envelope that was not repeated, and counts the ones that its sequence skipped."""
+        row = self._rows.get(producer_id)
+        if row is None:
+            row = self._rows[producer_id] = ProducerRow(epoch, 0, 0, now_ms, ts_ms_max)
+        elif epoch != row.epoch:
+            row.epoch, row.sequence = epoch, 0
+        row.missing += sequence - row.sequence - 1
+        row.sequence = sequence
+        row.seen_at_ms = now_ms
+        row.ts_ms_max = max(row.ts_ms_max, ts_ms_max)
+        self._changed[row_key("p", producer_id)] = row
+        if len(self._rows) > self._settings.producers_max:
+            self._overflow(producer_id)
+
+    def _overflow(self, newest: str) -> None:
+        oldest = sorted((row.seen_at_ms, name) for name, row in self._rows.items() if name != newest)
+        for _, name in oldest[: max(1, self._settings.producers_max // 100)]:
+            self._horizon.raise_producers(self._rows[name].ts_ms_max + 1)
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        del self._rows[name]
+        self._changed[row_key("p", name)] = None
+
+    def expire(self, now_ms: int) -> None:
+        """Forgets producers whose repeats are too far behind by now."""
+        kept_ms = self._settings.clock_behind_ms + self._settings.clock_ahead_ms + _PRODUCER_SLACK_MS
+        for name in [name for name, row in self._rows.items() if row.seen_at_ms < now_ms - kept_ms]:
+            self._forget(name)
+
+    def restore(self, producer_id: str, row: ProducerRow) -> None:
+        """Takes in a recovered row."""
+        self._rows[producer_id] = row
+
+
+class EventIds:
+    """The ids of foreign events that were counted, by second of their ``ts``."""
+
+    def __init__(self, settings: DomainSettings, changed: ChangedRows, horizon: Horizon) -> None:
+        self._settings = settings
+        self._changed = changed.rows
+        self._horizon = horizon
+        self._rows: dict[bytes, EventIdRow] = {}
+        self._keys_by_second: dict[int, list[bytes]] = defaultdict(list)
+        self._seconds: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def is_past_horizon(self, ts_ms: int, now_ms: int) -> bool:
+        """Whether an event of this time could have been counted and forgotten."""
+        horizon_ms = max(self._horizon.row.ids_from_ms, (now_ms - self._settings.dedup_horizon_ms) // 1000 * 1000)
+        return ts_ms < horizon_ms
+
+    def find(self, event: WireEvent) -> EventIdRow | None:
+        """What is remembered of an event with this organization and id."""
+        return self._rows.get(_id_key(event))
+
+    def mark(self, event: WireEvent, digest: int) -> None:
+        """Remembers a counted event."""
+        key = _id_key(event)
+        row = EventIdRow(event.ts_ms // 1000, digest)
+        self._changed[key] = row
+        self._insert(key, row)
+        while len(self._rows) > self._settings.dedup_ids_max:
+            second = self._seconds[0]
+            self._forget(len(self._keys_by_second[second]))
+            self._horizon.raise_ids((second + 1) * 1000)
+
+    def _insert(self, key: bytes, row: EventIdRow) -> None:
+        self._rows[key] = row
+        if row.second not in self._keys_by_second:
+            heapq.heappush(self._seconds, row.second)
+        self._keys_by_second[row.second].append(key)
+
+    def _forget(self, at_most: int) -> int:
+        """Forgets up to ``at_most`` ids of the oldest second; returns how many."""
+        keys = self._keys_by_second[self._seconds[0]]
+        count = min(at_most, len(keys))
+        for _ in range(count):
+            key = keys.pop()
+            del self._rows[key]
+            self._changed[key] = None
+        if not keys:
+            del self._keys_by_second[heapq.heappop(self._seconds)]
+        return count
+
+    def expire(self, now_ms: int) -> None:
+        """Forgets ids that lie before the horizon, some at a time."""
+        horizon_second = (now_ms - self._settings.dedup_horizon_ms) // 1000
+        left = _EXPIRED_AT_ONCE
+        while left > 0 and self._seconds and self._seconds[0] < horizon_second:
+            left -= self._forget(left)
+
+    def restore(self, key: bytes, row: EventIdRow) -> None:
+        """Takes in a recovered row."""
+        self._insert(key, row)
+
+
+def _id_key(event: WireEvent) -> bytes:
+    return f"f|{event.org_id}|{event.id}".encode()

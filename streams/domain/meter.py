@@ -1,0 +1,375 @@
+"""Meter: counts events into rollup cells, ledgers and buckets. The hot path.
+
+Each event touches one route (``routes``). What it adds is gathered there and folded once a batch; the account's used
+credits and the key's buckets are kept current with each event, since verdicts hang on them.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from sluicegate_schemas.bounds import CREDITS_MICRO_MAX
+from sluicegate_schemas.decode import Malformed, check_numbers, validate_event
+from sluicegate_schemas.envelope import WireEvent
+from sluicegate_schemas.outputs import RejectReason
+
+from .ledger import Ledgers
+from .limits import MINUTE_MS, SECOND_MS, KeyBuckets
+from .period import month_index, month_start_ms, month_text
+from .policy import EventCause, Moment, Policy
+from .rate import MissingQuantityError
+from .rollup import Cells
+from .routes import RateCards, Route
+from .settings import DomainSettings
+from .storage import StorageMeter
+from .tables import ChangedRows, KeyRow, OrganizationRow
+
+_NOTHING: Final[Mapping[str, int]] = {}
+_UNITS_CHECKED: Final = 10**12
+_UNITS_MAX: Final = 2**62
+Refuse = Callable[[int, RejectReason, str | None, str], None]
+"""(index of the event, reason, field, detail)."""
+
+
+class RecordContext:
+    """What the events of one usage record share. ``name`` gives the id of an event that has none of its own."""
+
+    __slots__ = ("logged_at_ms", "name", "offset", "refuse")
+
+    def __init__(self, offset: int, logged_at_ms: int, name: Callable[[int], str], refuse: Refuse) -> None:
+        self.offset = offset
+        self.logged_at_ms = logged_at_ms
+        self.name = name
+        self.refuse = refuse
+
+
+class Meter:
+    """Counts admitted events."""
+
+    def __init__(
+        self,
+        partition: int,
+        settings: DomainSettings,
+        changed: ChangedRows,
+        organizations: Mapping[str, OrganizationRow],
+        keys: Mapping[str, KeyRow],
+        buckets: KeyBuckets,
+        cards: RateCards,
+        cells: Cells,
+        ledgers: Ledgers,
+        storage: StorageMeter,
+        policy: Policy,
+    ) -> None:
+        self._partition = partition
+        self._settings = settings
+        self._changed = changed.rows
+        self._organizations = organizations
+        self._keys = keys
+        self._buckets = buckets
+        self._cards = cards
+        self._cells = cells
+        self._ledgers = ledgers
+        self._storage = storage
+        self._policy = policy
+        self.routes: dict[tuple[str, str], Route] = {}
+        self._pending: list[Route] = []
+        self.now_ms = 0
+        """The log time: the running maximum."""
+        self.month = 0
+        self.version = 0
+
+    @property
+    def pending_routes(self) -> int:
+        """How many routes hold something that is not folded yet."""
+        return len(self._pending)
+
+    def route(self, organization_id: str, api_key_id: str, operation: str) -> Route:
+        """The route of a known organization and key (none: empty)."""
+        identity = (api_key_id or organization_id, operation)
+        route = self.routes.get(identity)
+        if route is None:
+            if len(self.routes) >= self._settings.routes_max:
+                self.fold()
+                self.routes.clear()
+            key = self._keys.get(api_key_id)
+            account_id = self._organizations[organization_id].account_id
+            is_test = key is not None and key.mode == "test"
+            route = Route(organization_id, account_id, api_key_id, operation, is_costless=is_test)
+            route.buckets = self._buckets.find(api_key_id) if api_key_id else None
+            self.routes[identity] = route
+        return route
+
+    def forget_routes(self) -> None:
+        """Something that routes are made of changed: prices, months, organizations, limits."""
+        self.fold()
+        self.routes.clear()
+
+    def bind(self, route: Route, ts_ms: int) -> None:
+        """Moves the route's window to the minute of ``ts_ms``."""
+        if route.is_pending:
+            self._fold(route)
+            route.is_pending = False
+        catalogue, from_ms, until_ms = self._cards.window(ts_ms)
+        tariff = route.tariff = self._cards.tariff(catalogue, route.operation)
+        route.flat_micro = 0 if route.is_costless and tariff.flat_micro is not None else tariff.flat_micro
+        minute = ts_ms // MINUTE_MS
+        route.cell = self._cells.find(route.organization_id, route.api_key_id, route.operation, minute)
+        month = month_index(ts_ms)
+        route.correction = None
+        if month < self.month and self.now_ms >= month_start_ms(month + 1) + self._settings.grace_ms:
+            route.correction = month_text(month)
+            month = self.month
+        find, organization_id, account_id = self._ledgers.find, route.organization_id, route.account_id
+        route.account = find("account", account_id, month, account_id, None)
+        self._policy.watch(route.account, self.month)
+        route.organization = find("organization", organization_id, month, account_id, organization_id)
+        route.key_ledger = (
+            find("key", route.api_key_id, month, account_id, organization_id) if route.api_key_id else None
+        )
+        route.start_ms = max(minute * MINUTE_MS, from_ms)
+        route.end_ms = min((minute + 1) * MINUTE_MS, until_ms)
+
+    def fold(self) -> None:
+        """Adds what the routes gathered to cells and ledgers."""
+        for route in self._pending:
+            self._fold(route)
+            route.is_pending = False
+        self._pending.clear()
+
+    def _fold(self, route: Route) -> None:
+        assert route.cell is not None
+        cell, credits_micro, requests = route.cell, route.credits_micro, route.requests
+        cell.requests += requests
+        cell.errors += route.errors
+        cell.throttled += route.throttled
+        cell.units += route.units
+        cell.credits_micro += credits_micro
+        cell.events += route.events
+        cell.rated_version = route.tariff.version
+        self._cells.mark(cell)
+        account, group = route.account, route.tariff.group
+        for ledger in (account, route.organization, route.key_ledger):
+            if ledger is None:
+                continue
+            ledger.requests += requests
+            if credits_micro:
+                if ledger is not account:
+                    ledger.used_micro += credits_micro
+                ledger.breakdown_micro[group] += credits_micro
+                if route.correction is not None:
+                    corrections = ledger.corrections_micro
+                    corrections[route.correction] = corrections.get(route.correction, 0) + credits_micro
+            self._ledgers.mark(ledger)
+        route.clear()
+
+    def _touch(self, route: Route, offset: int) -> None:
+        """Something is gathered in ``route``: it will be folded, into a cell that this record makes if need be."""
+        if not route.is_pending:
+            route.is_pending = True
+            self._pending.append(route)
+        if route.cell is None:
+            names = route.organization_id, route.api_key_id, route.operation
+            route.cell = self._cells.make(*names, route.start_ms // MINUTE_MS, offset, route.tariff.category)
+
+    def count(self, events: list[WireEvent], routes: list[Route | None], record: RecordContext) -> int:
+        """Counts the events that have a route; returns how many were counted and not refused."""
+        settings, now_ms, offset = self._settings, self.now_ms, record.offset
+        earliest_ms = record.logged_at_ms - settings.clock_behind_ms
+        latest_ms = record.logged_at_ms + settings.clock_ahead_ms
+        start_floor_ms = now_ms - settings.start_skew_ms + 1
+        counted = 0
+        index = -1
+        for event, route in zip(events, routes, strict=True):
+            index += 1
+            if route is None:
+                continue
+            try:
+                check_numbers(event)
+            except Malformed as malformed:
+                record.refuse(index, malformed.reason, malformed.field, malformed.detail)
+                continue
+            ts_ms = event.ts_ms
+            started_at_ms = event.started_at_ms
+            if started_at_ms < earliest_ms or ts_ms > latest_ms:
+                self._refuse_time(event, record, index, earliest_ms, latest_ms)
+                continue
+            if not route.start_ms <= ts_ms < route.end_ms:
+                self.bind(route, ts_ms)
+            status = event.status
+            tariff = route.tariff
+            if event.charges is not None or tariff.held is not None:
+                if not self._count_parts(event, route, record, index):
+                    continue
+                requests = 1 if event.quantities is None else event.quantities.get("requests", 1)
+            else:
+                given = event.quantities
+                if given is None and route.flat_micro is not None:
+                    requests = units = 1
+                    cost = route.flat_micro
+                else:
+                    quantities = _NOTHING if given is None else given
+                    requests = quantities.get("requests", 1)
+                    try:
+                        units, cost = tariff.rate(quantities, event.model)
+                    except MissingQuantityError as missing:
+                        if 200 <= status <= 299:
+                            self._refuse_missing(record, index, f"quantities.{missing.quantity}")
+                            continue
+                        units = cost = 0
+                    if route.is_costless:
+                        cost = 0
+                    if units > _UNITS_CHECKED and self._units(route) + units > _UNITS_MAX:
+                        record.refuse(index, "invalid", "quantities", "passes what one minute can hold")
+                        continue
+                if not 200 <= status <= 299 or event.cached:
+                    cost = 0
+                account = route.account
+                used_micro = account.used_micro + cost
+                if used_micro >= account.watch_micro:
+                    if used_micro > CREDITS_MICRO_MAX:
+                        record.refuse(index, "invalid", "quantities", "costs more than a ledger can hold")
+                        continue
+                    account.used_micro = used_micro
+                    self._credits_reached(event, route, record, index)
+                else:
+                    account.used_micro = used_micro
+                route.units += units
+                route.credits_micro += cost
+            counted += 1
+            route.events += 1
+            if not route.is_pending:
+                self._touch(route, offset)
+            if not tariff.counts_requests:
+                continue
+            route.requests += requests
+            if status >= 400:
+                if status == 429:
+                    route.throttled += 1
+                    continue  # a throttled request takes no token
+                route.errors += 1
+            buckets = route.buckets
+            if buckets is None:
+                continue
+            if started_at_ms > now_ms:
+                started_at_ms = now_ms
+            elif started_at_ms < start_floor_ms:
+                started_at_ms = start_floor_ms
+            rate = buckets.requests_per_second
+            arrival = started_at_ms * rate
+            if arrival < buckets.second_arrival:
+                arrival = buckets.second_arrival
+            buckets.second_arrival = arrival = arrival + requests * SECOND_MS
+            in_debt = arrival - now_ms * rate > buckets.second_capacity
+            rate = buckets.requests_per_minute
+            arrival = started_at_ms * rate
+            if arrival < buckets.minute_arrival:
+                arrival = buckets.minute_arrival
+            buckets.minute_arrival = arrival = arrival + requests * MINUTE_MS
+            self._changed[buckets.key] = buckets
+            if in_debt or arrival - now_ms * rate > buckets.minute_capacity:
+                tier = self._organizations[route.organization_id].tier
+                cause = self._cause(event, record, index)
+                self._policy.rate_debt(self._moment(record, index), buckets, tier, cause)
+        return counted
+
+    def _count_parts(self, event: WireEvent, route: Route, record: RecordContext, index: int) -> bool:
+        """Counts the units and credits of an event with charges, or of a storage sample. All of it, or nothing."""
+        is_paid = 200 <= event.status <= 299
+        try:
+            parts = [self._rated(route, event.quantities, event.model, "", is_paid=is_paid, is_cached=event.cached)]
+            for at, charge in enumerate(event.charges or ()):
+                part = self._charge_route(event, route, charge.operation)
+                prefix = f"charges[{at}]."
+                parts.append(
+                    self._rated(part, charge.quantities, charge.model, prefix, is_paid=is_paid, is_cached=charge.cached)
+                )
+        except Malformed as malformed:
+            record.refuse(index, malformed.reason, malformed.field, malformed.detail)
+            return False
+        held = route.tariff.held
+        held_parts = self._storage.plan(event, route, held) if held is not None and is_paid else []
+        for month, _, cost in held_parts:
+            parts.append((self._month_route(route, month, event.ts_ms), 0, cost))
+        if any(part.account.used_micro + sum(one[2] for one in parts) > CREDITS_MICRO_MAX for part, _, _ in parts):
+            record.refuse(index, "invalid", "quantities", "costs more than a ledger can hold")
+            return False
+        for part, units, cost in parts:
+            self._touch(part, record.offset)
+            part.units += units
+            part.credits_micro += cost
+            part.account.used_micro += cost
+        if held is not None and is_paid:
+            self._storage.commit(event, route, held, held_parts)
+        if route.account.used_micro >= route.account.watch_micro:
+            self._credits_reached(event, route, record, index)
+        return True
+
+    def _charge_route(self, event: WireEvent, route: Route, operation: str) -> Route:
+        part = self.routes.get((route.api_key_id or route.organization_id, operation))
+        if part is None:
+            validate_event(event)
+            part = self.route(route.organization_id, route.api_key_id, operation)
+        if not part.start_ms <= event.ts_ms < part.end_ms:
+            self.bind(part, event.ts_ms)
+        return part
+
+    def _month_route(self, route: Route, month: int, ts_ms: int) -> Route:
+        """``route`` itself, or one like it for what a storage sample adds to an earlier month: at its last minute."""
+        end_ms = month_start_ms(month + 1)
+        if ts_ms < end_ms:
+            return route
+        names = route.organization_id, route.account_id, route.api_key_id, route.operation
+        part = Route(*names, is_costless=route.is_costless)
+        part.buckets = None
+        self.bind(part, end_ms - 1)
+        return part
+
+    def _rated(
+        self,
+        route: Route,
+        quantities: Mapping[str, int] | None,
+        model: str | None,
+        prefix: str,
+        *,
+        is_paid: bool,
+        is_cached: bool,
+    ) -> tuple[Route, int, int]:
+        """(route, units, cost) of one part of an event. Raises Malformed."""
+        try:
+            units, cost = route.tariff.rate(_NOTHING if quantities is None else quantities, model)
+        except MissingQuantityError as missing:
+            if is_paid:
+                field = f"{prefix}quantities.{missing.quantity}"
+                raise Malformed("missing_quantity", field, "is needed by the rate card") from None
+            units = cost = 0
+        if units > _UNITS_CHECKED and self._units(route) + units > _UNITS_MAX:
+            raise Malformed("invalid", f"{prefix}quantities", "passes what one minute can hold")
+        return route, units, cost if is_paid and not is_cached and not route.is_costless else 0
+
+    def _units(self, route: Route) -> int:
+        """The units that the minute of ``route`` holds by now."""
+        return route.units + (0 if route.cell is None else route.cell.units)
+
+    def _refuse_missing(self, record: RecordContext, index: int, field: str) -> None:
+        record.refuse(index, "missing_quantity", field, "is needed by the rate card")
+
+    def _refuse_time(
+        self, event: WireEvent, record: RecordContext, index: int, earliest_ms: int, latest_ms: int
+    ) -> None:
+        if event.ts_ms > latest_ms:
+            detail = f"lies {event.ts_ms - record.logged_at_ms} ms after the broker's time"
+            record.refuse(index, "too_far_ahead", "ts", detail)
+        else:
+            detail = f"lies {record.logged_at_ms - event.started_at_ms} ms before the broker's time"
+            record.refuse(index, "too_far_behind", "started_at", detail)
+
+    def _cause(self, event: WireEvent, record: RecordContext, index: int) -> EventCause:
+        event_id = event.id if event.id is not None else record.name(index)
+        return EventCause(record.offset, index, event_id, event.org_id, event.ts_ms, record.logged_at_ms)
+
+    def _moment(self, record: RecordContext, index: int) -> Moment:
+        return Moment(self.now_ms, self.month, self.version, f"u{self._partition}-{record.offset}-{index}")
+
+    def _credits_reached(self, event: WireEvent, route: Route, record: RecordContext, index: int) -> None:
+        root = self._organizations[route.account_id]
+        cause = self._cause(event, record, index)
+        self._policy.credits_reached(self._moment(record, index), route.account, root.tier, cause)

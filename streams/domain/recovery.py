@@ -1,0 +1,43 @@
+"""Recovered rows on their way back into the tables that wrote them."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+_RowT = TypeVar("_RowT", bound=msgspec.Struct)
+
+
+def by_names(take: Callable[..., None]) -> Callable[[bytes, Any], None]:
+    """``take(name, …, row)`` as a taker of (row key, row)."""
+
+    def take_row(key: bytes, row: msgspec.Struct) -> None:
+        take(*key.decode().split("|")[1:], row)
+
+    return take_row
+
+
+class Recovery:
+    """Which table a row key belongs to, how its rows are read, and who takes them."""
+
+    def __init__(self) -> None:
+        self._tables: dict[bytes, tuple[Callable[[bytes], msgspec.Struct], Callable[[bytes, Any], None]]] = {}
+
+    def add(self, letter: str, row: type[_RowT], take: Callable[[bytes, _RowT], None]) -> None:
+        """Rows of the table ``letter`` go to ``take`` with their key."""
+        self._tables[letter.encode()] = msgspec.msgpack.Decoder(row).decode, take
+
+    def restore(self, key: bytes, payload: bytes) -> None:
+        """Hands on one row. Raises ValueError for an unknown table or a damaged payload."""
+        letter = key.partition(b"|")[0]
+        table = self._tables.get(letter)
+        if table is None:
+            raise ValueError(
+                f"the state has a row of table {letter!r}: a newer worker wrote it, this one can't read it"
+            )
+        decode, take = table
+        try:
+            row = decode(payload)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"a row of table {letter.decode()} can't be read: {error}") from error
+        take(key, row)

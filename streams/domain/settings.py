@@ -1,0 +1,49 @@
+"""What an operator may choose of the state machine; all bounds are per partition."""
+
+from dataclasses import dataclass
+
+from sluicegate_schemas import bounds
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class DomainSettings:
+    """The defaults are the contract's (requirements, section 9). Durations are milliseconds of log time.
+
+    Every worker of a generation must use the same values, since a replay has to decide the same again.
+    """
+
+    clock_ahead_ms: int = bounds.CLOCK_AHEAD_MS_MAX
+    clock_behind_ms: int = bounds.CLOCK_BEHIND_MS_MAX
+    dedup_horizon_ms: int = bounds.CLOCK_BEHIND_MS_MAX
+    """How long the id of a foreign event is kept, by the event's ``ts``."""
+    dedup_ids_max: int = 500_000
+    """Above it the oldest hour of ids goes, and the horizon with it: events of that hour are rejected."""
+    producers_max: int = 10_000
+    """Above it the producer that was silent longest goes; unknown producers are then heard only from its last event's
+    time on."""
+    commands_max: int = 100_000
+    """Remembered command ids; above it the oldest is forgotten."""
+    organizations_max: int = 100_000
+    keys_max: int = 1_000_000
+    notices_max: int = 1_000
+    """Unknown operations and models that are counted by name; above it they share one row."""
+    grace_ms: int = DAY_MS
+    """How long after its end a month takes late events; afterwards they are corrections of the current month."""
+    months_kept: int = 3
+    """Ledgers of so many months, the current one included, stay in memory and in the state."""
+    start_skew_ms: int = 60_000
+    """How far before the log time the start of a request may lie for the rate limits; an earlier one counts there."""
+    cells_kept_ms: int = 2 * 3_600_000
+    """How long after its minute a rollup cell stays open; a later event makes another chunk."""
+    balance_interval_ms: int = 1_000
+    block_step_ms: int = 1_000
+    """A standing block is published again when it clears later than it said by this much …"""
+    block_step_percent: int = 10
+    """… and by this share of what was left of it …"""
+    block_interval_ms: int = 250
+    """… and not sooner than this after its last publication."""
+    changed_rows_max: int = 10_000
+    routes_max: int = 200_000
+    """Cached (key, operation) pairs; above it the cache starts anew."""

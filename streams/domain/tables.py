@@ -1,0 +1,175 @@
+"""The rows of a partition's state: one place for their tables, keys and fields.
+
+A row key is the table's letter and the identifiers, joined by ``|``, which none of them can hold but an event or
+command id, which therefore comes last. A payload is a MessagePack array that only ever grows at the end. Rollup cells
+(table ``c``) belong to the contract: ``sluicegate_schemas.state``.
+"""
+
+from typing import Final, Protocol
+
+import msgspec
+
+from sluicegate_schemas.state import ENCODE
+
+GROUPS: Final = ("documents", "inference", "search", "compute", "storage", "upload")
+"""The breakdown groups in the order of a ledger's amounts; new groups are appended."""
+
+
+class Row(Protocol):
+    """A live thing that can write itself as a row."""
+
+    def encode(self) -> bytes:
+        """The row's payload."""
+
+
+class _ArrayRow(msgspec.Struct, array_like=True, gc=False):
+    def encode(self) -> bytes:
+        return ENCODE(self)
+
+
+class OrganizationRow(_ArrayRow):
+    """``o|organization``. Null limits are the plan's; ``rates_own`` is (per second, burst, per minute)."""
+
+    account_id: str
+    tier: str
+    credits_micro_own: int | None
+    rates_own: tuple[int, int, int] | None
+
+
+class KeyRow(_ArrayRow):
+    """``k|key``."""
+
+    organization_id: str
+    key_sha256: str
+    mode: str
+    revoked: bool
+
+
+class LedgerRow(_ArrayRow):
+    """``l|kind|id|month``: credits of a month. ``breakdown_micro`` follows ``GROUPS`` and sums to ``used_micro``.
+
+    ``corrections_micro`` says how much of ``used_micro`` belongs to months that were closed when it came.
+    """
+
+    account_id: str
+    organization_id: str | None
+    total_micro: int | None
+    used_micro: int
+    breakdown_micro: list[int]
+    requests: int
+    corrections_micro: dict[str, int]
+
+
+class BucketsRow(_ArrayRow):
+    """``b|key``: the two theoretical arrival times (GCRA) of a key, as decimal text since they may pass 64 bits: in
+    milliseconds times the rate that they were taken at."""
+
+    requests_per_second: int
+    burst: int
+    requests_per_minute: int
+    second_arrival: str
+    minute_arrival: str
+
+
+class ProducerRow(_ArrayRow):
+    """``p|producer``. ``missing`` counts the envelopes that its sequence skipped."""
+
+    epoch: int
+    sequence: int
+    missing: int
+    seen_at_ms: int
+    ts_ms_max: int
+
+
+class EventIdRow(_ArrayRow):
+    """``f|organization|id``: a foreign event that was counted: the second of its ``ts``, 8 bytes of its hash."""
+
+    second: int
+    digest: int
+
+
+class HorizonRow(_ArrayRow):
+    """``z|horizon``: events before these times can no longer be told from repeated ones."""
+
+    ids_from_ms: int
+    producers_from_ms: int
+
+
+class CommandRow(_ArrayRow):
+    """``m|account|command id``: a command that acted, or was refused. ``digest`` as in ``EventIdRow``."""
+
+    offset: int
+    digest: int
+
+
+class SampleRow(_ArrayRow):
+    """``s|organization|operation``: the newest storage sample."""
+
+    ts_ms: int
+    amount: int
+
+
+class HeldRow(_ArrayRow):
+    """``h|organization|operation|month``: what storage has cost, as a fraction in decimal text; ``charged_micro`` of
+    it (its floor) is in the ledger."""
+
+    numerator: str
+    denominator: str
+    charged_micro: int
+
+
+class NoticeRow(_ArrayRow):
+    """``n|what|name``: an operation or model that the card lacks, and how often it came."""
+
+    count: int
+    first_offset: int
+    first_ts_ms: int
+
+
+class TotalsRow(_ArrayRow):
+    """``t|totals``: what became of all events of the partition's usage log, exact as of the flush."""
+
+    usage_offset: int = -1
+    """The last usage record that was applied."""
+    counted: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    forwarded: int = 0
+    commands: int = 0
+    commands_repeated: int = 0
+
+
+class StandingRow(_ArrayRow):
+    """``d|record key``: the newest decision of a scope and limit, as published, without its sequence."""
+
+    decision_id: str
+    scope_kind: str
+    scope_id: str
+    verdict: str
+    limit_name: str
+    limit: int
+    observed: int
+    until_ms: int | None
+    tier: str
+    plan_version: int
+    decided_at_ms: int
+    cause: tuple[int, int, str, str, int, int] | None
+    """(offset, index, event id, organization, ts_ms, logged_at_ms) on this partition's usage topic."""
+
+
+def row_key(table: str, *identifiers: str) -> bytes:
+    """The row key of ``identifiers`` in ``table``."""
+    return f"{table}|{'|'.join(identifiers)}".encode()
+
+
+class ChangedRows:
+    """Which rows changed since the last flush; None marks a removed one."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, Row | None] = {}
+
+    def take(self) -> list[tuple[bytes, bytes | None]]:
+        """The changed rows, encoded as they are now."""
+        taken = [(key, None if row is None else row.encode()) for key, row in self.rows.items()]
+        self.rows.clear()
+        return taken
