@@ -23,7 +23,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from sluicegate_schemas import topics
 from sluicegate_schemas.accounts import KeyPut, OrganizationPut
 from sluicegate_schemas.bounds import from_epoch_ms
-from sluicegate_schemas.catalogue import RateLimits
+from sluicegate_schemas.catalogue import CatalogueRecord, RateLimits
 from sluicegate_schemas.files import load_catalogue
 from sluicegate_schemas.partitioning import partition_of
 from sluicegate_schemas.state import DECODE_HEADER, EPOCH_BYTES, HEADER_KEY
@@ -55,8 +55,9 @@ async def _prepare(bootstrap: str, prefix: str, contents: Iterable[tuple[int, by
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20, max_batch_size=1 << 19)
     await producer.start()
     try:
+        record = CatalogueRecord(catalogue=catalogue, published_at=_ISSUED_AT, published_by="bench")
         await producer.send(
-            prefix + topics.CATALOG.name, catalogue.model_dump_json().encode(), key=str(catalogue.version).encode()
+            prefix + topics.CATALOG.name, record.model_dump_json().encode(), key=str(catalogue.version).encode()
         )
         for number in range(workload.ORGANIZATIONS):
             org_id = workload.organization(number)
