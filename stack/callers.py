@@ -4,6 +4,7 @@ A trace has no tenants. The rule, the same in every replay:
 
 - **Tenant**: drawn for each row from a Zipf law with exponent 2 over the tenants in the order given (of three, the
   first makes 73 % of the calls, the second 18 %, the third 8 %), by a generator seeded with ``SEED``.
+- **Key**: a tenant with several keys uses them in turn, by ``line``.
 - **Operation**: by ``(line + ContextTokens + GeneratedTokens) mod 100``, looked up in ``OPERATION_MIX``.
 - **Quantities**: from the row's tokens, as each entry of ``OPERATION_MIX`` says. Inference uses them unchanged.
 
@@ -16,7 +17,7 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from stack.trace import TraceRow
 
@@ -24,6 +25,8 @@ SEED: Final = 20_231_116
 ZIPF_EXPONENT: Final = 2.0
 EMBEDDING_MODELS: Final = ("text-small", "image-base", "multimodal-large")
 MEGABYTE: Final = 10**6
+
+TenantT = TypeVar("TenantT")
 
 
 class Call(NamedTuple):
@@ -40,7 +43,8 @@ def _llm(row: TraceRow) -> Call:
 
 
 def _embedding(row: TraceRow) -> Call:
-    return Call("POST", "/v1/inference/embedding", {"model": EMBEDDING_MODELS[row.context_tokens % 3]})
+    text = f"text {row.context_tokens % 200}"
+    return Call("POST", "/v1/inference/embedding", {"model": EMBEDDING_MODELS[row.context_tokens % 3], "text": text})
 
 
 def _retriever(row: TraceRow) -> Call:
@@ -89,7 +93,7 @@ def call_of(row: TraceRow) -> Call:
     return OPERATION_MIX[bisect_right(_ENDS, slot)][1](row)
 
 
-def tenants_drawn(tenants: Sequence[str]) -> Iterator[str]:
+def tenants_drawn(tenants: Sequence[TenantT]) -> Iterator[TenantT]:
     """An endless draw of ``tenants`` (at least one) by the rule's Zipf law; the same in every replay."""
     weights = [1 / rank**ZIPF_EXPONENT for rank in range(1, len(tenants) + 1)]
     ends = list(accumulate(weights))

@@ -27,6 +27,7 @@ from sluicegate_schemas.catalogue import (
     StepPrice,
     UnitPrice,
 )
+from sluicegate_schemas.decode import Malformed, validate_event
 from sluicegate_schemas.envelope import WireEnvelope, WireEvent
 
 STORAGE: Final = "storage"
@@ -64,7 +65,7 @@ def price_micro(price: Price, quantities: Mapping[str, int], model: str | None) 
 
 
 def quantity(quantities: Mapping[str, int], name: str) -> int:
-    """The quantity ``name``; ``requests`` is 1 where absent, ``seconds`` count as milliseconds.
+    """The quantity ``name``; ``requests`` is 1 where absent.
 
     :raises MissingQuantityError: it is not there.
     """
@@ -72,8 +73,6 @@ def quantity(quantities: Mapping[str, int], name: str) -> int:
         return quantities[name]
     if name == "requests":
         return 1
-    if name == "milliseconds" and "seconds" in quantities:
-        return quantities["seconds"] * 1000
     raise MissingQuantityError(name)
 
 
@@ -125,22 +124,20 @@ class Totals:
     by_key: Counter[tuple[str, str]] = field(default_factory=Counter)
     by_breakdown: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """Keyed by (account, month, group)."""
+    requests_by_organization: Counter[tuple[str, str]] = field(default_factory=Counter)
     events_by_organization: Counter[str] = field(default_factory=Counter)
 
 
 class Expectation:
     """Folds usage events to ``totals``.
 
-    ``catalogues`` are all versions; an event is rated by the one with the latest ``effective_at`` that is not after
-    its ``ts``.
+    ``catalogues`` are all versions; an event is rated by the highest whose ``effective_at`` is not after its ``ts``.
     """
 
     def __init__(self, catalogues: Sequence[Catalogue], tenants: Tenants) -> None:
         if not catalogues:
             raise ValueError("no catalogue was published, so nothing can be rated")
-        self._catalogues = sorted(
-            catalogues, key=lambda catalogue: (catalogue.effective_at, catalogue.version), reverse=True
-        )
+        self._catalogues = sorted(catalogues, key=lambda catalogue: catalogue.version, reverse=True)
         self._tenants = tenants
         self._envelopes: set[tuple[str, int, int]] = set()
         self._foreign: set[tuple[str, str]] = set()
@@ -171,6 +168,15 @@ class Expectation:
             self._foreign.add((event.org_id, event.id))
             self._add(event, logged_at_ms)
 
+    def add_malformed(self, malformed: Malformed) -> None:
+        """A record that holds no event at all: one reject."""
+        self.totals.events_logged += 1
+        self._reject(malformed.reason)
+
+    def _reject(self, reason: str) -> None:
+        self.totals.events_rejected += 1
+        self.totals.rejected_by_reason[reason] += 1
+
     def _add(self, event: WireEvent, logged_at_ms: int) -> None:
         try:
             reason = self._refusal(event, logged_at_ms)
@@ -178,20 +184,25 @@ class Expectation:
         except MissingQuantityError:
             reason = "missing_quantity"
         if reason is not None:
-            self.totals.events_rejected += 1
-            self.totals.rejected_by_reason[reason] += 1
+            self._reject(reason)
             return
         totals = self.totals
         totals.events_counted += 1
         totals.events_by_organization[event.org_id] += 1
         if event.operation != STORAGE:
-            totals.requests += quantity(event.quantities or {}, "requests")
+            requests = quantity(event.quantities or {}, "requests")
+            totals.requests += requests
+            totals.requests_by_organization[event.org_id, month_of(event.ts_ms)] += requests
             totals.errors += event.status >= 400 and event.status != 429
             totals.throttled += event.status == 429
-        for group, micro in charges:
-            self._book(event, group, micro)
+        for month, group, micro in charges:
+            self._book(event, month, group, micro)
 
     def _refusal(self, event: WireEvent, logged_at_ms: int) -> str | None:
+        try:
+            validate_event(event)
+        except Malformed as malformed:
+            return malformed.reason
         if event.org_id not in self._tenants.account_of:
             return "unknown_organization"
         if event.api_key_id is not None and self._tenants.organization_of_key.get(event.api_key_id) != event.org_id:
@@ -202,8 +213,8 @@ class Expectation:
             return "too_far_behind"
         return None
 
-    def _charges(self, event: WireEvent) -> list[tuple[str, int]]:
-        """(breakdown group, micro-credits) of each priced operation in the event."""
+    def _charges(self, event: WireEvent) -> list[tuple[str, str, int]]:
+        """(month, breakdown group, micro-credits) of each priced operation in the event."""
         if not 200 <= event.status <= 299:
             return []
         card = next((one for one in self._catalogues if bounds.to_epoch_ms(one.effective_at) <= event.ts_ms), None)
@@ -211,39 +222,44 @@ class Expectation:
             return []
         parts = [(event.operation, event.quantities or {}, event.model, event.cached)]
         parts += [(one.operation, one.quantities or {}, one.model, one.cached) for one in event.charges or ()]
-        charges: list[tuple[str, int]] = []
+        charges: list[tuple[str, str, int]] = []
         for operation, quantities, model, cached in parts:
             entry = card.operations.get(operation)
             if entry is None or entry.breakdown is None:
                 continue
-            micro = (
-                self._held_micro(event, entry.price)
-                if isinstance(entry.price, HeldPrice)
-                else price_micro(entry.price, quantities, model)
-            )
-            charges.append((entry.breakdown, 0 if cached or event.api_key_id in self._tenants.test_keys else micro))
+            if isinstance(entry.price, HeldPrice):
+                charges += [(month, entry.breakdown, micro) for month, micro in self._held_micro(event, entry.price)]
+                continue
+            micro = price_micro(entry.price, quantities, model)
+            is_free = cached or event.api_key_id in self._tenants.test_keys
+            charges.append((month_of(event.ts_ms), entry.breakdown, 0 if is_free else micro))
         return charges
 
-    def _held_micro(self, event: WireEvent, price: HeldPrice) -> int:
-        """What a storage sample adds: the bytes of the sample before it, held until this one, each month by itself."""
+    def _held_micro(self, event: WireEvent, price: HeldPrice) -> list[tuple[str, int]]:
+        """(month, micro-credits) of what a storage sample adds: the amount of the sample before it, held until now."""
         amount = quantity(event.quantities or {}, price.quantity)
         before = self._samples.get(event.org_id)
         if before is not None and event.ts_ms < before[0]:
-            return 0
+            return []
         self._samples[event.org_id] = (event.ts_ms, amount)
         if before is None:
-            return 0
+            return []
         since_ms, held = before
-        month = month_of(event.ts_ms)
-        start_ms, end_ms = month_span_ms(month)
-        span_ms = event.ts_ms - max(since_ms, start_ms)
-        key = (event.org_id, month)
-        charged = floor(self._held[key])
-        self._held[key] += Fraction(held * span_ms * price.credits_micro, price.per * (end_ms - start_ms))
-        return floor(self._held[key]) - charged
+        added: list[tuple[str, int]] = []
+        while since_ms < event.ts_ms:
+            month = month_of(since_ms)
+            start_ms, end_ms = month_span_ms(month)
+            until_ms = min(event.ts_ms, end_ms)
+            key = (event.org_id, month)
+            charged = floor(self._held[key])
+            weight = held * (until_ms - since_ms) * price.credits_micro
+            self._held[key] += Fraction(weight, price.per * (end_ms - start_ms))
+            added.append((month, floor(self._held[key]) - charged))
+            since_ms = until_ms
+        return added
 
-    def _book(self, event: WireEvent, group: str, micro: int) -> None:
-        account, month, totals = self._tenants.account_of[event.org_id], month_of(event.ts_ms), self.totals
+    def _book(self, event: WireEvent, month: str, group: str, micro: int) -> None:
+        account, totals = self._tenants.account_of[event.org_id], self.totals
         totals.credits_micro += micro
         totals.by_account[account, month] += micro
         totals.by_organization[event.org_id, month] += micro

@@ -45,9 +45,10 @@ SECRETS_VARIABLE: Final = "SLUICEGATE_CALLER_SECRETS"
 
 
 class Secrets(NamedTuple):
-    """The callers' API keys: the tenants in order of their share, the key over its rate, the one that spends."""
+    """The callers' API keys: the tenants' (one or more each) in order of their share, the one over its rate, the one
+    that spends."""
 
-    tenants: tuple[str, ...]
+    tenants: tuple[tuple[str, ...], ...]
     over_rate: str
     spender: str
 
@@ -59,7 +60,7 @@ class Secrets(NamedTuple):
     def from_json(cls, text: str) -> Secrets:
         """What ``to_json`` wrote."""
         fields = json.loads(text)
-        return cls(tuple(fields["tenants"]), fields["over_rate"], fields["spender"])
+        return cls(tuple(tuple(keys) for keys in fields["tenants"]), fields["over_rate"], fields["spender"])
 
 
 @dataclass(slots=True)
@@ -94,13 +95,15 @@ class Due(NamedTuple):
     call: Call
 
 
-def replay(trace: Trace, tenants: Sequence[str], speed: float, counts: Counts) -> Iterator[Due]:
+def replay(trace: Trace, tenants: Sequence[Sequence[str]], speed: float, counts: Counts) -> Iterator[Due]:
     """The trace's calls, endlessly, ``speed`` times as fast as recorded."""
-    secrets = tenants_drawn(tenants)
+    drawn = tenants_drawn(tenants)
     for cycle in itertools.count():
         counts.cycles = cycle
         for row in trace.rows:
-            yield Due((cycle * trace.cycle_ms + row.arrival_ms) / 1000 / speed, next(secrets), call_of(row))
+            keys = next(drawn)
+            due_s = (cycle * trace.cycle_ms + row.arrival_ms) / 1000 / speed
+            yield Due(due_s, keys[row.line % len(keys)], call_of(row))
 
 
 def steady(secret: str, calls: Iterator[Call], per_s: float) -> Iterator[Due]:

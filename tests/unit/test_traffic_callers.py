@@ -40,8 +40,9 @@ def test_tenants_are_drawn_by_the_same_zipf_law_every_time() -> None:
 def test_a_replay_keeps_the_recorded_gaps_and_starts_anew() -> None:
     trace = Trace((TraceRow(2, 0, 1, 1), TraceRow(3, 1000, 1, 1)), 2000)
     counts = Counts()
-    due = list(itertools.islice(replay(trace, ["a"], 2.0, counts), 5))
+    due = list(itertools.islice(replay(trace, [["a", "b"]], 2.0, counts), 5))
     assert [one.at_s for one in due] == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert [one.secret for one in due] == ["a", "b", "a", "b", "a"]
     assert counts.cycles == 2
 
 
@@ -51,7 +52,7 @@ def test_a_steady_stream_is_even_and_the_spender_asks_for_something_free_too() -
     assert [one.call.method for one in due] == ["POST", "POST", "POST", "GET"]
 
 
-@given(st.lists(st.text(), min_size=1), st.text(), st.text())
-def test_secrets_survive_their_json(tenants: list[str], over_rate: str, spender: str) -> None:
+@given(st.lists(st.lists(st.text(), min_size=1).map(tuple), min_size=1), st.text(), st.text())
+def test_secrets_survive_their_json(tenants: list[tuple[str, ...]], over_rate: str, spender: str) -> None:
     secrets = Secrets(tuple(tenants), over_rate, spender)
     assert Secrets.from_json(secrets.to_json()) == secrets

@@ -1,0 +1,82 @@
+"""One API node as a process of its own: the example service, and its log of what it published and obeys.
+
+``python -m stack.node --port PORT --log FILE --node NAME``; the brokers come from the environment, as for any service.
+A service of one's own would call ``Sluicegate.from_environment``; this one is put together by hand, for its log. Only
+loopback is served.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from examples.service import create_app
+from sluicegate import Brokers, Follower, FollowerSettings, Gate, Publisher, PublisherSettings, Sluicegate
+from sluicegate.clock import epoch_ms
+from sluicegate.follower import Change
+from sluicegate.publisher import Position
+from sluicegate_schemas.bounds import to_epoch_ms
+from sluicegate_schemas.envelope import WireEvent
+from sluicegate_schemas.outputs import Decision
+from sluicegate_schemas.topics import PREFIX_DEFAULT
+from stack.node_log import Applied, NodeLog, Published, Started
+from stack.ports import LOOPBACK
+
+
+def applied(change: Change, at_ms: int) -> Applied | None:
+    """The line for a decision that the gate obeys from ``at_ms`` on; None for any other change."""
+    decision = change.record
+    if not isinstance(decision, Decision):
+        return None
+    cause = decision.cause
+    return Applied(
+        decision.decision_id,
+        decision.scope.text(),
+        decision.limit_name,
+        decision.verdict,
+        at_ms,
+        to_epoch_ms(cause.ts) if cause else None,
+        to_epoch_ms(cause.logged_at) if cause else None,
+    )
+
+
+def main(
+    port: Annotated[int, typer.Option(min=1, max=65535)],
+    log: Annotated[Path, typer.Option(help="Appended to")],
+    node: Annotated[str, typer.Option(help="The node's name")],
+    topic_prefix: Annotated[str, typer.Option()] = PREFIX_DEFAULT,
+) -> None:
+    """Serve until SIGTERM; what was metered is sent before the end."""
+    node_log = NodeLog(log)
+    node_log.write(Started(node, epoch_ms()))
+
+    def tap(event: WireEvent, place: Position) -> None:
+        node_log.write(Published(place.producer_id, place.producer_epoch, place.sequence, place.index, event))
+
+    def on_change(change: Change) -> None:
+        if (line := applied(change, epoch_ms())) is not None:
+            node_log.write(line)
+
+    brokers = Brokers.from_environment()
+    publisher = Publisher(PublisherSettings(brokers=brokers, node=node, topic_prefix=topic_prefix), tap=tap)
+    follower = Follower(brokers, FollowerSettings(topic_prefix=topic_prefix), on_change=on_change)
+    try:
+        uvicorn.run(
+            create_app(Sluicegate(publisher, follower, Gate(follower))),
+            host=LOOPBACK,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+            h11_max_incomplete_event_size=32 * 1024,
+        )
+    finally:
+        node_log.close()
+
+
+if __name__ == "__main__":
+    typer.run(main)

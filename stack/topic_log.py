@@ -1,0 +1,81 @@
+"""Reads whole topics, from their first record to the end that they had when the reading began."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+from stack.errors import StackError
+
+STALL_LIMIT_S: Final = 60.0
+POLL_MS: Final = 500
+
+
+async def partitions_of(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
+    """All partitions of ``topics`` (full names).
+
+    :raises StackError: a topic does not exist.
+    """
+    await consumer.topics()
+    found: list[TopicPartition] = []
+    for topic in topics:
+        numbers = consumer.partitions_for_topic(topic)
+        if not numbers:
+            raise StackError(f"The topic {topic} does not exist", next_step="Start with an empty data folder")
+        found += [TopicPartition(topic, number) for number in sorted(numbers)]
+    return found
+
+
+async def read_topic(bootstrap: str, topic: str) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
+    """Every record of ``topic``, in order within each partition.
+
+    :raises StackError: the topic does not exist, or nothing came for ``STALL_LIMIT_S`` although more is there.
+    """
+    consumer: AIOKafkaConsumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=16 * 1024 * 1024,
+    )
+    try:
+        await consumer.start()
+        partitions = await partitions_of(consumer, [topic])
+        consumer.assign(partitions)
+        left = {partition: end for partition, end in (await consumer.end_offsets(partitions)).items() if end > 0}
+        loop = asyncio.get_running_loop()
+        came_at = loop.time()
+        while left:
+            for partition, end in list(left.items()):
+                if await consumer.position(partition) >= end:
+                    del left[partition]
+            batches = await consumer.getmany(timeout_ms=POLL_MS) if left else {}
+            if batches:
+                came_at = loop.time()
+            elif loop.time() - came_at > STALL_LIMIT_S:
+                raise StackError(f"Kafka gave no record of {topic} for {STALL_LIMIT_S:g} s")
+            for partition, records in batches.items():
+                for record in records:
+                    if record.offset < left.get(partition, 0):
+                        yield record
+    except (KafkaError, OSError) as error:
+        raise StackError(f"The topic {topic} could not be read: {error!r}", kept="Its records were kept") from error
+    finally:
+        await consumer.stop()
+
+
+async def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
+    """One past the last offset of each partition of ``topic``."""
+    consumer: AIOKafkaConsumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False)
+    try:
+        await consumer.start()
+        partitions = await partitions_of(consumer, [topic])
+        return {partition.partition: end for partition, end in (await consumer.end_offsets(partitions)).items()}
+    except (KafkaError, OSError) as error:
+        raise StackError(f"The end of {topic} could not be asked for: {error!r}") from error
+    finally:
+        await consumer.stop()

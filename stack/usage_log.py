@@ -1,0 +1,36 @@
+"""What a record of the usage topic holds, read with the schemas alone (no code of the workers)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sluicegate_schemas.decode import Malformed, decode_usage
+from sluicegate_schemas.envelope import WireEnvelope, WireEvent, WireForward
+
+TICK: Final = b"\x91\x03"
+"""What an owner appends to an idle partition so that its time goes on; it holds no usage."""
+
+Usage = WireEnvelope | WireForward | WireEvent | Malformed
+
+
+def parse_usage(value: bytes | None) -> Usage | None:
+    """The envelope, forwarded event or single event in a usage record, or what is wrong with it; None for a tick."""
+    if value == TICK:
+        return None
+    try:
+        return decode_usage(value)
+    except Malformed as error:
+        return error
+
+
+def events_in(usage: Usage | None) -> tuple[WireEvent, ...]:
+    """The events of a parsed record."""
+    match usage:
+        case WireEnvelope():
+            return tuple(usage.events)
+        case WireForward():
+            return (usage.event,)
+        case WireEvent():
+            return (usage,)
+        case _:
+            return ()
