@@ -4,7 +4,7 @@ import re
 
 from .bounds import CREDITS_MICRO_MAX, MICRO_PER_CREDIT
 
-_DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?\Z", re.ASCII)
+_DECIMAL = re.compile(r"([0-9]{1,13})(?:\.([0-9]{1,6}))?\Z", re.ASCII)
 
 
 def parse_credits(value: object) -> int:
