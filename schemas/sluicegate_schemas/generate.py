@@ -175,7 +175,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Writes or checks the files; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sluicegate_schemas.generate", description=main.__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a file is out of date")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where to write (default: beside the package)")
+    in_checkout = (FOLDER.parent / "pyproject.toml").is_file()
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=FOLDER,
+        required=not in_checkout,
+        help="where the files stand (default: beside the package, in a checkout)",
+    )
     options = parser.parse_args(arguments)
     folder: Path = options.folder
     stale = differences(folder)
