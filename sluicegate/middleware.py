@@ -138,8 +138,8 @@ class _Response:
         self._names = {name for name, _ in self._headers}
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
+        starts = message["type"] == "http.response.start"
+        if starts:
             own = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in self._names]
             message = {**message, "headers": [*own, *self._headers]}
         try:
@@ -147,6 +147,8 @@ class _Response:
         except OSError:
             self.cut = True
             raise
+        if starts:
+            self.status = message["status"]
         self.complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
 

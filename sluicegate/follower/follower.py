@@ -21,6 +21,7 @@ from sluicegate_schemas import topics
 from ..brokers import Brokers
 from ..clock import Clock, epoch_ms
 from ..errors import TopicsMissingError
+from ..topic_partitions import partitions_of
 from .view import Change, View
 
 FOLLOWED: Final = (topics.CATALOG, topics.ENTITLEMENTS, topics.DECISIONS)
@@ -130,6 +131,8 @@ class Follower:
             wait_ms = self._settings.retry_ms_min if held_s > 60 else min(wait_ms * 2, self._settings.retry_ms_max)
 
     async def _follow_once(self) -> None:
+        names = [self._settings.topic_prefix + topic.name for topic in FOLLOWED]
+        partitions = await partitions_of(self._brokers, names)
         consumer = AIOKafkaConsumer(
             **self._brokers.options(),
             group_id=None,
@@ -140,7 +143,6 @@ class Follower:
         )
         try:
             await consumer.start()
-            partitions = await self._partitions(consumer)
             consumer.assign(partitions)
             for partition in partitions:
                 if partition in self._positions:
@@ -152,17 +154,6 @@ class Follower:
             _ = self.staleness_ms
             self._consumer = None
             await consumer.stop()
-
-    async def _partitions(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
-        await consumer.topics()
-        found: list[TopicPartition] = []
-        for topic in FOLLOWED:
-            name = self._settings.topic_prefix + topic.name
-            numbers = consumer.partitions_for_topic(name)
-            if not numbers:
-                raise TopicsMissingError(f"topic {name} does not exist (or may not be read); create the topics")
-            found += [TopicPartition(name, number) for number in sorted(numbers)]
-        return found
 
     async def _poll(self, consumer: AIOKafkaConsumer, behind: dict[TopicPartition, int]) -> None:
         while True:

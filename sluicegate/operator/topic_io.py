@@ -5,29 +5,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from ..brokers import Brokers
-from ..errors import TopicsMissingError
+from ..topic_partitions import partitions_of
 
 _FETCH_WAIT_MS: Final = 200
 
 
 async def read_to_end(brokers: Brokers, topic: str) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
-    """Every record that stands in ``topic`` now, partition by partition mixed, each in its order.
+    """Every record that stands in ``topic`` now; those of one partition in their order.
 
     Raises TopicsMissingError, and KafkaError where the broker is away.
     """
+    partitions = await partitions_of(brokers, [topic])
     consumer = AIOKafkaConsumer(
         **brokers.options(), group_id=None, auto_offset_reset="earliest", fetch_max_wait_ms=_FETCH_WAIT_MS
     )
     try:
         await consumer.start()
-        await consumer.topics()
-        numbers = consumer.partitions_for_topic(topic)
-        if not numbers:
-            raise TopicsMissingError(f"topic {topic} does not exist (or may not be read); create the topics first")
-        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         behind = {partition for partition in partitions if ends[partition] > 0}

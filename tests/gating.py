@@ -1,0 +1,139 @@
+"""Records as the workers publish them, and a view that holds them: where tests of follower and gate begin."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sluicegate.follower import View
+from sluicegate_schemas.accounts import KeyMode
+from sluicegate_schemas.bounds import from_epoch_ms, to_epoch_ms
+from sluicegate_schemas.catalogue import CatalogueRecord, RateLimits, Tier
+from sluicegate_schemas.files import load_catalogue
+from sluicegate_schemas.outputs import (
+    Decision,
+    KeyEntitlement,
+    LimitName,
+    OrganizationEntitlement,
+    Scope,
+    ScopeKind,
+    Sequence,
+    decision_key,
+    entitlement_key,
+)
+
+NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+NOW_MS = to_epoch_ms(NOW)
+SECRET = "sk_live_demo_key_heron_1"
+CATALOGUE = load_catalogue((Path(__file__).parents[1] / "catalogue/default.toml").read_text("utf-8"))
+
+TopicRecord = tuple[str, bytes, bytes | None]
+"""(topic without prefix, key, value)."""
+
+
+def catalogue_record() -> TopicRecord:
+    """The default catalogue."""
+    record = CatalogueRecord(catalogue=CATALOGUE, published_at=NOW, published_by="test")
+    return "catalog", str(CATALOGUE.version).encode(), record.model_dump_json().encode()
+
+
+def key_record(
+    secret: str = SECRET,
+    *,
+    name: str = "key_heron_1",
+    organization: str = "org_heron",
+    mode: KeyMode = "live",
+    revoked: bool = False,
+    rank: tuple[int, int] = (1, 1),
+) -> TopicRecord:
+    """A key's entitlement."""
+    record = KeyEntitlement(
+        key_sha256=hashlib.sha256(secret.encode()).hexdigest(),
+        api_key_id=name,
+        organization_id=organization,
+        account_id=organization,
+        mode=mode,
+        revoked=revoked,
+        sequence=Sequence(epoch=rank[0], counter=rank[1]),
+    )
+    return "entitlements", entitlement_key(record).encode(), record.model_dump_json().encode()
+
+
+def organization_record(
+    name: str = "org_heron", *, tier: Tier = "pro", rates: RateLimits | None = None, rank: tuple[int, int] = (1, 1)
+) -> TopicRecord:
+    """An organization's entitlement."""
+    record = OrganizationEntitlement(
+        organization_id=name,
+        account_id=name,
+        tier=tier,
+        credits_micro_per_month=None,
+        rates=rates,
+        sequence=Sequence(epoch=rank[0], counter=rank[1]),
+    )
+    return "entitlements", entitlement_key(record).encode(), record.model_dump_json().encode()
+
+
+def decision_record(
+    *,
+    kind: ScopeKind = "key",
+    name: str = "key_heron_1",
+    verdict: str = "block",
+    limit_name: LimitName = "requests_per_minute",
+    limit: int = 600,
+    observed: int = 600,
+    until_ms: int | None = None,
+    rank: tuple[int, int] = (1, 1),
+    decision_id: str = "d-1",
+    operation: str | None = None,
+) -> TopicRecord:
+    """A decision."""
+    record = Decision(
+        decision_id=decision_id,
+        scope=Scope(kind=kind, id=name, operation=operation),
+        verdict="block" if verdict == "block" else "allow",
+        limit_name=limit_name,
+        limit=limit,
+        observed=observed,
+        until=None if until_ms is None else from_epoch_ms(until_ms),
+        tier="pro",
+        plan_version=1,
+        cause=None,
+        decided_at=NOW,
+        sequence=Sequence(epoch=rank[0], counter=rank[1]),
+    )
+    return "decisions", decision_key(record.scope, record.limit_name).encode(), record.model_dump_json().encode()
+
+
+def credit_block(name: str = "org_heron", **fields: object) -> TopicRecord:
+    """The account of ``name`` has used up 500 credits."""
+    given: dict[str, object] = {
+        "kind": "account",
+        "name": name,
+        "limit_name": "credits",
+        "limit": 500_000_000,
+        "observed": 500_100_000,
+        "until_ms": to_epoch_ms(datetime(2026, 4, 1, tzinfo=UTC)),
+        "decision_id": "d-credits",
+    }
+    return decision_record(**(given | fields))  # type: ignore[arg-type]  # the fields of decision_record
+
+
+@dataclass
+class Known:
+    """A gate's knowledge without a broker."""
+
+    view: View = field(default_factory=View)
+    ready: bool = True
+
+    def learn(self, *records: TopicRecord) -> Known:
+        for record in records:
+            self.view.apply(*record)
+        return self
+
+
+def heron(*more: TopicRecord) -> Known:
+    """Knows the default catalogue, a pro organization and its key, and ``more``."""
+    return Known().learn(catalogue_record(), organization_record(), key_record(), *more)

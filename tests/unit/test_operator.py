@@ -1,0 +1,119 @@
+"""What the operator's commands would publish, and what they refuse."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sluicegate.errors import PublishRefusedError
+from sluicegate.operator.__main__ import main
+from sluicegate.operator.new_key import new_key
+from sluicegate.operator.plans import catalogue_to_publish, commands_to_publish
+from sluicegate_schemas.accounts import KeyPut, OrganizationPut
+from sluicegate_schemas.catalogue import Catalogue
+from sluicegate_schemas.files import load_accounts
+from tests.gating import CATALOGUE, NOW
+
+ROOT = Path(__file__).parents[2]
+LEAD = timedelta(seconds=60)
+
+
+def version(number: int, effective_at: datetime) -> Catalogue:
+    return CATALOGUE.model_copy(update={"version": number, "effective_at": effective_at})
+
+
+def plan(published: list[Catalogue], new: Catalogue) -> Catalogue | None:
+    known = {catalogue.version: catalogue for catalogue in published}
+    record = catalogue_to_publish(known, new, now=NOW, lead=LEAD, by="test")
+    return None if record is None else record.catalogue
+
+
+def test_the_first_catalogue_of_all_may_be_in_force_already() -> None:
+    assert plan([], CATALOGUE) == CATALOGUE
+
+
+def test_the_same_catalogue_again_writes_nothing() -> None:
+    assert plan([CATALOGUE], CATALOGUE) is None
+
+
+def test_another_content_under_a_published_version_is_refused() -> None:
+    changed = CATALOGUE.model_copy(update={"operations": dict(list(CATALOGUE.operations.items())[:3])})
+    with pytest.raises(PublishRefusedError, match="raise version to 2"):
+        plan([CATALOGUE], changed)
+
+
+@pytest.mark.parametrize(("ahead", "taken"), [(60, True), (59, False), (-60, False)])
+def test_a_new_version_takes_effect_far_enough_ahead(ahead: int, taken: bool) -> None:
+    new = version(2, NOW + timedelta(seconds=ahead))
+    if taken:
+        assert plan([CATALOGUE], new) == new
+    else:
+        with pytest.raises(PublishRefusedError, match="must not before"):
+            plan([CATALOGUE], new)
+
+
+def test_versions_take_effect_in_their_order() -> None:
+    later = version(3, NOW + timedelta(days=2))
+    with pytest.raises(PublishRefusedError, match="after version 3"):
+        plan([CATALOGUE, later], version(4, NOW + timedelta(days=1)))
+    with pytest.raises(PublishRefusedError, match="below the newest, 3"):
+        plan([CATALOGUE, later], version(2, NOW + timedelta(days=3)))
+
+
+def test_only_commands_that_are_not_published_yet_are_written() -> None:
+    commands = load_accounts((ROOT / "examples/accounts.toml").read_text("utf-8"))
+    assert commands_to_publish(set(), commands) == commands
+    assert commands_to_publish({command.command_id for command in commands[1:]}, commands) == commands[:1]
+
+
+def test_the_demonstration_accounts_have_the_secrets_that_their_page_lists() -> None:
+    commands = load_accounts((ROOT / "examples/accounts.toml").read_text("utf-8"))
+    page = (ROOT / "examples/README.md").read_text("utf-8")
+    keys = {command.api_key_id: command for command in commands if isinstance(command, KeyPut)}
+    assert len(keys) == 7
+    for name, key in keys.items():
+        secret = f"sk_{key.mode}_demo_{name}"
+        assert key.key_sha256 == hashlib.sha256(secret.encode()).hexdigest()
+        assert f"`{secret}`" in page
+    own = {
+        command.organization_id: command.credits_micro_per_month
+        for command in commands
+        if isinstance(command, OrganizationPut) and command.credits_micro_per_month is not None
+    }
+    assert own == {"org_wren": 500_000_000}
+
+
+def test_a_new_key_is_random_and_its_line_makes_it_known(capsys: pytest.CaptureFixture[str]) -> None:
+    assert new_key("org_x", "live").secret != new_key("org_x", "live").secret
+    assert main(["new-key", "--organization", "org_x", "--mode", "test"]) == 0
+    secret_line, file_line = capsys.readouterr().out.splitlines()
+    secret = secret_line.rpartition(" ")[2]
+    entry = file_line.removeprefix("for the accounts file: ")
+    head = 'issued_at = 2026-01-01T00:00:00Z\nissued_by = "x"\n[[organizations]]\nid = "org_x"\ntier = "free"\n'
+    _, command = load_accounts(f"{head}keys = [{entry}]\n")
+    assert isinstance(command, KeyPut)
+    assert command.mode == "test"
+    assert command.key_sha256 == hashlib.sha256(secret.encode()).hexdigest()
+    assert secret not in file_line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["new-key", "--organization", "x"], "organization must look like"),
+        (["publish"], "nothing to publish"),
+        (["publish", "--catalogue", "/nowhere/catalogue.toml"], "cannot be read"),
+        (["publish", "--catalogue", str(ROOT / "examples/accounts.toml")], "accounts.toml: "),
+        (["publish", "--accounts", str(ROOT / "examples/accounts.toml"), "--by", "a b"], "--by must be"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
