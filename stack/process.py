@@ -40,14 +40,21 @@ from pathlib import Path
 from stack.errors import ChildDiedError, StackError
 
 LOG_BYTES_MAX = 10_000_000
-TAIL_BYTES = 16_384
+TAIL_BYTES = 65_536
 POLL_S = 0.05
+HOPELESS_S = 10.0  # from then on a starting child whose log names a known cause is given up
 LEASH = Path(__file__).with_name("leash.py")
 
 # What a log says of causes that a person can do something about: (words in the log, the sentence, the next step).
 KNOWN_CAUSES = (
     (
-        ("No space left on device", "Disk quota exceeded", "File too large", "NOT_ENOUGH_SPACE"),
+        (
+            "No space left on device",
+            "Disk quota exceeded",
+            "File too large",
+            "NOT_ENOUGH_SPACE",
+            "unsafe memory access",  # what Java makes of a mapped page that the disk has no room for
+        ),
         "the disk is full",
         "Free some space and start again",
     ),
@@ -94,6 +101,7 @@ class ChildProcess:
         self._stop_limit_s = stop_limit_s
         self._process: subprocess.Popen[bytes] | None = None
         self._swept = True
+        self._log_start_bytes = 0
 
     @property
     def pid(self) -> int | None:
@@ -133,6 +141,7 @@ class ChildProcess:
             if self.log.exists() and self.log.stat().st_size > LOG_BYTES_MAX:
                 self.log.replace(self.log.with_suffix(self.log.suffix + ".1"))
             with self.log.open("ab") as output:
+                self._log_start_bytes = output.tell()
                 self._process = _spawner.run(
                     lambda: subprocess.Popen(
                         command,
@@ -150,25 +159,34 @@ class ChildProcess:
 
     def wait_until_ready(self) -> None:
         """Wait until ``ready`` says yes; the same errors as ``start``."""
-        deadline = time.monotonic() + self._ready_limit_s
+        started = time.monotonic()
         while True:
             self.check()
             if self._ready is None or self._ready():
                 return
-            if time.monotonic() > deadline:
-                raise StackError(
-                    f"{self.name} did not become ready within {self._ready_limit_s:g} s",
-                    kept="Its data was kept",
-                    next_step=f"Its log is {self.log}; the last lines:\n{self.log_tail()}",
-                )
+            waited_s = time.monotonic() - started
+            if waited_s > min(self._ready_limit_s, HOPELESS_S):
+                self._give_up_if_hopeless(waited_s)
             time.sleep(POLL_S)
+
+    def _give_up_if_hopeless(self, waited_s: float) -> None:
+        """The limit has passed, or the log names a cause that waiting does not cure."""
+        why, next_step = _known_cause(self.log_tail(lines=TAIL_BYTES))
+        if why:
+            raise StackError(f"{self.name} cannot start: {why}", kept="Its data was kept", next_step=next_step)
+        if waited_s > self._ready_limit_s:
+            raise StackError(
+                f"{self.name} did not become ready within {self._ready_limit_s:g} s",
+                kept="Its data was kept",
+                next_step=f"Its log is {self.log}; the last lines:\n{self.log_tail()}",
+            )
 
     def check(self) -> None:
         """Raise ``ChildDiedError`` with the last log lines if it does not run."""
         if self.running:
             return
         tail = self.log_tail()
-        why, next_step = _known_cause(tail)
+        why, next_step = _known_cause(self.log_tail(lines=TAIL_BYTES))
         ended = f"{self.name} ended unexpectedly ({_ending(self.exit_code)})"
         if why:
             raise ChildDiedError(f"{ended}: {why}", kept="Its data was kept", next_step=next_step, log_tail=tail)
@@ -207,10 +225,10 @@ class ChildProcess:
         self._signal(signal.SIGCONT)
 
     def log_tail(self, lines: int = 15) -> str:
-        """The last lines of the log, at most ``TAIL_BYTES`` of them; empty if there is none."""
+        """The last lines that this run wrote, at most ``TAIL_BYTES`` of them; empty if there are none."""
         try:
             with self.log.open("rb") as file:
-                file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+                file.seek(max(self._log_start_bytes, self.log.stat().st_size - TAIL_BYTES))
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""
