@@ -5,6 +5,7 @@ from .lane import Position, Tap
 from .publisher import Publisher
 from .settings import Overflow, PublisherSettings
 from .stats import PublisherStats
+from .threaded import ThreadedPublisher
 from .transport import Transport, TransportError
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PublisherStats",
     "Refusal",
     "Tap",
+    "ThreadedPublisher",
     "Transport",
     "TransportError",
 ]

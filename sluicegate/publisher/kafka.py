@@ -30,7 +30,7 @@ class KafkaTransport:
         self._client_id = client_id
         self._request_timeout_ms = request_timeout_ms
         self._producer: AIOKafkaProducer | None = None
-        self._connecting: asyncio.Lock | None = None
+        self._connecting: asyncio.Task[AIOKafkaProducer] | None = None
         self._retired: set[asyncio.Task[None]] = set()
 
     async def partitions(self) -> int:
@@ -56,20 +56,27 @@ class KafkaTransport:
 
     async def close(self) -> None:
         """See ``Transport``."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait({self._connecting})
         if self._producer is not None:
             self._retire(self._producer)
         if self._retired:
             await asyncio.wait(self._retired, timeout=_CLOSE_SECONDS + 1)
 
     async def _connected(self) -> AIOKafkaProducer:
+        """The producer; all who ask while there is none share one attempt to connect."""
         if self._producer is not None:
             return self._producer
         if self._connecting is None:
-            self._connecting = asyncio.Lock()
-        async with self._connecting:
-            if self._producer is None:
-                self._producer = await self._connect()
-        return self._producer
+            self._connecting = asyncio.ensure_future(self._connect())
+            self._connecting.add_done_callback(self._connect_ended)
+        return await asyncio.shield(self._connecting)
+
+    def _connect_ended(self, attempt: "asyncio.Task[AIOKafkaProducer]") -> None:
+        self._connecting = None
+        if not attempt.cancelled() and attempt.exception() is None:
+            self._producer = attempt.result()
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(

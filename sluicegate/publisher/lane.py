@@ -19,8 +19,9 @@ from .transport import Transport
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where an event went: its envelope and its place in it."""
+    """Where an event went: its envelope and its place in it. Sequences count for each partition."""
 
+    partition: int
     producer_id: str
     producer_epoch: int
     sequence: int
@@ -89,9 +90,10 @@ class Lane:
     @property
     def oldest_ms(self) -> float | None:
         """When the oldest event that is in memory alone arrived."""
-        if self._head is not None and self._head.source is None:
-            return self._head.oldest_ms
-        return self._sealed[0].oldest_ms if self._sealed else self.batcher.oldest_ms
+        head, sealed = self._head, list(self._sealed)
+        if head is not None and head.source is None:
+            return head.oldest_ms
+        return sealed[0].oldest_ms if sealed else self.batcher.oldest_ms
 
     def wake(self) -> None:
         """Makes ``run`` look again. On the event loop only."""
@@ -157,6 +159,7 @@ class Lane:
             if damaged_events:
                 with self._room.lock:
                     self._room.damaged(damaged_events)
+                self._common.progressed(0)
             if found is not None:
                 return found
         if self._sealed:
@@ -179,9 +182,13 @@ class Lane:
         with self._room.lock:
             self._room.sealed(envelope)
         if common.tap is not None:
+            name = common.identity
             for index, event in enumerate(taken):
                 try:
-                    common.tap(DECODE_EVENT(event.data), Position(*_named(common.identity), envelope.sequence, index))
+                    common.tap(
+                        DECODE_EVENT(event.data),
+                        Position(self.partition, name.producer_id, name.producer_epoch, envelope.sequence, index),
+                    )
                 except Exception as error:
                     common.notices.warn("tap", f"the tap raised {error!r}; the event goes out all the same")
         return envelope
@@ -244,7 +251,3 @@ class Lane:
 
 
 _ENVELOPES_A_WRITE = 16
-
-
-def _named(identity: Identity) -> tuple[str, int]:
-    return identity.producer_id, identity.producer_epoch

@@ -28,6 +28,7 @@ from .stats import PublisherStats
 from .transport import Transport
 
 _PLACED_AT_ONCE: Final = 500
+_DISK_SECONDS: Final = 10.0
 _LIVE: "weakref.WeakSet[Publisher]" = weakref.WeakSet()
 
 
@@ -73,6 +74,7 @@ class Publisher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._spool_task: asyncio.Task[None] | None = None
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._settled: asyncio.Event | None = None
         self._stopping: asyncio.Event | None = None
@@ -113,10 +115,8 @@ class Publisher:
             remembered = await asyncio.to_thread(self._spool.remembered_partitions)
             if remembered is not None:
                 await self._open_lanes(remembered)
-            await self._adopt()
+            self._spool_task = asyncio.create_task(self._keep_spool(self._spool))
         self._tasks.append(asyncio.create_task(self._find_partitions(self._common.transport)))
-        if self._spool is not None:
-            self._tasks.append(asyncio.create_task(self._keep_spool(self._spool)))
 
     def publish(self, **fields: Unpack[EventFields]) -> bool:
         """Takes one usage event; True where it was taken, False where it was dropped or refused."""
@@ -169,7 +169,9 @@ class Publisher:
         with self._room.lock:
             was_closed, self._closed = self._closed, True
         common, settled, stopping = self._common, self._settled, self._stopping
-        if was_closed or common is None or settled is None or stopping is None:
+        if common is None or settled is None or stopping is None:
+            return self.close_unstarted()
+        if was_closed:
             return self.stats()
         self._release_waiters(len(self._waiters))
         for lane in self._lanes:
@@ -184,6 +186,13 @@ class Publisher:
         finally:
             stopping.set()
             await self._stop(common)
+        return self.stats()
+
+    def close_unstarted(self) -> PublisherStats:
+        """``close`` for a publisher that never started: what it holds is counted as lost."""
+        with self._room.lock:
+            self._closed = True
+            self._room.give_up()
         return self.stats()
 
     async def __aenter__(self) -> Self:
@@ -308,12 +317,9 @@ class Publisher:
         assert self._common is not None, "started"
         if self._partitions and self._partitions != count:
             self._notices.warn("partitions", f"the topic has {count} partitions now, it had {self._partitions}")
-        for partition in range(len(self._lanes), count):
-            lane = Lane(self._common, partition)
-            self._lanes.append(lane)
-            self._tasks.append(asyncio.create_task(lane.run()))
-            if self._closed:
-                lane.flush()
+        new = [Lane(self._common, partition) for partition in range(len(self._lanes), count)]
+        self._lanes += new
+        await self._adopt()
         while True:
             with self._room.lock:
                 for _ in range(min(_PLACED_AT_ONCE, len(self._unplaced))):
@@ -323,8 +329,10 @@ class Publisher:
                     self._partitions = count
                     break
             await asyncio.sleep(0)
-        for lane in self._lanes:
-            lane.wake()
+        for lane in new:
+            if self._closed:
+                lane.flush()
+            self._tasks.append(asyncio.create_task(lane.run()))
 
     async def _keep_spool(self, spool: Spool) -> None:
         """Moves what Kafka does not take to disk in time, and takes over what dead processes left."""
@@ -352,9 +360,14 @@ class Publisher:
 
     async def _adopt(self) -> None:
         """Hands the queues of dead processes to the lanes."""
-        if self._spool is None or (not self._partitions and not self._lanes):
+        if self._spool is None or not self._lanes:
             return
-        for queue in await asyncio.to_thread(self._spool.adopt):
+        try:
+            queues = await asyncio.to_thread(self._spool.adopt)
+        except OSError as error:
+            self._notices.warn("spool_read", f"the spool's directory cannot be read: {error}")
+            return
+        for queue in queues:
             with self._room.lock:
                 self._room.recovered += queue.events
                 self._room.spooled += queue.events
@@ -364,25 +377,32 @@ class Publisher:
                 self._notices.warn("spool_read", f"the spool holds partition {queue.partition}, which the topic lacks")
 
     async def _stop(self, common: Common) -> None:
+        """Ends all tasks; what is left goes to the spool, or is given up."""
         spool = self._spool
+        disk_works = True
+        if self._spool_task is not None:
+            # It is not cancelled: a thread that is writing would go on, beside the next writer.
+            disk_works = bool((await asyncio.wait({self._spool_task}, timeout=_DISK_SECONDS))[0])
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await common.transport.close()
-        if spool is not None:
+        if spool is not None and disk_works:
             for lane in self._lanes:
                 await lane.spool(spool, _monotonic_ms(), everything=True)
                 await lane.sync()
             await asyncio.to_thread(spool.close)
         with self._room.lock:
             self._room.give_up()
-            lost = sum(self._room.lost.values())
+            lost = dict(self._room.lost)
         if lost:
-            self._notices.warn("lost", f"{lost} usage events were given up: {dict(self._room.lost)}")
+            self._notices.warn("lost", f"accepted usage events were given up: {lost}")
 
     def _renew_after_fork(self) -> None:
         """Makes a fresh, unstarted publisher of the copy that a forked child got."""
-        _LEFT_TO_THE_PARENT.append((self._common, self._tasks, self._loop, self._spool))
+        if self._spool is not None:
+            self._spool.leave_to_parent()
+        _LEFT_TO_THE_PARENT.append((self._common, self._tasks, self._spool_task, self._loop))
         self._begin()
 
 

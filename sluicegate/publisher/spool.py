@@ -244,6 +244,13 @@ class Spool:
             self._adopted.clear()
             self._own = None
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: closes its copies of the files. The parent keeps its locks, and keeps them alone."""
+        for folder in [*self._adopted.values(), *([self._own] if self._own else [])]:
+            for queue in folder.queues.values():
+                queue.close()
+            os.close(folder.lock)
+
     def _make_own(self) -> _Folder:
         # Made and locked under a hidden name, so that nobody can take it for a dead process's in between.
         hidden = self._directory / f".{self._producer_id}"
