@@ -20,6 +20,7 @@ from sluicegate.brokers import Brokers
 from sluicegate_schemas.topics import DECISIONS, STATE
 from streams.engine.batching import Batch, BatchApp, BatchSchema, batch_app
 from streams.settings import Settings
+from streams.topics import ensure_topics
 
 from .connection import ClickHouse
 from .intake import Intake
@@ -70,9 +71,11 @@ def make_app() -> BatchApp:
         settings.sink_group,
         bootstrap_servers=brokers.bootstrap_servers,
         positions=positions,
+        prepare=partial(ensure_topics, settings),
         session_s=settings.session_s,
         datadir=settings.data_dir,
         fetch_wait_ms=settings.fetch_wait_ms,
+        topic_partitions=settings.partitions,
         broker_max_poll_interval=WAIT_FOR_CLICKHOUSE_S_MAX,
         broker_credentials=credentials(brokers),
     )

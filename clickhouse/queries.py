@@ -1,0 +1,182 @@
+"""What ClickHouse is asked about usage and decisions: each question a function, values bound by the server.
+
+Usage of the last forty days is summed from minutes, which are exact as of the sink's position; what is older from
+hours, which no event can change any more. Times are aware and in UTC, ranges hold their start and not their end; counts
+and credits are integers (micro-credits).
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, NamedTuple
+
+from clickhouse_connect.driver.client import Client
+
+from sluicegate_schemas.bounds import from_epoch_ms
+
+_USAGE: Final = """(
+    SELECT org_id, minute AS at, api_key_id, operation, category,
+           requests, errors, throttled, units, credits_micro, events
+    FROM usage_minute FINAL
+    WHERE minute >= greatest({start:DateTime('UTC')}, toStartOfDay(now('UTC')) - INTERVAL 40 DAY)
+        AND minute < {end:DateTime('UTC')}
+    UNION ALL
+    SELECT org_id, hour AS at, api_key_id, operation, category,
+           requests, errors, throttled, units, credits_micro, events
+    FROM usage_hour FINAL
+    WHERE hour >= {start:DateTime('UTC')}
+        AND hour < least({end:DateTime('UTC')}, toStartOfDay(now('UTC')) - INTERVAL 40 DAY)
+)"""
+_SUMS: Final = "sum(requests), sum(errors), sum(throttled), sum(units), sum(credits_micro), sum(events)"
+_OF_ORGANIZATION: Final = "org_id = {org:String}"
+_TRUNCATIONS: Final = {"minute": "toStartOfMinute(at)", "hour": "toStartOfHour(at)", "day": "toStartOfDay(at)"}
+
+Interval = Literal["minute", "hour", "day"]
+Grouping = Literal["api_key_id", "operation", "category"]
+
+
+class Usage(NamedTuple):
+    """Sums; ``requests`` holds errors and throttled ones too."""
+
+    requests: int = 0
+    errors: int = 0
+    throttled: int = 0
+    units: int = 0
+    credits_micro: int = 0
+    events: int = 0
+
+
+class UsageOf(NamedTuple):
+    """The usage of one key, operation or category; ``name`` is empty for storage."""
+
+    name: str
+    usage: Usage
+
+
+class UsageAt(NamedTuple):
+    """The usage of one minute, hour or day, which begins ``at``."""
+
+    at: datetime
+    usage: Usage
+
+
+class StandingDecision(NamedTuple):
+    """The newest verdict on a scope and limit; see ``sluicegate_schemas.outputs.Decision``."""
+
+    decision_id: str
+    scope_kind: str
+    scope_id: str
+    operation: str
+    subject: str
+    limit_name: str
+    verdict: str
+    limit_value: int
+    observed: int
+    until: datetime | None
+    tier: str
+    decided_at: datetime
+
+
+class Freshness(NamedTuple):
+    """How long the usage in an insert had waited since the log held it, in ms, over ``inserts``; the wait of an
+    insert's first flush, so the longest. None without inserts."""
+
+    inserts: int
+    p50_ms: int | None
+    p99_ms: int | None
+    max_ms: int | None
+
+
+def month_range(month: str) -> tuple[datetime, datetime]:
+    """The first instant of ``month`` (``2026-03``) and of the next. Raises ValueError."""
+    start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    return start, start.replace(year=start.year + start.month // 12, month=start.month % 12 + 1)
+
+
+def usage(client: Client, org_id: str, start: datetime, end: datetime) -> Usage:
+    """The usage of an organization."""
+    return _sums(_rows(client, _select(where=_OF_ORGANIZATION), org_id, start, end)[0])
+
+
+def usage_by(client: Client, org_id: str, grouping: Grouping, start: datetime, end: datetime) -> list[UsageOf]:
+    """The usage of an organization by key, operation or category; the costliest first."""
+    if grouping not in ("api_key_id", "operation", "category"):
+        raise ValueError(f"usage is not grouped by {grouping!r}")
+    query = _select(grouping, where=_OF_ORGANIZATION, order="sum(credits_micro) DESC, name")
+    return [UsageOf(str(row[0]), _sums(row[1:])) for row in _rows(client, query, org_id, start, end)]
+
+
+def usage_over_time(client: Client, org_id: str, interval: Interval, start: datetime, end: datetime) -> list[UsageAt]:
+    """The usage of an organization by minute, hour or day, oldest first; times without usage are left out.
+
+    Beyond forty days back an hour is the finest there is.
+    """
+    query = _select(f"toUnixTimestamp({_TRUNCATIONS[interval]})", where=_OF_ORGANIZATION, order="name")
+    rows = _rows(client, query, org_id, start, end)
+    return [UsageAt(datetime.fromtimestamp(row[0], UTC), _sums(row[1:])) for row in rows]
+
+
+def total_usage(client: Client, start: datetime, end: datetime) -> Usage:
+    """The usage of all organizations together, to be held against the ledger."""
+    return _sums(_rows(client, _select(), "", start, end)[0])
+
+
+def standing_decisions(
+    client: Client, scope_ids: Sequence[str], now: datetime, *, blocks_only: bool = True
+) -> list[StandingDecision]:
+    """The newest decision on each scope and limit of ``scope_ids`` (keys and organizations) that still holds at
+    ``now``; with ``blocks_only`` those that block."""
+    query = """
+        SELECT decision_id, scope_kind, scope_id, operation, subject, limit_name, verdict, limit_value, observed,
+               toUnixTimestamp64Milli(until), tier, toUnixTimestamp64Milli(decided_at)
+        FROM decision FINAL
+        WHERE scope_id IN {scopes:Array(String)}
+        ORDER BY version DESC
+        LIMIT 1 BY scope_id, scope_kind, limit_name, operation, subject
+    """
+    rows = client.query(query, parameters={"scopes": list(scope_ids)}).result_rows
+    decisions = [
+        StandingDecision._make((*seen, _instant(until), tier, from_epoch_ms(decided_at_ms)))
+        for *seen, until, tier, decided_at_ms in rows
+    ]
+    return [
+        decision
+        for decision in decisions
+        if (decision.until is None or decision.until > now) and (not blocks_only or decision.verdict == "block")
+    ]
+
+
+def freshness(client: Client, since: datetime) -> Freshness:
+    """How fresh usage became visible since ``since`` (kept for a day)."""
+    query = """
+        SELECT count(), quantileExact(0.5)(waited), quantileExact(0.99)(waited), max(waited)
+        FROM (SELECT toUnixTimestamp64Milli(visible_at) - toUnixTimestamp64Milli(oldest_log_at) AS waited
+              FROM sink_freshness WHERE visible_at >= {since:DateTime64(3, 'UTC')})
+    """
+    inserts, *waits = client.query(query, parameters={"since": since}).result_rows[0]
+    return Freshness(int(inserts), *(int(wait) if inserts else None for wait in waits))
+
+
+def _select(name: str | None = None, *, where: str = "true", order: str = "name") -> str:
+    """The sums of usage, one row for each ``name``; made of this file's constants alone."""
+    if name is None:
+        return f"SELECT {_SUMS} FROM {_USAGE} WHERE {where}"  # noqa: S608 (see above)
+    return (
+        f"SELECT {name} AS name, {_SUMS} FROM {_USAGE} WHERE {where} "  # noqa: S608 (see above)
+        f"GROUP BY name HAVING sum(events) > 0 ORDER BY {order}"
+    )
+
+
+def _rows(client: Client, query: str, org_id: str, start: datetime, end: datetime) -> Sequence[Sequence[Any]]:
+    for name, value in (("start", start), ("end", end)):
+        if value.tzinfo is None:
+            raise ValueError(f"{name} has no time zone")
+    parameters = {"org": org_id, "start": start, "end": end}
+    return client.query(query, parameters=parameters).result_rows
+
+
+def _sums(row: Sequence[Any]) -> Usage:
+    return Usage(*(int(value) for value in row))
+
+
+def _instant(epoch_ms: int | None) -> datetime | None:
+    return None if epoch_ms is None else from_epoch_ms(epoch_ms)
