@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import faust
 from aiokafka.structs import ConsumerRecord
+from faust.app.base import BootStrategy
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
@@ -177,6 +178,10 @@ class BatchTransport(Transport):
     Consumer = BatchConsumer
 
 
+class _NoWebServer(BootStrategy):
+    enable_web = False  # Faust's command line turns the setting ``web_enabled`` back on
+
+
 class BatchApp(faust.App):
     """A Faust app, all of whose topics come as batches; declare them with ``app.topic(name, schema=BatchSchema())``.
 
@@ -184,6 +189,8 @@ class BatchApp(faust.App):
     ``event.ack()`` in order once the batch is dealt with, and only in the generation that it came from. It must catch
     everything: Faust acknowledges a message whose agent raised.
     """
+
+    BootStrategy = _NoWebServer
 
     def __init__(
         self, app_id: str, *, positions: Positions, prepare: Prepare, fetch_wait_ms: int = 50, **options: Any

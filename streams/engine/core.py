@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from sluicegate_schemas.catalogue import Catalogue
-from sluicegate_schemas.state import CLAIM_KEY, ENCODE, EPOCH_BYTES, HEADER_KEY, Claim, Header
 
 from .actions import (
     Acknowledge,
@@ -21,62 +20,40 @@ from .actions import (
     Append,
     AppendTick,
     Drop,
-    LookAtSources,
     LookAtStateEnd,
-    ReadState,
     Ready,
     RefreshAccounts,
     SeekUsage,
     Stop,
 )
+from .fence import Fence
 from .flush import FlushWriter, batch_bytes
-from .fold import Epochs, Fold, Headers, StateFormatError, record_epoch
+from .fold import Headers, StateFormatError
 from .intake import UsageIntake
+from .limits import Limits
 from .machine import InputRecord, Machine
 from .outbox import Outbox
-from .refusals import batch_too_large, counted_wrongly, source_lost, state_damaged, unknown_row
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How often and how much. Times are in seconds."""
-
-    flush_interval_s: float = 0.2
-    rows_max: int = 10_000
-    """Changed rows that make a flush early; the machine stops at about as many."""
-    outbox_bytes_max: int = 2_000_000
-    """Durable outputs that make a flush early and hold the input up."""
-    unacknowledged_max: int = 20_000
-    """Outputs sent and not acknowledged that hold the input up."""
-    batch_bytes_max: int = 15_000_000
-    """The largest record batch that the broker takes, less a margin."""
-    quiet_check_s: float = 1.0
-    tick_interval_s: float = 5.0
-    accounts_refresh_s: float = 0.05
-    catalogue_age_max_s: float = 5.0
+from .recovery import Recovered, Recovery
+from .refusals import batch_too_large, counted_wrongly, state_damaged, unknown_row
 
 
 class Phase(Enum):
     """Where an owner stands."""
 
-    READING = auto()
-    CLAIMING = auto()
-    READING_TAIL = auto()
-    CHECKING_SOURCES = auto()
+    RECOVERING = auto()
     RUNNING = auto()
     PARKED = auto()
     OVER = auto()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Flush:
-    """The flush in flight, and what its acknowledgement allows."""
+    """The flush in flight."""
 
     number: int
     usage_offset: int
     accounts_offset: int
     records: int
-    end: int = -1
 
 
 class PartitionCore:
@@ -89,28 +66,19 @@ class PartitionCore:
         self.partition = partition
         self.machine = machine
         self.limits = limits
-        self.phase = Phase.READING
-        self.epoch = 0
+        self.phase = Phase.RECOVERING
+        self.draining = False
         self.flush_number = 0
-        self.state_next = -1
-        """Where the next append must start."""
         self.usage = UsageIntake(0)
         self.accounts_applied = -1
         self.outbox = Outbox()
-        self.draining = False
-        self.stats = {"flushes": 0, "rows": 0, "jumps": 0, "foreign_records": 0, "repairs": 0, "seeks": 0, "held": 0}
+        self.stats = {"flushes": 0, "rows": 0, "repairs": 0, "seeks": 0, "held": 0}
         self._accept_lost_source = accept_lost_source
-        self._fold: Fold | None = Fold()
-        self._header: Header | None = None
-        self._claim = b""
-        self._generation = 0
-        self._nonce = 0
+        self._recovery: Recovery | None = None
+        self._fence = Fence(0, -1)
         self._writer = FlushWriter(0, b"", {})
         self._in_flight: _Flush | None = None
-        self._awaiting_verdict: _Flush | None = None
-        self._foreign: list[tuple[int, bytes]] | None = None
-        self._repair_epochs: Epochs | None = None
-        self._repair_rows: dict[bytes, bytes | None] = {}
+        self._acknowledged: _Flush | None = None
         self._looking = False
         self._flushed_usage = -1
         self._flushed_accounts = -1
@@ -124,162 +92,122 @@ class PartitionCore:
         self._accounts_refreshed_at = float("-inf")
         self._catalogue_seen_at: float | None = None
 
-    # Recovery: read the log, claim, read up to the claim, fold, check.
+    @property
+    def epoch(self) -> int:
+        """The epoch of this owner's claim; 0 before it stands."""
+        return self._fence.epoch
+
+    @property
+    def state_end_known(self) -> int:
+        """The end of the state log as far as this owner has looked."""
+        return self._fence.next_offset
+
+    # Recovery.
 
     def assigned(self, *, owner: str, generation: int, nonce: int, wall_ms: int) -> list[Action]:
-        """The group gave us the partition. ``nonce`` is 32 random bits; ``wall_ms`` only tells people when."""
-        self._generation, self._nonce = generation, nonce
-        self._claim = ENCODE(Claim(owner, generation, wall_ms))
-        return [ReadState(None, None)]
-
-    def state_record(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """One record of the range that ``ReadState`` asked for, in order. Raises StateFormatError."""
-        if self._fold is not None:
-            self._fold.feed(key, value, headers)
-        elif self._foreign is not None:
-            self._foreign.append((record_epoch(key, value, headers), key or b""))
-        elif self._repair_epochs is not None:
-            verdict = self._repair_epochs.feed(key, value, headers)
-            if verdict.valid and key in self._repair_rows and key not in (HEADER_KEY, CLAIM_KEY):
-                self._repair_rows[key] = None if value is None else value[EPOCH_BYTES:]
-
-    def state_read(self, end: int) -> list[Action]:
-        """The range is read; ``end`` is where it ended."""
-        if self.phase is Phase.READING:
-            assert self._fold is not None
-            self.state_next = end
-            number = max((self._fold.top_epoch >> 32) + 1, self._generation)
-            self.epoch = number << 32 | self._nonce
-            self._writer = FlushWriter(self.epoch, self._claim, {})
-            self.phase = Phase.CLAIMING
-            return [Append([self._writer.claim_record])]
-        if self.phase is Phase.READING_TAIL:
-            self.phase = Phase.CHECKING_SOURCES
-            assert self._fold is not None
-            if self._fold.top_epoch > self.epoch:
-                return self._drop("another worker with a higher epoch claimed the partition first")
-            return [LookAtSources()]
-        if self._foreign is not None:
-            return self._judge_foreign()
-        if self._repair_epochs is not None:
-            self._writer.repairs.update(self._repair_rows)
-            self.stats["repairs"] += len(self._repair_rows)
-            self._repair_epochs, self._repair_rows = None, {}
-            self._flush_now = True
-        return []
-
-    def state_unreadable(self, error: StateFormatError) -> list[Action]:
-        """A record of the range is none that a worker writes."""
-        return self._stop(state_damaged(self.partition, str(error)))
+        """The group gave us the partition; see ``Recovery``."""
+        self._recovery = Recovery(
+            self.partition,
+            owner=owner,
+            generation=generation,
+            nonce=nonce,
+            wall_ms=wall_ms,
+            accept_lost_source=self._accept_lost_source,
+        )
+        return self._recovery.begin()
 
     def sources(self, *, usage: tuple[int, int], accounts: tuple[int, int]) -> list[Action]:
-        """(first offset, end) of the partition in both input topics: what the state asks for must still be there."""
-        fold, self._fold = self._fold, None
-        if fold is None or self.phase is not Phase.CHECKING_SOURCES:
+        """(first offset, end) of the partition in both input topics, as ``LookAtSources`` asked."""
+        recovery, self._recovery = self._recovery, None
+        if recovery is None or self.phase is not Phase.RECOVERING:
             return []
-        if (damage := fold.check()) is not None:
-            return self._stop(state_damaged(self.partition, damage))
-        header = self._header = fold.header
-        usage_next = header.usage_offset + 1 if header else 0
-        accounts_next = header.accounts_offset + 1 if header else 0
-        for topic, wanted, (start, end) in (("usage", usage_next, usage), ("accounts", accounts_next, accounts)):
-            if start <= wanted <= end:
-                continue
-            if wanted > end or not self._accept_lost_source:
-                return self._stop(source_lost(topic, self.partition, wanted, start, end))
-            if topic == "usage":
-                usage_next = start
-            else:
-                accounts_next = start
-        return self._resume(fold, usage_next, accounts_next)
+        recovered = recovery.sources(usage=usage, accounts=accounts)
+        return self._resume(recovered) if isinstance(recovered, Recovered) else self._over(recovered)
 
-    def _resume(self, fold: Fold, usage_next: int, accounts_next: int) -> list[Action]:
-        header, machine = fold.header, self.machine
+    def _resume(self, recovered: Recovered) -> list[Action]:
+        fold, machine = recovered.fold, self.machine
         for key, payload in fold.rows.items():
             try:
                 machine.restore(key, payload)
             except ValueError as error:
-                return self._stop(unknown_row(self.partition, key, str(error)))
-        self.flush_number = header.flush if header else 0
-        self.usage = UsageIntake(usage_next)
-        self._flushed_usage = usage_next - 1
-        self.accounts_applied = self._flushed_accounts = accounts_next - 1
-        self._writer = FlushWriter(self.epoch, self._claim, fold.rows)
-        self._writer.repairs = {
-            key: None if key in (HEADER_KEY, CLAIM_KEY) else fold.rows.get(key) for key in fold.void_keys
-        }
+                return self._over([Stop(unknown_row(self.partition, key, str(error)))])
+        self._writer = recovered.writer
+        self._fence = Fence(recovered.writer.epoch, recovered.state_next)
+        self.flush_number = fold.header.flush if fold.header else 0
+        self.usage = UsageIntake(recovered.usage_next)
+        self.accounts_applied = recovered.accounts_next - 1
+        self._flushed_usage, self._flushed_accounts = self.usage.applied, self.accounts_applied
         self.stats["repairs"] += len(fold.void_keys)
-        machine.resume(self.epoch, self.flush_number, header.log_time_ms if header else 0)
+        machine.resume(self.epoch, self.flush_number, fold.header.log_time_ms if fold.header else 0)
         self.phase = Phase.RUNNING
         actions: list[Action] = [Ready(len(fold.rows), fold.void_records)]
-        actions += self.outbox.recover(header.outbox if header else [])
-        actions += self._collect()
-        return actions
+        actions += self.outbox.recover(fold.header.outbox if fold.header else [])
+        return actions + self._collect()
 
-    # Appends: claims and flushes, and what a reply says about who else writes.
+    # The state log: what was asked of it, and what its replies say about who else writes.
+
+    def state_record(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """One record of the range that ``ReadState`` asked for, in order. Raises StateFormatError."""
+        (self._recovery or self._fence).state_record(key, value, headers)
+
+    def state_read(self, end: int) -> list[Action]:
+        """The range is read; ``end`` is where it ended."""
+        if self.phase is Phase.OVER:
+            return []
+        if self._recovery is not None:
+            return self._over(self._recovery.state_read(end))
+        actions = self._over(self._fence.state_read())
+        if self.phase is Phase.RUNNING and not self._fence.is_reading:
+            repairs = self._fence.take_repairs()
+            self._writer.repairs.update(repairs)
+            self.stats["repairs"] += len(repairs)
+            self._flush_now = True
+        return actions + self._settle()
+
+    def state_unreadable(self, error: StateFormatError) -> list[Action]:
+        """A record of the range is none that a worker writes."""
+        return self._over([Stop(state_damaged(self.partition, str(error)))])
+
+    def state_end(self, end: int) -> list[Action]:
+        """The end of the state partition, as ``LookAtStateEnd`` asked."""
+        self._looking = False
+        if self.phase is not Phase.RUNNING or self._in_flight or self._fence.is_reading:
+            return []
+        return self._over(self._fence.end_seen(end))
 
     def appended(self, base_offset: int | None, now: float) -> list[Action]:
         """The batch stands in the log from ``base_offset`` on; None where the broker can no longer tell."""
         if self.phase is Phase.OVER:
             return []
-        if base_offset is None or base_offset < self.state_next:
-            return self._drop(f"the log of the state gave offset {base_offset}, after {self.state_next}")
         self._quiet_since = now
-        start = self.state_next
-        if self.phase is Phase.CLAIMING:
-            self.state_next = base_offset + 1
-            self.phase = Phase.READING_TAIL
-            return [ReadState(start, base_offset)] if base_offset > start else self.state_read(base_offset)
+        if self._recovery is not None:
+            if base_offset is None:
+                return self.append_failed("the claim's offset is not known")
+            return self._over(self._recovery.claimed(base_offset))
         flush, self._in_flight = self._in_flight, None
         if flush is None:
             return []
-        flush.end = self.state_next = base_offset + flush.records
-        self._awaiting_verdict = flush
-        return self._settle() if base_offset == start else self._look_at_foreign(start, base_offset)
+        self._acknowledged = flush
+        return self._over(self._fence.appended(base_offset, flush.records)) + self._settle()
 
     def append_failed(self, reason: str) -> list[Action]:
         """The batch may be in the log or may come to stand in it later: only a new claim makes sure."""
-        return self._drop(f"an append to the state topic failed: {reason}")
+        return self._over([Drop(f"an append to the state topic failed: {reason}")])
 
     def append_impossible(self, size_bytes: int) -> list[Action]:
         """The batch is larger than the broker takes; nothing was sent."""
-        return self._stop(batch_too_large(self.partition, size_bytes, self.limits.batch_bytes_max))
-
-    def state_end(self, end: int) -> list[Action]:
-        """The end of the state partition, as ``LookAtStateEnd`` asked."""
-        self._looking = False
-        if self.phase is not Phase.RUNNING or self._in_flight or self._is_reading or end == self.state_next:
-            return []
-        if end < self.state_next:
-            return self._drop(f"the log of the state shrank from {self.state_next} to {end}")
-        start, self.state_next = self.state_next, end
-        return self._look_at_foreign(start, end)
-
-    def _look_at_foreign(self, start: int, end: int) -> list[Action]:
-        self.stats["jumps"] += 1
-        self._foreign = []
-        return [ReadState(start, end)]
-
-    def _judge_foreign(self) -> list[Action]:
-        foreign, self._foreign = self._foreign or [], None
-        if any(epoch >= self.epoch for epoch, _ in foreign):
-            return self._drop("another worker claimed the partition after us")
-        self.stats["foreign_records"] += len(foreign)
-        self._repair_epochs = Epochs()
-        self._repair_rows = dict.fromkeys(key for _, key in foreign)
-        return [*self._settle(), ReadState(None, self.state_next)]
+        return self._over([Stop(batch_too_large(self.partition, size_bytes, self.limits.batch_bytes_max))])
 
     def _settle(self) -> list[Action]:
-        """The flush whose reply came is true: nobody with a higher epoch wrote before it."""
-        flush, self._awaiting_verdict = self._awaiting_verdict, None
-        if flush is None:
+        """Where the flush whose reply came is true, nobody with a higher epoch wrote before it: it takes effect."""
+        if self.phase is not Phase.RUNNING or self._fence.is_judging or self._acknowledged is None:
             return []
+        flush, self._acknowledged = self._acknowledged, None
         self._flushed_usage, self._flushed_accounts = flush.usage_offset, flush.accounts_offset
-        self.machine.flushed(flush.number, flush.end)
+        self.machine.flushed(flush.number, self._fence.next_offset)
         actions: list[Action] = [Acknowledge(flush.usage_offset)]
         actions += self.outbox.flushed()
-        actions += self._collect()
-        return actions
+        return actions + self._collect()
 
     # Input.
 
@@ -337,7 +265,7 @@ class PartitionCore:
             self._needs_accounts = True
         elif result == "full":
             if self.usage.applied == before and not self.machine.changed_rows:
-                return self._stop(counted_wrongly(self.partition, "the machine neither takes nor refuses a record"))
+                return self._over([Stop(counted_wrongly(self.partition, "the machine takes no record and no flush"))])
             self._flush_now = True
         return actions + self._timely(now)
 
@@ -381,7 +309,7 @@ class PartitionCore:
 
     def publish_failed(self, reason: str) -> list[Action]:
         """An output may be lost; the next owner sends again what must not be."""
-        return self._drop(f"an output could not be sent: {reason}")
+        return self._over([Drop(f"an output could not be sent: {reason}")])
 
     # Time.
 
@@ -394,7 +322,7 @@ class PartitionCore:
     def _timely(self, now: float) -> list[Action]:
         if self.phase is not Phase.RUNNING:
             return []
-        if self._in_flight is None and not self._is_reading:
+        if self._in_flight is None and not self._fence.is_reading:
             if self._flush_due(now):
                 return self._flush(now)
             if not self._looking and now - self._quiet_since >= self.limits.quiet_check_s:
@@ -412,10 +340,6 @@ class PartitionCore:
         return []
 
     @property
-    def _is_reading(self) -> bool:
-        return self._foreign is not None or self._repair_epochs is not None
-
-    @property
     def dirty(self) -> bool:
         """Something waits for a flush that has not begun."""
         return bool(
@@ -429,7 +353,7 @@ class PartitionCore:
     @property
     def clean(self) -> bool:
         """All that was applied is durable and true, as far as the log has told."""
-        return self._in_flight is None and not self._is_reading and not self.dirty
+        return self._in_flight is None and not self._fence.is_reading and not self.dirty
 
     def _flush_due(self, now: float) -> bool:
         if now > self._lease_until:
@@ -484,22 +408,19 @@ class PartitionCore:
         self.phase = Phase.PARKED
         return True
 
-    def returned(self, generation: int, state_end: int) -> bool:
+    def returned(self, state_end: int) -> bool:
         """The partition came back to a parked core. True if nobody wrote meanwhile: its claim still stands."""
-        if self.phase is not Phase.PARKED or state_end != self.state_next:
+        if self.phase is not Phase.PARKED or state_end != self._fence.next_offset:
             self.phase = Phase.OVER
             return False
-        self._generation = generation
         self.draining = False
         self.phase = Phase.RUNNING
         return True
 
-    def _drop(self, reason: str) -> list[Action]:
+    def _over(self, actions: list[Action]) -> list[Action]:
+        """``actions``, after which nothing more happens if one of them gives the partition up."""
         if self.phase is Phase.OVER:
             return []
-        self.phase = Phase.OVER
-        return [Drop(reason)]
-
-    def _stop(self, reason: str) -> list[Action]:
-        self.phase = Phase.OVER
-        return [Stop(reason)]
+        if any(isinstance(action, Drop | Stop) for action in actions):
+            self.phase = Phase.OVER
+        return actions

@@ -14,8 +14,9 @@ from sluicegate_schemas.topics import STATE, USAGE
 from ..settings import Settings
 from .batching import Batch, BatchApp, BatchConsumer
 from .broker import Broker
-from .core import Limits, PartitionCore
+from .core import PartitionCore
 from .followers import AccountsFollower, CatalogueFollower, SinkFollower
+from .limits import Limits
 from .machine import Machine
 from .runner import Runner
 

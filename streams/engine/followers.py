@@ -67,7 +67,7 @@ class AccountsFollower:
         if not open_tps:
             await asyncio.sleep(_POLL_MS / 1000)
             return
-        for runner in self._refreshes:
+        for runner in list(self._refreshes):
             self._refreshes[runner] = await self._broker.end(self._topic, runner.partition)
         timeout_ms = 5 if self._refreshes else _POLL_MS
         fetched = await consumer.getmany(*open_tps, timeout_ms=timeout_ms, max_records=_COMMANDS_MAX)

@@ -137,7 +137,7 @@ class Runner:
 
     def come_back(self, generation: int, state_end: int) -> bool:
         """The partition was assigned again. True if the parked core's claim still stands."""
-        if self._over or not self.core.returned(generation, state_end):
+        if self._over or not self.core.returned(state_end):
             self.close()
             return False
         self.generation = generation

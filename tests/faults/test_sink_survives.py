@@ -6,8 +6,8 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,10 +39,12 @@ class Sink:
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self._environment = {**os.environ, **environment, "SLUICEGATE_DATA_DIR": str(folder)}
         self.log = folder / "sink.log"
+        self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "faust", "-A", "clickhouse.sink", "worker", "-l", "info"],
                 cwd=CHECKOUT,
@@ -50,6 +52,11 @@ class Sink:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+
+    def said_since_start(self) -> str:
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
 
     def kill(self) -> None:
         if self._process is not None:
@@ -138,89 +145,142 @@ def truth(logs: list[StateLog], topic: str) -> dict[tuple[object, ...], tuple[in
     }
 
 
-async def test_totals_are_exact_though_the_sink_is_killed_and_clickhouse_goes_away(
-    kafka: Kafka, engine: Engine, fresh_prefix: str, tmp_path: Path
-) -> None:
-    clickhouse = ClickHouse(engine.url, engine.username, engine.password, fresh_prefix)
-    migrate(clickhouse)
-    await ensure_topics(
-        Settings(bootstrap_servers=kafka.bootstrap, topic_prefix=f"{fresh_prefix}.", partitions=PARTITIONS)
-    )
-    state, decisions = f"{fresh_prefix}.{STATE.name}", f"{fresh_prefix}.{DECISIONS.name}"
-    minute = int(time.time()) // 60 - 60
-    logs = [StateLog(random.Random(seed), minute=minute) for seed in range(PARTITIONS)]
-    written = [0] * PARTITIONS
-    sent = 0
+class Traffic:
+    """Workers' flushes and decisions, made up, as two partitions of the state topic and one of decisions."""
 
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", enable_idempotence=True)
-    await producer.start()
+    def __init__(self, producer: AIOKafkaProducer, prefix: str) -> None:
+        self.state, self.decisions = f"{prefix}.{STATE.name}", f"{prefix}.{DECISIONS.name}"
+        minute = int(time.time()) // 60 - 60
+        self.logs = [StateLog(random.Random(seed), minute=minute) for seed in range(PARTITIONS)]
+        self.decided = 0
+        self._producer = producer
+        self._written = [0] * PARTITIONS
 
-    async def work(steps: int) -> None:
-        nonlocal sent
+    @property
+    def ends(self) -> dict[tuple[str, int], int]:
+        """Where each partition's log ends."""
+        ends = {(self.state, partition): log.end for partition, log in enumerate(self.logs)}
+        return ends | {(self.decisions, 0): self.decided}
+
+    async def flow(self, steps: int) -> None:
         for _ in range(steps):
-            for partition, log in enumerate(logs):
+            for log in self.logs:
                 log.step()
-                for batch in log.batches[written[partition] :]:
-                    await append(producer, state, partition, batch)
-                written[partition] = len(log.batches)
-            sent += 1
-            decision = a_decision(sent)
+            await self._write()
+            self.decided += 1
+            decision = a_decision(self.decided)
             key = decision_key(decision.scope, decision.limit_name).encode()
-            await producer.send_and_wait(decisions, decision.model_dump_json().encode(), key=key, partition=0)
+            await self._producer.send_and_wait(
+                self.decisions, decision.model_dump_json().encode(), key=key, partition=0
+            )
             await asyncio.sleep(0.005)
 
-    client = clickhouse.connect()
+    async def end(self) -> None:
+        """Repairs what is void, as owners do."""
+        for log in self.logs:
+            log.repair()
+        await self._write()
 
-    def rows() -> int:
-        return int(client.query("SELECT count() FROM usage_minute").result_rows[0][0])
+    async def _write(self) -> None:
+        for partition, log in enumerate(self.logs):
+            for batch in log.batches[self._written[partition] :]:
+                await append(self._producer, self.state, partition, batch)
+            self._written[partition] = len(log.batches)
+
+
+@asynccontextmanager
+async def traffic(kafka: Kafka, prefix: str) -> AsyncIterator[Traffic]:
+    await ensure_topics(Settings(bootstrap_servers=kafka.bootstrap, topic_prefix=f"{prefix}.", partitions=PARTITIONS))
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", enable_idempotence=True)
+    await producer.start()
+    try:
+        yield Traffic(producer, prefix)
+    finally:
+        await producer.stop()
+
+
+async def all_is_there(client: Client, made: Traffic, sink: Sink) -> None:
+    """Waits until the sink is through, then compares every cell and decision."""
 
     def positions() -> dict[tuple[str, int], int]:
         query = "SELECT topic, partition, next_offset FROM sink_position FINAL"
         return {(topic, partition): offset for topic, partition, offset in client.query(query).result_rows}
 
-    with sink_process(clickhouse, kafka, fresh_prefix, tmp_path) as sink:
-        await work(60)
-        await until("first rows", lambda: rows() > 0, sink)
-        for _ in range(2):
-            before = asyncio.create_task(work(60))
-            await asyncio.sleep(0.3)
-            sink.kill()
-            await before
-            sink.start()
-            await work(20)
-        engine.kill()
-        await work(100)
-        assert not sink.ended, tail(sink)
-        engine.start()
-        await work(50)
-        for log in logs:
-            log.repair()
-        await work(1)
-        for partition, log in enumerate(logs):
-            log.repair()
-            for batch in log.batches[written[partition] :]:
-                await append(producer, state, partition, batch)
-        await producer.stop()
+    await until("end of the log", lambda: positions().items() >= made.ends.items(), sink)
+    assert table(client) == truth(made.logs, made.state)
+    decided = client.query("SELECT decision_id FROM decision FINAL").result_rows
+    assert sorted(decided) == sorted((f"d-{number}",) for number in range(1, made.decided + 1))
 
-        ends = {(state, partition): log.end for partition, log in enumerate(logs)} | {(decisions, 0): sent}
-        await until("end of the log", lambda: positions().items() >= ends.items(), sink)
-        assert table(client) == truth(logs, state)
-        decided = client.query("SELECT decision_id FROM decision FINAL").result_rows
-        assert sorted(decided) == sorted((f"d-{number}",) for number in range(1, sent + 1))
 
-        group = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=f"{fresh_prefix}-sink")
-        await group.start()
-        try:
+async def committed(kafka: Kafka, prefix: str, made: Traffic) -> dict[tuple[str, int], int]:
+    """What the sink's group says is durable on the state topic."""
+    group = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=f"{prefix}-sink")
+    await group.start()
+    try:
+        names = [name for name in made.ends if name[0] == made.state]
+        return {name: await group.committed(TopicPartition(*name)) or 0 for name in names}
+    finally:
+        await group.stop()
+
+
+async def test_totals_are_exact_though_the_sink_is_killed_and_clickhouse_goes_away(
+    kafka: Kafka, engine: Engine, fresh_prefix: str, tmp_path: Path
+) -> None:
+    clickhouse = ClickHouse(engine.url, engine.username, engine.password, fresh_prefix)
+    migrate(clickhouse)
+    client = clickhouse.connect()
+    async with traffic(kafka, fresh_prefix) as made:
+        with sink_process(clickhouse, kafka, fresh_prefix, tmp_path) as sink:
+            await made.flow(60)
+            await until("first rows", lambda: bool(table(client)), sink)
+            for _ in range(2):
+                flowing = asyncio.create_task(made.flow(60))
+                await asyncio.sleep(0.3)
+                sink.kill()
+                await flowing
+                sink.start()
+                await made.flow(20)
+            await until("rows of the third sink", lambda: "reading from" in sink.said_since_start(), sink)
+            engine.kill()
+            await made.flow(100)
+            assert not sink.ended, tail(sink)
+            engine.start()
+            await made.flow(50)
+            await made.end()
+            await all_is_there(client, made, sink)
+
+            wanted = {name: end for name, end in made.ends.items() if name[0] == made.state}
             deadline = time.monotonic() + LIMIT_S
-            wanted = {name: end for name, end in ends.items() if name[0] == state}
-            while (
-                committed := {name: await group.committed(TopicPartition(*name)) for name in wanted}
-            ) != wanted and time.monotonic() < deadline:
-                assert all((committed[name] or 0) <= end for name, end in wanted.items())
-                await asyncio.sleep(0.1)
-            assert committed == wanted, "the group says what is durable"
-        finally:
-            await group.stop()
-    said = sink.log.read_text(errors="replace")
-    assert said.count("ClickHouse cannot be written to") <= 2, "one line an outage, not one a try"
+            while (durable := await committed(kafka, fresh_prefix, made)) != wanted and time.monotonic() < deadline:
+                assert all(durable[name] <= end for name, end in wanted.items())
+            assert durable == wanted
+        said = sink.log.read_text(errors="replace")
+        assert said.count("ClickHouse cannot be written to") == 1, "one line an outage, not one a try"
+        assert said.count("ClickHouse is back") == 1
+    client.close()
+
+
+async def test_totals_are_exact_though_partitions_move_between_sinks_while_clickhouse_hangs(
+    kafka: Kafka, engine: Engine, fresh_prefix: str, tmp_path: Path
+) -> None:
+    clickhouse = ClickHouse(engine.url, engine.username, engine.password, fresh_prefix)
+    migrate(clickhouse)
+    client = clickhouse.connect()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    async with traffic(kafka, fresh_prefix) as made:
+        with sink_process(clickhouse, kafka, fresh_prefix, tmp_path / "one") as one:
+            await made.flow(60)
+            await until("first rows", lambda: bool(table(client)), one)
+            with sink_process(clickhouse, kafka, fresh_prefix, tmp_path / "two") as two:
+                await made.flow(60)
+                await until("share for the second sink", lambda: "reading from" in two.said_since_start(), two)
+                engine.pause()
+                await made.flow(60)
+                one.kill()
+                await made.flow(60)
+                engine.resume()
+                await made.flow(30)
+                await made.end()
+                await all_is_there(client, made, two)
     client.close()
