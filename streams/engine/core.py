@@ -31,7 +31,7 @@ from .flush import FlushWriter, batch_bytes
 from .fold import Headers, StateFormatError
 from .intake import UsageIntake
 from .limits import Limits
-from .machine import InputRecord, Machine
+from .machine import InputRecord, Machine, Outputs
 from .outbox import Outbox
 from .recovery import Recovered, Recovery
 from .refusals import batch_too_large, counted_wrongly, state_damaged, unknown_row
@@ -301,7 +301,7 @@ class PartitionCore:
             self.machine.cells_durable_until(state_offset)
 
     def _collect(self) -> list[Action]:
-        return list[Action](self.outbox.add(self.machine.take_outputs()))
+        return list[Action](self.outbox.add(Outputs._make(self.machine.take_outputs())))
 
     def published(self, token: int) -> None:
         """The broker has the output."""

@@ -88,5 +88,5 @@ class Machine(Protocol):
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         """(row key, payload or None for a removed row) of each row changed since the last call."""
 
-    def take_outputs(self) -> Outputs:
-        """What is to be sent since the last call."""
+    def take_outputs(self) -> tuple[list[OutboxRecord], list[OutboxRecord], list[OutboxRecord]]:
+        """What is to be sent since the last call: the fields of ``Outputs``, in their order."""
