@@ -10,8 +10,7 @@ def main() -> None:
         from stack.interrupts import hear_interrupts
 
         hear_interrupts()
-        import stack.run  # adds its command
-        from stack.commands import app
+        from stack.run import app
 
         app()
     except KeyboardInterrupt:

@@ -107,9 +107,9 @@ FREE_CALL: Final = Call("GET", "/v1/collections")
 
 
 def spending_calls() -> Iterator[Call]:
-    """What the organization that uses up its credits asks for, endlessly: three answers of 4,000 tokens (40 credits
+    """What the organization that uses up its credits asks for, endlessly: three answers of 9,000 tokens (90 credits
     each), then something free, which must still be answered after the credits are gone."""
     while True:
         for _ in range(3):
-            yield Call("POST", "/v1/inference/llm", {"input_tokens": 3_900, "output_tokens": 100})
+            yield Call("POST", "/v1/inference/llm", {"input_tokens": 8_900, "output_tokens": 100})
         yield FREE_CALL

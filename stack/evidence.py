@@ -18,6 +18,7 @@ from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 from sluicegate_schemas.decode import Malformed
 from sluicegate_schemas.envelope import ENCODE, WireEnvelope, WireEvent, WireForward
 from sluicegate_schemas.outputs import Balance, Decision, Reject
+from sluicegate_schemas.partitioning import partition_of
 from stack.errors import StackError
 from stack.expected import Expectation, Totals, tenants_of
 from stack.node_log import Applied, Published, Started, read_node_logs
@@ -25,8 +26,8 @@ from stack.topic_log import read_topic
 from stack.usage_log import parse_usage
 from streams.engine.fold import Fold
 
-Envelopes = dict[tuple[str, int, int], tuple[int, int]]
-"""(producer, epoch, sequence) → (events, XOR of the events' checksums with their places)."""
+Envelopes = dict[tuple[str, int, int, int], tuple[int, int]]
+"""(producer, epoch, partition, sequence) → (events, XOR of the events' checksums with their places)."""
 
 _USAGE_QUERY: Final = """
 SELECT org_id, sum(requests), sum(errors), sum(throttled), sum(credits_micro), sum(events)
@@ -90,9 +91,11 @@ class Evidence:
     clickhouse: ClickHouseEvidence
 
 
-def read_nodes(folder: Path) -> NodeEvidence:
-    """The nodes' logs in ``folder``. A decision that a node learned while catching up after its start is left out of
-    ``applied`` if its cause is older than the start: it did not wait for the node.
+def read_nodes(folder: Path, partitions: int) -> NodeEvidence:
+    """The nodes' logs in ``folder``, for a usage topic with so many ``partitions``.
+
+    A decision that a node learned while catching up after its start is left out of ``applied`` if its cause is older
+    than the start: it did not wait for the node.
 
     :raises StackError: a log cannot be read.
     """
@@ -100,7 +103,8 @@ def read_nodes(folder: Path) -> NodeEvidence:
     started_at_ms = 0
     for line in read_node_logs(folder):
         if isinstance(line, Published):
-            place = (line.producer_id, line.producer_epoch, line.sequence)
+            home = partition_of(line.event.account_id or line.event.org_id, partitions)
+            place = (line.producer_id, line.producer_epoch, home, line.sequence)
             count, checksum = evidence.envelopes.get(place, (0, 0))
             evidence.envelopes[place] = (count + 1, checksum ^ _checksum(line.index, line.event))
             evidence.events += 1
@@ -154,11 +158,11 @@ async def _fold_usage(bootstrap: str, topic: str, expectation: Expectation) -> t
                 checksum = 0
                 for index, event in enumerate(envelope.events):
                     checksum ^= _checksum(index, event)
-                place = (envelope.producer_id, envelope.producer_epoch, envelope.sequence)
+                place = (envelope.producer_id, envelope.producer_epoch, record.partition, envelope.sequence)
                 if place not in envelopes:
                     events += len(envelope.events)
                 envelopes[place] = (len(envelope.events), checksum)
-                expectation.add_envelope(envelope, record.timestamp)
+                expectation.add_envelope(envelope, record.partition, record.timestamp)
             case WireForward() as forward:
                 expectation.add_foreign(forward.event, forward.logged_at_ms)
             case WireEvent() as event:

@@ -139,15 +139,15 @@ class Expectation:
             raise ValueError("no catalogue was published, so nothing can be rated")
         self._catalogues = sorted(catalogues, key=lambda catalogue: catalogue.version, reverse=True)
         self._tenants = tenants
-        self._envelopes: set[tuple[str, int, int]] = set()
+        self._envelopes: set[tuple[str, int, int, int]] = set()
         self._foreign: set[tuple[str, str]] = set()
         self._samples: dict[str, tuple[int, int]] = {}
         self._held: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
         self.totals = Totals()
 
-    def add_envelope(self, envelope: WireEnvelope, logged_at_ms: int) -> None:
-        """All events of an envelope, or none if it was in the log before."""
-        identity = (envelope.producer_id, envelope.producer_epoch, envelope.sequence)
+    def add_envelope(self, envelope: WireEnvelope, partition: int, logged_at_ms: int) -> None:
+        """All events of an envelope, or none if it was in its partition before."""
+        identity = (envelope.producer_id, envelope.producer_epoch, partition, envelope.sequence)
         self.totals.events_logged += len(envelope.events)
         if identity in self._envelopes:
             self.totals.events_duplicate += len(envelope.events)

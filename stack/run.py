@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.live import Live
 
 from sluicegate_schemas import topics
+from sluicegate_schemas.topics import PARTITIONS_DEFAULT
 from stack.commands import app, clear_endings
 from stack.errors import StackError
 from stack.evidence import Evidence, read_clickhouse, read_log, read_nodes
@@ -34,6 +35,8 @@ from stack.trace import read_trace
 from stack.verify import Answers, check_all, failure_sentence
 from stack.view import View
 from stack.watch import Watcher
+
+__all__ = ["app"]
 
 TRACE: Final = CHECKOUT / "examples" / "data" / "AzureLLMInferenceTrace_code.csv"
 DRAW_EVERY_S: Final = 0.25
@@ -94,7 +97,7 @@ class Demonstration:
     def run(self, trace: Path, settings: dict[str, Any], report: Path | None) -> None:
         """All of it. Raises StackError where a part fails or a check does not hold."""
         pipeline, for_s = self._pipeline, settings["for_s"]
-        events_before = read_nodes(pipeline.node_logs).events if pipeline.node_logs.exists() else 0
+        events_before = read_nodes(pipeline.node_logs, PARTITIONS_DEFAULT).events
         began = time.monotonic()
         failure = ""
         watcher: Watcher | None = None
@@ -236,7 +239,7 @@ class Demonstration:
         client = pipeline.clickhouse().connect()
         try:
             evidence = Evidence(
-                read_nodes(pipeline.node_logs),
+                read_nodes(pipeline.node_logs, PARTITIONS_DEFAULT),
                 asyncio.run(read_log(pipeline.bootstrap, PREFIX)),
                 read_clickhouse(client),
             )

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from sluicegate import Brokers, topic_partitions
+from sluicegate.errors import TopicsMissingError
 from stack.errors import StackError
 
 STALL_LIMIT_S: Final = 60.0
 POLL_MS: Final = 500
 
 
-async def partitions_of(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
+async def partitions_of(bootstrap: str, topics: Sequence[str]) -> list[TopicPartition]:
     """All partitions of ``topics`` (full names).
 
     :raises StackError: a topic does not exist.
     """
-    await consumer.topics()
-    found: list[TopicPartition] = []
-    for topic in topics:
-        numbers = consumer.partitions_for_topic(topic)
-        if not numbers:
-            raise StackError(f"The topic {topic} does not exist", next_step="Start with an empty data folder")
-        found += [TopicPartition(topic, number) for number in sorted(numbers)]
-    return found
+    try:
+        return await topic_partitions.partitions_of(Brokers(bootstrap), topics)
+    except TopicsMissingError as error:
+        raise StackError(str(error), next_step="Start with an empty data folder") from error
 
 
 async def read_topic(bootstrap: str, topic: str) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
@@ -44,7 +42,7 @@ async def read_topic(bootstrap: str, topic: str) -> AsyncIterator[ConsumerRecord
     )
     try:
         await consumer.start()
-        partitions = await partitions_of(consumer, [topic])
+        partitions = await partitions_of(bootstrap, [topic])
         consumer.assign(partitions)
         left = {partition: end for partition, end in (await consumer.end_offsets(partitions)).items() if end > 0}
         loop = asyncio.get_running_loop()
@@ -73,7 +71,7 @@ async def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     consumer: AIOKafkaConsumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False)
     try:
         await consumer.start()
-        partitions = await partitions_of(consumer, [topic])
+        partitions = await partitions_of(bootstrap, [topic])
         return {partition.partition: end for partition, end in (await consumer.end_offsets(partitions)).items()}
     except (KafkaError, OSError) as error:
         raise StackError(f"The end of {topic} could not be asked for: {error!r}") from error

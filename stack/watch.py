@@ -158,7 +158,7 @@ class Watcher:
         )
         try:
             await consumer.start()
-            consumer.assign(await partitions_of(consumer, [self._prefix + topic.name for topic in WATCHED]))
+            consumer.assign(await partitions_of(self._bootstrap, [self._prefix + topic.name for topic in WATCHED]))
             while not self._stopping.is_set():
                 batches = await consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=RECORDS_PER_TURN)
                 now_ms = time.time_ns() // 1_000_000

@@ -63,7 +63,7 @@ def event(operation: str = "search.knn", *, ts_ms: int = NOW_MS, **fields: Any) 
 def totals_of(*events: WireEvent, catalogues: tuple[Catalogue, ...] = (CATALOGUE,)) -> Totals:
     expectation = Expectation(catalogues, tenants())
     for sequence, one in enumerate(events, start=1):
-        expectation.add_envelope(WireEnvelope(ENVELOPE_VERSION, "p", 1, sequence, NOW_MS, None, [one]), one.ts_ms)
+        expectation.add_envelope(WireEnvelope(ENVELOPE_VERSION, "p", 1, sequence, NOW_MS, None, [one]), 0, one.ts_ms)
     return expectation.totals
 
 
@@ -156,7 +156,7 @@ def test_a_refused_request_without_quantities_is_counted_and_not_rejected() -> N
 def test_a_repeated_envelope_and_a_repeated_foreign_id_are_counted_once() -> None:
     expectation = Expectation([CATALOGUE], tenants())
     for _ in range(3):
-        expectation.add_envelope(WireEnvelope(ENVELOPE_VERSION, "p", 1, 1, NOW_MS, None, [event(), event()]), NOW_MS)
+        expectation.add_envelope(WireEnvelope(ENVELOPE_VERSION, "p", 1, 1, NOW_MS, None, [event(), event()]), 0, NOW_MS)
         expectation.add_foreign(event(id="one"), NOW_MS)
     totals = expectation.totals
     assert (totals.events_logged, totals.events_counted, totals.events_duplicate) == (9, 3, 6)
@@ -215,3 +215,11 @@ def test_storage_costs_what_was_held_between_samples() -> None:
     next_start, next_end = month_span_ms("2026-03")
     totals = totals_of(sample(middle, 10**9), sample(next_start + (next_end - next_start) // 4, 0))
     assert totals.by_account == {("org_a", "2026-02"): 50_000_000, ("org_a", "2026-03"): 25_000_000}
+
+
+def test_sequences_count_in_each_partition_by_itself() -> None:
+    expectation = Expectation([CATALOGUE], tenants())
+    for partition in (0, 1):
+        envelope = WireEnvelope(ENVELOPE_VERSION, "p", 1, 1, NOW_MS, None, [event()])
+        expectation.add_envelope(envelope, partition, NOW_MS)
+    assert (expectation.totals.events_counted, expectation.totals.events_duplicate) == (2, 0)

@@ -1,0 +1,91 @@
+"""``python -m stack run``, whole: real Kafka, ClickHouse, workers, sink, API nodes and callers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sluicegate_schemas.envelope import WireEvent
+from stack.node_log import NodeLog, Published
+
+CHECKOUT = Path(__file__).parents[2]
+LIMIT_S = 240
+NEEDED = {
+    "events_published", "events_counted", "events_rejected", "events_duplicate", "credits_micro_expected",
+    "credits_micro_ledger", "credits_micro_clickhouse", "requests_clickhouse", "decisions", "decision_latency_ms",
+    "gate_refusals_429", "gate_refusals_403", "freshness_ms",
+}  # fmt: skip
+
+pytestmark = [pytest.mark.broker, pytest.mark.engine, pytest.mark.processes, pytest.mark.timeout(3 * LIMIT_S)]
+
+
+def run(data: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stack", "run", "--data", str(data), *options],
+        cwd=CHECKOUT,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+def processes_of(data: Path) -> list[str]:
+    """The command lines of processes that name ``data``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(data) in command:
+            found.append(command)
+    return found
+
+
+def test_all_totals_agree_and_a_false_record_of_a_node_is_found(tmp_path: Path) -> None:
+    data, report_path = tmp_path / "data", tmp_path / "report.json"
+
+    first = run(data, "--for", "10", "--speed", "60", "--report", str(report_path))
+    assert first.returncode == 0, first.stderr
+    report = json.loads(report_path.read_text())
+    assert report.keys() >= NEEDED
+    assert report["ok"]
+    assert report["events_published"] == report["events_counted"] > 100
+    assert report["credits_micro_expected"] == report["credits_micro_ledger"] == report["credits_micro_clickhouse"] > 0
+    assert report["requests_clickhouse"] == report["requests_expected"]
+    assert report["events_rejected"] == report["events_duplicate"] == 0
+    assert report["gate_refusals_429"] > 0
+    assert report["gate_refusals_403"] > 0
+    assert report["decisions"] > 0
+    assert report["decision_latency_ms"]["p99"] >= report["decision_latency_ms"]["p50"] > 0
+    assert report["freshness_ms"]["p50"] > 0
+    assert processes_of(data) == []
+    secret = b"sk_live_demo_"
+    assert not [path for path in data.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+    # Goes on with the same data; a node now claims an event that it never sent.
+    log = NodeLog(data / "nodes" / "node-1.jsonl")
+    log.write(Published("never", 1, 1, 0, WireEvent(None, "org_finch", "key_finch_1", "search.web", 1, 1, 0, 200)))
+    log.close()
+    second = run(data, "--for", "3", "--speed", "20", "--report", str(report_path))
+    assert second.returncode == 1, second.stderr
+    report = json.loads(report_path.read_text())
+    failed = [check["name"] for check in report["checks"] if not check["ok"]]
+    assert failed == ["every published event is in the usage log as it was published"]
+    assert "1 envelopes are missing or differ" in second.stderr
+    assert report["credits_micro_expected"] == report["credits_micro_ledger"] == report["credits_micro_clickhouse"]
+    assert processes_of(data) == []
+
+
+def test_a_trace_that_cannot_be_replayed_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03,many,2\n")
+    refused = run(tmp_path / "data", "--for", "5", "--trace", str(trace))
+    assert refused.returncode == 1
+    assert "line 2: ContextTokens is 'many'" in refused.stderr
+    assert not (tmp_path / "data").exists()
