@@ -5,9 +5,13 @@ import string
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from sluicegate_schemas.wire_checks import RESOURCE_NAMES
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A property has no deadline: the machine may be busy with brokers."""
 
 _WORD = string.ascii_letters + string.digits
 

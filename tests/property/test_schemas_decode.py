@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sluicegate_schemas.decode import Malformed, check_numbers, decode_usage, from_wire, to_wire, validate_event
 from sluicegate_schemas.envelope import ENCODE, WireEnvelope, WireEvent, WireForward
 from sluicegate_schemas.usage import CloudEvent, UsageEvent
-from tests.property.schemas_events import events, mutated_events, names, texts
+from tests.property.schemas_events import events, mutated_events, names, texts, unhurried
 
 T = TypeVar("T")
 
@@ -51,6 +51,7 @@ def by_the_border(value: bytes) -> WireEvent | None:
     return event
 
 
+@unhurried
 @given(texts(events()))
 def test_a_valid_json_event_is_the_same_event_for_the_border_and_the_model(value: bytes) -> None:
     event = by_the_border(value)
@@ -59,6 +60,7 @@ def test_a_valid_json_event_is_the_same_event_for_the_border_and_the_model(value
     validate_event(event)
 
 
+@unhurried
 @given(texts(events() | mutated_events()))
 @example(b'{"id":"a"}')
 def test_the_border_and_the_model_accept_the_same_json(value: bytes) -> None:
@@ -84,11 +86,13 @@ def cloud_events(draw: st.DrawFn) -> bytes:
     return json.dumps(cloud).encode()
 
 
+@unhurried
 @given(cloud_events())
 def test_the_border_and_the_models_accept_the_same_cloud_events(value: bytes) -> None:
     assert by_the_border(value) == by_the_models(value)
 
 
+@unhurried
 @given(texts(events()))
 def test_an_event_keeps_its_meaning_from_record_to_wire_and_back(value: bytes) -> None:
     wire = to_wire(UsageEvent.model_validate_json(value))
@@ -97,6 +101,7 @@ def test_an_event_keeps_its_meaning_from_record_to_wire_and_back(value: bytes) -
     assert UsageEvent.model_validate_json(record.model_dump_json()) == record
 
 
+@unhurried
 @given(texts(events()), st.data())
 def test_a_field_given_twice_is_refused_at_any_level(value: bytes, data: st.DataObject) -> None:
     text = value.decode()
@@ -126,6 +131,7 @@ plain = st.recursive(
 )
 
 
+@unhurried
 @given(
     st.binary(max_size=200)
     | st.builds(
@@ -162,6 +168,7 @@ def envelopes(draw: st.DrawFn) -> WireEnvelope:
     )
 
 
+@unhurried
 @given(envelopes())
 def test_an_envelope_is_read_as_it_was_written_and_cut_anywhere_it_is_called_truncated(envelope: WireEnvelope) -> None:
     value = ENCODE(envelope)
@@ -172,6 +179,7 @@ def test_an_envelope_is_read_as_it_was_written_and_cut_anywhere_it_is_called_tru
         assert refusal.value.reason == "truncated_envelope"
 
 
+@unhurried
 @given(events().map(json.dumps).map(UsageEvent.model_validate_json))
 def test_a_forward_carries_its_event_whole(event: UsageEvent) -> None:
     forward = WireForward(2, "sluicegate.usage", 3, 17, 0, 1_767_225_600_000, to_wire(event))
@@ -186,6 +194,7 @@ odd_words = st.sampled_from(
 )
 
 
+@unhurried
 @given(
     events(),
     st.sampled_from(WireEvent.__struct_fields__),

@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX
 from sluicegate_schemas.money import credits_text, parse_credits
+from tests.property.schemas_events import unhurried
 
 amounts = st.integers(0, CREDITS_MICRO_MAX)
 
 
+@unhurried
 @given(amounts)
 def test_credits_written_and_read_again_are_the_same(micro: int) -> None:
     assert parse_credits(credits_text(micro)) == micro
 
 
+@unhurried
 @given(st.integers(-CREDITS_MICRO_MAX, CREDITS_MICRO_MAX))
 def test_credits_in_json_are_exact_decimals_without_exponent_or_idle_zeros(micro: int) -> None:
     text = credits_text(micro)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate_schemas.partitioning import murmur2, partition_of
+from tests.property.schemas_events import unhurried
 
 
 @pytest.mark.parametrize(
@@ -24,11 +25,13 @@ def test_murmur2_is_that_of_apache_kafka(key: bytes, signed: int) -> None:
     assert murmur2(key) == signed & 0xFFFFFFFF
 
 
+@unhurried
 @given(st.binary(max_size=80))
 def test_murmur2_is_that_of_aiokafka(key: bytes) -> None:
     assert murmur2(key) == murmur2_of_aiokafka(key) & 0xFFFFFFFF
 
 
+@unhurried
 @given(st.from_regex(r"org_[A-Za-z0-9_-]{1,60}", fullmatch=True), st.integers(1, 64))
 def test_an_account_goes_where_the_default_partitioner_sends_it(account_id: str, partitions: int) -> None:
     every = list(range(partitions))

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from sluicegate_schemas import outputs, state
 from sluicegate_schemas.bounds import EPOCH_MS_MAX, EPOCH_MS_MIN, Sentence, Time, from_epoch_ms, to_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue, Plan, RateCardEntry, RateLimits, StepPrice, UnitPrice
-from tests.property.schemas_events import api_key_ids, event_ids, operations, organization_ids
+from tests.property.schemas_events import api_key_ids, event_ids, operations, organization_ids, unhurried
 
 TIME: TypeAdapter[datetime] = TypeAdapter(Time)
 scopes = st.one_of(
@@ -27,6 +27,7 @@ scopes = st.one_of(
 LIMITS = st.sampled_from(["requests_per_second", "requests_per_minute", "credits"])
 
 
+@unhurried
 @given(scopes, LIMITS, scopes, LIMITS)
 def test_two_scopes_or_limits_never_share_a_decision_key(
     one: outputs.Scope, limit: str, other: outputs.Scope, other_limit: str
@@ -35,6 +36,7 @@ def test_two_scopes_or_limits_never_share_a_decision_key(
     assert (outputs.decision_key(one, limit) == outputs.decision_key(other, other_limit)) == same
 
 
+@unhurried
 @given(scopes)
 def test_a_scope_is_told_by_its_words(scope: outputs.Scope) -> None:
     kind, identifier, *rest = scope.text().split(":", 3)
@@ -42,6 +44,7 @@ def test_a_scope_is_told_by_its_words(scope: outputs.Scope) -> None:
     assert (kind, identifier, operation, subject) == (scope.kind, scope.id, scope.operation, scope.subject)
 
 
+@unhurried
 @given(organization_ids, api_key_ids | st.just(""), operations, st.integers(0, 2**31), st.integers(0, 2**63 - 1))
 def test_the_row_key_of_a_cell_gives_its_parts_back(
     org_id: str, api_key_id: str, operation: str, minute: int, chunk: int
@@ -50,6 +53,7 @@ def test_the_row_key_of_a_cell_gives_its_parts_back(
     assert state.parse_rollup_key(key) == (org_id, api_key_id, operation, minute, chunk)
 
 
+@unhurried
 @given(st.tuples(st.integers(1, 2**31), st.integers(0, 2**32 - 1)), st.integers(1, 2**32 - 1))
 def test_a_later_flush_or_epoch_number_has_a_higher_rollup_version(epoch: tuple[int, int], flush: int) -> None:
     number, nonce = epoch
@@ -58,6 +62,7 @@ def test_a_later_flush_or_epoch_number_has_a_higher_rollup_version(epoch: tuple[
     assert state.rollup_version((number + 1) << 32, 0) > version
 
 
+@unhurried
 @given(st.integers(EPOCH_MS_MIN, EPOCH_MS_MAX - 1))
 def test_an_epoch_time_is_an_instant_and_back(epoch_ms: int) -> None:
     assert to_epoch_ms(from_epoch_ms(epoch_ms)) == epoch_ms
