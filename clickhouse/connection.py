@@ -1,5 +1,6 @@
 """How every process reaches ClickHouse: address and credentials from the environment, the ordinary HTTP client."""
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
 CONNECT_TIMEOUT_S: Final = 5
-ANSWER_TIMEOUT_S: Final = 60
+ANSWER_TIMEOUT_S: Final = 30
 URL_DEFAULT: Final = "http://127.0.0.1:8123"
 USERNAME_DEFAULT: Final = "default"
 DATABASE_DEFAULT: Final = "sluicegate"
@@ -57,6 +58,9 @@ class ClickHouse:
 
         Asks the server for its version, so it raises clickhouse_connect's ``Error`` where there is none.
         """
+        for library in ("clickhouse_connect", "urllib3"):
+            # They log each failed try; our callers say it themselves, once.
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         parts = urlsplit(self.url)
         secure = parts.scheme == "https"
         return clickhouse_connect.get_client(
