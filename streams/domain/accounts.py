@@ -1,7 +1,6 @@
 """Operator commands: organizations and keys, each command once (requirements, section 1)."""
 
 import json
-from collections.abc import Callable
 from typing import Final
 
 from pydantic import ValidationError
@@ -84,13 +83,8 @@ class Accounts:
         """The ids of an organization's keys, revoked ones too, in order."""
         return sorted(self._keys_of.get(organization_id, ()))
 
-    def obey(
-        self, command: Command, offset: int, plan_changed: Callable[[str], None], key_changed: Callable[[str], None]
-    ) -> bool:
-        """Carries out a command; False if it was carried out before. Raises RefusedError, then nothing changed.
-
-        ``plan_changed`` is told of an organization that was put, ``key_changed`` of a key.
-        """
+    def obey(self, command: Command, offset: int) -> bool:
+        """Carries out a command; False if it was carried out before. Raises RefusedError, then nothing changed."""
         if partition_of(command.account_id, self._partitions) != self._partition:
             raise RefusedError("came to a partition that is not its account's home", "account_id")
         memory = f"m|{command.account_id}|{command.command_id}".encode()
@@ -103,13 +97,10 @@ class Accounts:
         match command:
             case OrganizationPut():
                 self._put_organization(command)
-                plan_changed(command.organization_id)
             case KeyPut():
                 self._put_key(command)
-                key_changed(command.api_key_id)
             case KeyRevoke():
                 self._revoke_key(command)
-                key_changed(command.api_key_id)
         self._remember(memory, CommandRow(offset, digest))
         return True
 

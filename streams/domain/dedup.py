@@ -14,7 +14,7 @@ import msgspec
 from sluicegate_schemas.envelope import WireEvent
 
 from .settings import DomainSettings
-from .tables import ChangedRows, EventIdRow, HorizonRow, ProducerRow, row_key
+from .tables import COUNT_MAX, ChangedRows, EventIdRow, HorizonRow, ProducerRow, row_key
 
 _PRODUCER_SLACK_MS: Final = 3_600_000
 _EXPIRED_AT_ONCE: Final = 2_000
@@ -68,6 +68,11 @@ class Producers:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def missing(self, producer_id: str) -> int:
+        """How many of the producer's envelopes never came."""
+        row = self._rows.get(producer_id)
+        return 0 if row is None else row.missing
+
     def is_repeated(self, producer_id: str, epoch: int, sequence: int) -> bool:
         """Whether this envelope, or a later one, was seen before."""
         row = self._rows.get(producer_id)
@@ -84,7 +89,7 @@ class Producers:
             row = self._rows[producer_id] = ProducerRow(epoch, 0, 0, now_ms, ts_ms_max)
         elif epoch != row.epoch:
             row.epoch, row.sequence = epoch, 0
-        row.missing += sequence - row.sequence - 1
+        row.missing = min(row.missing + sequence - row.sequence - 1, COUNT_MAX)
         row.sequence = sequence
         row.seen_at_ms = now_ms
         row.ts_ms_max = max(row.ts_ms_max, ts_ms_max)

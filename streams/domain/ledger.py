@@ -6,7 +6,7 @@ from typing import Final
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX
 
 from .period import month_text, parse_month
-from .tables import GROUPS, ChangedRows, LedgerRow, row_key
+from .tables import COUNT_MAX, GROUPS, ChangedRows, LedgerRow, row_key
 
 NEVER: Final = CREDITS_MICRO_MAX + 1
 """A watch that only an amount above the contract's largest can reach."""
@@ -45,7 +45,7 @@ class Ledger:
             self.total_micro,
             self.used_micro,
             self.breakdown_micro,
-            self.requests,
+            min(self.requests, COUNT_MAX),
             self.corrections_micro,
         ).encode()
 

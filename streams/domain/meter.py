@@ -14,6 +14,7 @@ from sluicegate_schemas.outputs import RejectReason
 
 from .ledger import Ledgers
 from .limits import MINUTE_MS, SECOND_MS, KeyBuckets
+from .notices import MODEL, OPERATION, Notices
 from .period import month_index, month_start_ms, month_text
 from .policy import EventCause, Moment, Policy
 from .rate import MissingQuantityError
@@ -57,6 +58,7 @@ class Meter:
         cells: Cells,
         ledgers: Ledgers,
         storage: StorageMeter,
+        notices: Notices,
         policy: Policy,
     ) -> None:
         self._partition = partition
@@ -69,6 +71,7 @@ class Meter:
         self._cells = cells
         self._ledgers = ledgers
         self._storage = storage
+        self._notices = notices
         self._policy = policy
         self.routes: dict[tuple[str, str], Route] = {}
         self._pending: list[Route] = []
@@ -145,6 +148,8 @@ class Meter:
         cell.credits_micro += credits_micro
         cell.events += route.events
         cell.rated_version = route.tariff.version
+        if route.tariff.is_unrated:
+            self._notices.count(OPERATION, route.operation, route.events + route.charges)
         self._cells.mark(cell)
         account, group = route.account, route.tariff.group
         for ledger in (account, route.organization, route.key_ledger):
@@ -217,6 +222,8 @@ class Meter:
                         units = cost = 0
                     if route.is_costless:
                         cost = 0
+                    if tariff.models is not None and event.model not in tariff.models:
+                        self._notices.count(MODEL, f"{route.operation}:{event.model or ''}")
                     if units > _UNITS_CHECKED and self._units(route) + units > _UNITS_MAX:
                         record.refuse(index, "invalid", "quantities", "passes what one minute can hold")
                         continue
@@ -292,8 +299,11 @@ class Meter:
         if any(part.account.used_micro + sum(one[2] for one in parts) > CREDITS_MICRO_MAX for part, _, _ in parts):
             record.refuse(index, "invalid", "quantities", "costs more than a ledger can hold")
             return False
+        if held is None:
+            self._notice_models(event, parts)
         for part, units, cost in parts:
             self._touch(part, record.offset)
+            part.charges += part is not route
             part.units += units
             part.credits_micro += cost
             part.account.used_micro += cost
@@ -302,6 +312,12 @@ class Meter:
         if route.account.used_micro >= route.account.watch_micro:
             self._credits_reached(event, route, record, index)
         return True
+
+    def _notice_models(self, event: WireEvent, parts: list[tuple[Route, int, int]]) -> None:
+        models = [event.model, *(charge.model for charge in event.charges or ())]
+        for (part, _, _), model in zip(parts, models, strict=True):
+            if part.tariff.models is not None and model not in part.tariff.models:
+                self._notices.count(MODEL, f"{part.operation}:{model or ''}")
 
     def _charge_route(self, event: WireEvent, route: Route, operation: str) -> Route:
         part = self.routes.get((route.api_key_id or route.organization_id, operation))

@@ -1,7 +1,6 @@
 """What goes out: decisions at once, rejects, forwards and entitlements with the flush, balances after it."""
 
 import hashlib
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -28,9 +27,8 @@ from sluicegate_schemas.state import OutboxRecord
 
 from .ledger import Ledger
 from .period import month_text
-from .tables import GROUPS, KeyRow, OrganizationRow, StandingRow
+from .tables import COUNT_MAX, GROUPS, KeyRow, OrganizationRow, StandingRow
 
-COUNT_MAX: Final = 2**63 - 1
 _EVENT_ID: Final = bounds.full_match(bounds.EVENT_ID_PATTERN)
 _ORGANIZATION: Final = bounds.full_match(bounds.ORGANIZATION_ID_PATTERN)
 _NAME: Final = bounds.full_match(bounds.NAME_PATTERN)
@@ -183,15 +181,12 @@ class Outbox:
         rejected_at_ms: int,
         *,
         field: str | None = None,
-        event: WireEvent | None = None,
+        event_id: str | None = None,
+        organization_id: str | None = None,
         producer_id: str | None = None,
-        names: Mapping[str, str] | None = None,
     ) -> None:
-        """Publishes why an input, or the event ``index`` of it, was not used. ``names`` gives ``event_id`` or
-        ``organization_id`` where there is no event; names that are none are left out."""
-        names = names or {}
-        event_id = names.get("event_id") if event is None else event.id
-        organization_id = names.get("organization_id") if event is None else event.org_id
+        """Publishes why an input, or the event ``index`` of it, was not used. Names that break their pattern are left
+        out."""
         reject = Reject(
             id=f"{origin.topic}/{origin.partition}/{origin.offset}/{index}",
             reason=reason,

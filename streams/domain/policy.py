@@ -13,7 +13,7 @@ from .limits import Buckets
 from .outputs import Outbox
 from .period import month_start_ms
 from .settings import DomainSettings
-from .tables import ChangedRows, StandingRow, row_key
+from .tables import COUNT_MAX, ChangedRows, StandingRow, row_key
 
 PER_SECOND: Final = "requests_per_second"
 PER_MINUTE: Final = "requests_per_minute"
@@ -60,7 +60,7 @@ class Policy:
             verdict=verdict,
             limit_name=limit_name,
             limit=limit,
-            observed=observed,
+            observed=min(observed, COUNT_MAX),
             until_ms=None if until_ms is None else min(until_ms, EPOCH_MS_MAX - 1),
             tier=tier,
             plan_version=moment.version,

@@ -2,7 +2,7 @@
 
 from sluicegate_schemas.state import ENCODE, RollupCell, parse_rollup_key, rollup_key
 
-from .tables import ChangedRows
+from .tables import COUNT_MAX, ChangedRows
 
 
 class Cell:
@@ -25,7 +25,7 @@ class Cell:
         return ENCODE(
             RollupCell(
                 self.category,
-                self.requests,
+                min(self.requests, COUNT_MAX),
                 self.errors,
                 self.throttled,
                 self.units,

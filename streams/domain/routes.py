@@ -100,8 +100,8 @@ class Route:
     """See the module. ``start_ms`` … ``end_ms`` is the window of ``ts`` that it is bound to; empty when unbound."""
 
     __slots__ = (
-        "account", "account_id", "api_key_id", "buckets", "cell", "correction", "credits_micro", "end_ms", "errors",
-        "events", "flat_micro", "is_costless", "is_pending", "key_ledger", "operation", "organization",
+        "account", "account_id", "api_key_id", "buckets", "cell", "charges", "correction", "credits_micro", "end_ms",
+        "errors", "events", "flat_micro", "is_costless", "is_pending", "key_ledger", "operation", "organization",
         "organization_id", "requests", "start_ms", "tariff", "throttled", "units",
     )  # fmt: skip
 
@@ -131,4 +131,4 @@ class Route:
 
     def clear(self) -> None:
         """Forgets what was gathered."""
-        self.requests = self.errors = self.throttled = self.units = self.credits_micro = self.events = 0
+        self.requests = self.errors = self.throttled = self.units = self.credits_micro = self.events = self.charges = 0

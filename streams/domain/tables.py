@@ -11,6 +11,8 @@ import msgspec
 
 from sluicegate_schemas.state import ENCODE
 
+COUNT_MAX: Final = 2**63 - 1
+"""Counters that the contract does not bound stop here (a row holds 64 bits)."""
 GROUPS: Final = ("documents", "inference", "search", "compute", "storage", "upload")
 """The breakdown groups in the order of a ledger's amounts; new groups are appended."""
 
@@ -119,11 +121,9 @@ class HeldRow(_ArrayRow):
 
 
 class NoticeRow(_ArrayRow):
-    """``n|what|name``: an operation or model that the card lacks, and how often it came."""
+    """``n|kind|name``: an operation or model that the card lacks, and how often it came."""
 
     count: int
-    first_offset: int
-    first_ts_ms: int
 
 
 class TotalsRow(_ArrayRow):

@@ -1,0 +1,177 @@
+"""Intake: one usage record on its way through admit, dedup and meter."""
+
+from collections.abc import Callable
+
+from sluicegate_schemas import topics
+from sluicegate_schemas.decode import Malformed, decode_usage
+from sluicegate_schemas.envelope import WireEnvelope, WireEvent, WireForward
+from sluicegate_schemas.outputs import RejectReason
+
+from .admit import TICK, Admission, Admitter
+from .dedup import EventIds, Producers, digest_of
+from .meter import Meter, RecordContext
+from .outputs import Outbox, RecordOrigin
+from .settings import DomainSettings
+from .tables import TotalsRow
+
+InputTuple = tuple[int, int, bytes | None, bytes | None]
+"""(offset, log_time_ms, key, value)."""
+
+
+class Intake:
+    """Decides a record's fate before anything changes, then carries it out.
+
+    ``advance_to`` moves the log time on and says whether routes that were looked up before are void.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        settings: DomainSettings,
+        admitter: Admitter,
+        producers: Producers,
+        event_ids: EventIds,
+        meter: Meter,
+        outbox: Outbox,
+        advance_to: Callable[[int], bool],
+    ) -> None:
+        self._partition = partition
+        self._settings = settings
+        self._admitter = admitter
+        self._producers = producers
+        self._event_ids = event_ids
+        self._meter = meter
+        self._outbox = outbox
+        self._advance_to = advance_to
+        self.totals = TotalsRow()
+
+    def apply(self, record: InputTuple, *, accounts_current: bool) -> bool:
+        """Applies a record, or changes nothing and returns False: it needs accounts that are not known yet."""
+        offset, log_time_ms, _, value = record
+        if value == TICK:
+            self._advance_to(log_time_ms)
+            return True
+        origin = RecordOrigin(topics.USAGE.name, self._partition, offset, log_time_ms, value or b"")
+        try:
+            content = decode_usage(value)
+        except Malformed as malformed:
+            self._advance_to(log_time_ms)
+            self._reject(origin, 0, malformed.reason, malformed.field, malformed.detail, None, None)
+            return True
+        if isinstance(content, WireEnvelope):
+            if self._producers.is_repeated(content.producer_id, content.producer_epoch, content.sequence):
+                self._advance_to(log_time_ms)
+                self.totals.duplicate += len(content.events)
+                return True
+            events, is_forward = content.events, False
+        else:
+            is_forward = isinstance(content, WireForward)
+            events = [content.event if isinstance(content, WireForward) else content]
+        admission = self._admitter.admit(events, is_forward=is_forward)
+        if admission.is_unknown and not accounts_current:
+            return False
+        if self._advance_to(log_time_ms):
+            admission = self._admitter.admit(events, is_forward=is_forward)
+        if isinstance(content, WireEnvelope):
+            self._count_envelope(content, admission, origin)
+        else:
+            logged_at_ms = min(content.logged_at_ms, log_time_ms) if isinstance(content, WireForward) else log_time_ms
+            self._count_single(events, admission, origin, logged_at_ms)
+        return True
+
+    def _count_envelope(self, envelope: WireEnvelope, admission: Admission, origin: RecordOrigin) -> None:
+        producer_id, events, routes = envelope.producer_id, envelope.events, admission.routes
+
+        def name(index: int) -> str:
+            return f"{producer_id}-{envelope.producer_epoch}-{envelope.sequence}-{index}"
+
+        def refuse(index: int, reason: RejectReason, field: str | None, detail: str) -> None:
+            event = events[index]
+            if event.id is None:
+                event.id = name(index)
+            self._reject(origin, index, reason, field, detail, event, producer_id)
+
+        heard_from_ms = self._producers.heard_from_ms(producer_id)
+        forwarded = admission.forwarded
+        if heard_from_ms:
+            for index, event in enumerate(events):
+                if event.ts_ms < heard_from_ms and (
+                    routes[index] is not None or any(index == one[0] for one in forwarded)
+                ):
+                    routes[index] = None
+                    refuse(index, "older_than_dedup_horizon", "ts", "its producer may have been forgotten since")
+            forwarded = [one for one in forwarded if events[one[0]].ts_ms >= heard_from_ms]
+        for index, account_id, home in forwarded:
+            event = events[index]
+            if event.id is None:
+                event.id = name(index)
+            self._forward(origin, index, event, account_id, home)
+        for refused in admission.refused:
+            refuse(*refused)
+        record = RecordContext(origin.offset, origin.logged_at_ms, name, refuse)
+        self.totals.counted += self._meter.count(events, routes, record)
+        ts_ms_max = min(max(event.ts_ms for event in events), origin.logged_at_ms + self._settings.clock_ahead_ms)
+        self._producers.mark(producer_id, envelope.producer_epoch, envelope.sequence, self._meter.now_ms, ts_ms_max)
+
+    def _count_single(
+        self, events: list[WireEvent], admission: Admission, origin: RecordOrigin, logged_at_ms: int
+    ) -> None:
+        """Counts a foreign client's event, or a forwarded one, unless its id was counted before.
+
+        A forward's origin position names the same event each time it is sent, so its id tells repeats of it too.
+        """
+        event = events[0]
+
+        def refuse(index: int, reason: RejectReason, field: str | None, detail: str) -> None:
+            self._reject(origin, index, reason, field, detail, event, None)
+
+        for index, account_id, home in admission.forwarded:
+            self._forward(origin, index, event, account_id, home)
+        for refused in admission.refused:
+            refuse(*refused)
+        if admission.routes[0] is None:
+            return
+        digest = digest_of(event)
+        known = self._event_ids.find(event)
+        if known is not None:
+            if known.digest == digest:
+                self.totals.duplicate += 1
+            else:
+                refuse(0, "id_conflict", "id", "was the id of another event before")
+            return
+        is_in_time = event.started_at_ms >= logged_at_ms - self._settings.clock_behind_ms
+        if is_in_time and self._event_ids.is_past_horizon(event.ts_ms, self._meter.now_ms):
+            refuse(0, "older_than_dedup_horizon", "ts", "lies before the horizon within which repeats are known")
+            return
+        event_id = event.id or ""
+        record = RecordContext(origin.offset, logged_at_ms, lambda _: event_id, refuse)
+        if self._meter.count(events, admission.routes, record):
+            self.totals.counted += 1
+            self._event_ids.mark(event, digest)
+
+    def _reject(
+        self,
+        origin: RecordOrigin,
+        index: int,
+        reason: RejectReason,
+        field: str | None,
+        detail: str,
+        event: WireEvent | None,
+        producer_id: str | None,
+    ) -> None:
+        self.totals.rejected += 1
+        self._outbox.reject(
+            origin,
+            index,
+            reason,
+            detail,
+            self._meter.now_ms,
+            field=field,
+            event_id=None if event is None else event.id,
+            organization_id=None if event is None else event.org_id,
+            producer_id=producer_id,
+        )
+
+    def _forward(self, origin: RecordOrigin, index: int, event: WireEvent, account_id: str, home: int) -> None:
+        self.totals.forwarded += 1
+        self._outbox.forward(origin, index, event, account_id, home)
