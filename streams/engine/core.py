@@ -175,6 +175,10 @@ class PartitionCore:
             return []
         return self._over(self._fence.end_seen(end))
 
+    def look_failed(self) -> None:
+        """The end of the state partition could not be asked: it is asked again soon."""
+        self._looking = False
+
     def appended(self, base_offset: int | None, now: float) -> list[Action]:
         """The batch stands in the log from ``base_offset`` on; None where the broker can no longer tell."""
         if self.phase is Phase.OVER:

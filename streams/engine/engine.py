@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from time import monotonic, time
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from sluicegate_schemas.topics import STATE, USAGE
@@ -55,6 +56,8 @@ class Engine:
         self._catalogue = CatalogueFollower(self.broker, settings, self._live)
         self._sink = SinkFollower(settings, self._live)
         self._followers: list[asyncio.Task[None]] = []
+        self._round = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self._producer_lost = False
         self._rejoined_at = float("-inf")
         self._refused: str | None = None
@@ -98,32 +101,48 @@ class Engine:
         app, consumer = self._app, self._consumer
         assert app is not None
         generation = app.consumer_generation_id
-        mine = {tp.partition for tp in consumer.assignment() if tp.topic == self._usage_topic}
+        mine = sorted(tp.partition for tp in consumer.assignment() if tp.topic == self._usage_topic)
+        self._round += 1
+        this_round = self._round
         parked, self._parked = self._parked, {}
-        for runner in self.runners.values():
-            runner.close()
+        self._close(self.runners.values())
         self.runners = {}
-        if mine:
-            await self._connect()
         started_at = monotonic()
-        for partition in sorted(mine):
-            self.runners[partition] = await self._runner(partition, parked.pop(partition, None), generation)
-        for runner in parked.values():
-            runner.close()
-        for runner in list(self.runners.values()):
-            await runner.recovered.wait()
-        if mine:
-            ready = sorted(partition for partition, runner in self.runners.items() if runner.ready)
+        try:
+            if mine:
+                await self._connect()
+            for partition in mine:
+                runner = await self._runner(partition, parked.pop(partition, None), generation)
+                if self._round != this_round:
+                    runner.close()
+                    return
+                self.runners[partition] = runner
+            runners = list(self.runners.values())
+            for runner in runners:
+                await runner.recovered.wait()
+        except (KafkaError, OSError) as error:
+            log.warning("the partitions cannot be recovered yet (%s: %s); rejoining", type(error).__name__, error)
+            self._close(self.runners.values())
+            self._rejoin_soon()
+            return
+        finally:
+            self._close(parked.values())
+        if mine and self._round == this_round:
+            ready = [runner.partition for runner in runners if runner.ready]
             log.info(
                 "READY generation %d, partitions %s of %s, after %.2f s",
-                generation, ready, sorted(mine), monotonic() - started_at,
+                generation, ready, mine, monotonic() - started_at,
             )  # fmt: skip
 
+    def _close(self, runners: Iterable[Runner]) -> None:
+        for runner in runners:
+            runner.close()
+
     async def _connect(self) -> None:
-        if self._producer_lost:
-            self._producer_lost = False
-            await self.broker.renew()
         await self.broker.start()
+        if self._producer_lost:
+            await self.broker.renew()
+            self._producer_lost = False
         if not self._followers:
             works = (self._accounts.run(), self._catalogue.run(), self._sink.run(), self._tick())
             self._followers = [asyncio.ensure_future(self._guard(work)) for work in works]
@@ -145,18 +164,17 @@ class Engine:
         return runner
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
-        runners, self.runners = self.runners, {}
-        for runner in runners.values():
-            if not runner.ready:
-                runner.close()
-        self.runners = {partition: runner for partition, runner in runners.items() if runner.ready}
+        self._round += 1
+        self._close([runner for runner in self.runners.values() if not runner.ready])
+        owned = [runner for runner in self.runners.values() if runner.ready]
         timeout_s = self.settings.session_s / 3
-        owned = list(self.runners.values())
         kept = await asyncio.gather(*(runner.give_back(timeout_s) for runner in owned))
-        self._parked = {runner.partition: runner for runner, keep in zip(owned, kept, strict=True) if keep}
         self.runners = {}
+        for runner, keep in zip(owned, kept, strict=True):
+            if keep:
+                self._parked[runner.partition] = runner
         if owned:
-            log.info("gave back %d partitions, %d of them clean", len(owned), len(self._parked))
+            log.info("gave back %d partitions, %d of them clean", len(owned), sum(kept))
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
         await self._on_revoked()
@@ -175,7 +193,17 @@ class Engine:
         log.warning("partition %d given up: %s", runner.partition, reason)
         self._producer_lost = True
         if self.runners.get(runner.partition) is runner:
-            asyncio.ensure_future(self._rejoin())  # noqa: RUF006 (a second one only rejoins again)
+            self._rejoin_soon()
+
+    def stalled(self, runner: Runner) -> None:
+        """No usage comes in, not even the ticks: rejoin."""
+        log.warning("partition %d: not even its own ticks were delivered lately; rejoining", runner.partition)
+        self._rejoin_soon()
+
+    def _rejoin_soon(self) -> None:
+        task = asyncio.ensure_future(self._rejoin())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _rejoin(self) -> None:
         wait_s = self._rejoined_at + _REJOIN_EVERY_S - monotonic()
@@ -190,7 +218,8 @@ class Engine:
             self._refused = reason
             log.critical("STOPPED: %s", reason)
             assert self._app is not None
-            asyncio.ensure_future(self._app.crash(EngineRefusedError(reason)))  # noqa: RUF006 (the last thing done)
+            task = asyncio.ensure_future(self._app.crash(EngineRefusedError(reason)))
+            self._tasks.add(task)
 
     def refresh_accounts(self, runner: Runner) -> None:
         """See ``AccountsFollower.refresh``."""

@@ -4,9 +4,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
@@ -40,6 +41,8 @@ from .refusals import counted_wrongly
 
 log = logging.getLogger(__name__)
 
+STALL_S_MIN: Final = 60.0
+
 
 class Host(Protocol):
     """What a runner needs of the engine that runs it."""
@@ -52,6 +55,9 @@ class Host(Protocol):
 
     def refused(self, reason: str) -> None:
         """Stop the worker, and show ``reason``."""
+
+    def stalled(self, runner: "Runner") -> None:
+        """No usage came in for long, though the owner appends ticks: fetching is stuck, so rejoin."""
 
     def refresh_accounts(self, runner: "Runner") -> None:
         """Read the accounts topic to its end, then call ``core.accounts_current``."""
@@ -83,6 +89,7 @@ class Runner:
         self._work = asyncio.Event()
         self._clean = asyncio.Event()
         self._paused = False
+        self._fetched_at = monotonic()
         self._over = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -100,6 +107,7 @@ class Runner:
         """A batch of usage records came in."""
         if self._over or batch.generation != self.generation:
             return
+        self._fetched_at = monotonic()
         self._unacknowledged.append((batch.records[-1].offset, event))
         records = [input_record(record) for record in batch.records]
         self.perform(self.core.fetched(records, seek_count=batch.seek_count, follows_seek=batch.follows_seek))
@@ -111,6 +119,11 @@ class Runner:
     def tick(self, now: float, lease_until: float) -> None:
         """Time passes."""
         self.perform(self.core.tick(now, lease_until))
+        if self._paused or not self.ready:
+            self._fetched_at = now
+        elif now - self._fetched_at > max(STALL_S_MIN, 3 * self._settings.tick_interval_s):
+            self._fetched_at = now
+            self._host.stalled(self)
         if self.core.has_work(now):
             self._work.set()
         if self.core.clean:
@@ -141,6 +154,7 @@ class Runner:
             self.close()
             return False
         self.generation = generation
+        self._fetched_at = monotonic()
         return True
 
     def close(self) -> None:
@@ -267,7 +281,12 @@ class Runner:
             self.perform(self.core.state_read(end))
 
     async def _look_at_state_end(self) -> None:
-        self.perform(self.core.state_end(await self._broker.end(self._state_topic, self.partition)))
+        try:
+            end = await self._broker.end(self._state_topic, self.partition)
+        except (KafkaError, OSError):
+            self.core.look_failed()
+        else:
+            self.perform(self.core.state_end(end))
 
     async def _look_at_sources(self) -> None:
         usage = await self._broker.bounds(self._tp.topic, self.partition)
@@ -278,7 +297,8 @@ class Runner:
         self.core.sought(await self._host.seek(self._tp, offset))
 
     async def _append_tick(self) -> None:
-        await (await self._broker.send(self._tp.topic, None, TICK, self.partition))
+        with suppress(KafkaError, OSError):
+            await (await self._broker.send(self._tp.topic, None, TICK, self.partition))
 
     def _acknowledge(self, offset: int) -> None:
         while self._unacknowledged and self._unacknowledged[0][0] <= offset:

@@ -1,7 +1,7 @@
 """A worker whose partitions count: ``python -m faust -A tests.faults.counting_worker worker``.
 
 With COUNTING_STOP_AFTER=n the process stops itself (SIGSTOP) once, after n changed rows were taken for flushes: between
-the snapshot of a flush and its send, which is where a paused owner does the most harm.
+the snapshot of a flush and its send, which is where a paused owner does the most harm. With COUNTING_FORGET_TABLE=k| it can't read rows of that table.
 """
 
 import os
@@ -12,6 +12,7 @@ from streams.worker import build_worker
 from tests.faults.counting_machine import CountingMachine
 
 _stop_after = int(os.environ.get("COUNTING_STOP_AFTER", "0"))
+_forgotten = os.environ.get("COUNTING_FORGET_TABLE", "").encode()
 _taken = 0
 
 
@@ -24,6 +25,11 @@ class StoppingMachine(CountingMachine):
             _stop_after = 0
             os.kill(os.getpid(), signal.SIGSTOP)
         return changes
+
+    def restore(self, key: bytes, payload: bytes) -> None:
+        if _forgotten and key.startswith(_forgotten):
+            raise ValueError("unknown table")
+        super().restore(key, payload)
 
 
 app = build_worker(Settings.from_environment(), StoppingMachine)

@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -23,6 +23,17 @@ from tests.faults.engine_verifier import Report, verify
 ROOT = Path(__file__).resolve().parents[2]
 PARTITIONS = 4
 SESSION_S = 4.0
+
+
+@asynccontextmanager
+async def producing(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    """A started producer; what it holds is sent at the end."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, enable_idempotence=True)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
 
 
 class Worker:
@@ -107,7 +118,7 @@ class System:
         await ensure_topics(self.settings)
         catalogue = load_catalogue((ROOT / "catalogue" / "default.toml").read_text())
         record = CatalogueRecord(catalogue=catalogue, published_at=catalogue.effective_at, published_by="test")
-        async with _producer(self.bootstrap) as producer:
+        async with producing(self.bootstrap) as producer:
             await producer.send_and_wait(
                 self.prefix + "catalog", record.model_dump_json().encode(), key=str(catalogue.version).encode()
             )
@@ -133,7 +144,7 @@ class System:
         sequences = [0] * PARTITIONS
         events = 0
         started_at = time.monotonic()
-        async with _producer(self.bootstrap) as producer:
+        async with producing(self.bootstrap) as producer:
             for number in range(envelopes):
                 partition = draw.randrange(PARTITIONS)
                 sequences[partition] += 1
@@ -184,15 +195,3 @@ class System:
     async def verify(self) -> Report:
         """The verdict on everything so far; the workers must have stopped."""
         return await verify(self.bootstrap, self.prefix, PARTITIONS)
-
-
-class _producer:  # noqa: N801 (reads as the function it is)
-    def __init__(self, bootstrap: str) -> None:
-        self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, enable_idempotence=True)
-
-    async def __aenter__(self) -> Any:
-        await self._producer.start()
-        return self._producer
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._producer.stop()

@@ -78,3 +78,26 @@ async def test_an_owner_paused_between_snapshot_and_send_is_fenced(system: Syste
     report = await system.verify()
     assert_exact(report, events)
     assert report.seen["void records"] > 0
+
+
+async def test_three_workers_that_come_and_go_count_each_envelope_once(system: System) -> None:
+    draw = random.Random(5)
+    live = [system.start(f"first{number}") for number in range(3)]
+    await eventually(lambda: sum(map(owned, live)) == 4 and min(map(owned, live)) == 1, "three owners", 60)
+    feeding = asyncio.create_task(system.feed(10_000, 500, seed=3))
+    for number, end in enumerate((signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM)):
+        leaver = live.pop(draw.randrange(len(live)))
+        marks = {worker: worker.log.count("READY") for worker in live}
+        leaver.send(end)
+        for worker in live:
+            await worker.says("READY", times=marks[worker] + 1)
+        if end == signal.SIGSTOP:
+            leaver.send(signal.SIGCONT)
+            live.append(leaver)
+        else:
+            live.append(system.start(f"next{number}"))
+            await live[-1].says("READY")
+    events = await feeding
+    await system.settled(120)
+    await system.stop_cleanly()
+    assert_exact(await system.verify(), events)

@@ -58,6 +58,12 @@ class Sink:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
 
+    def stop(self) -> int:
+        """The exit status of a sink that is asked to stop."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(30)
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -285,3 +291,34 @@ async def test_totals_are_exact_though_partitions_move_between_sinks_while_click
                 await made.end()
                 await all_is_there(client, made, two)
     client.close()
+
+
+async def test_holes_in_a_log_are_read_over_and_a_sink_that_is_asked_to_stop_stops(
+    kafka: Kafka, clickhouse: Engine, fresh_prefix: str, tmp_path: Path
+) -> None:
+    """Each transaction leaves a hole of one offset, as compaction leaves larger ones."""
+    warehouse = ClickHouse(clickhouse.url, clickhouse.username, clickhouse.password, fresh_prefix)
+    migrate(warehouse)
+    client = warehouse.connect()
+    async with traffic(kafka, fresh_prefix) as made:
+        producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=fresh_prefix)
+        await producer.start()
+        try:
+            with sink_process(warehouse, kafka, fresh_prefix, tmp_path) as sink:
+                for number in range(1, 31):
+                    async with producer.transaction():
+                        await producer.send_and_wait(
+                            made.decisions, a_decision(number).model_dump_json().encode(), key=b"k", partition=0
+                        )
+                    if number == 15:
+                        await until("first decisions", lambda: decisions_in(client) > 0, sink)
+                await until("last decision", lambda: decisions_in(client) == 30, sink)
+                assert sink.stop() == 0, tail(sink)
+        finally:
+            await producer.stop()
+    client.command(f"DROP DATABASE `{warehouse.database}`")
+    client.close()
+
+
+def decisions_in(client: Client) -> int:
+    return int(client.query("SELECT count() FROM decision FINAL").result_rows[0][0])
