@@ -88,10 +88,17 @@ def make_app() -> BatchApp:
             try:
                 seek = await intake.take(batch, partial(acknowledge, event, batch))
                 if seek is not None:
-                    await app.consumer.seek(TP(batch.topic, batch.partition), seek.offset)
+                    await read_again(TP(batch.topic, batch.partition), seek.offset)
             except Exception as error:
                 stop(error)
             yield
+
+    async def read_again(tp: TP, offset: int) -> None:
+        try:
+            await app.consumer.seek(tp, offset)
+        except KafkaError as error:
+            # The partition has just moved; its next assignment begins with a seek.
+            logger.info("%s/%d was not sought: %s", tp.topic, tp.partition, error)
 
     def acknowledge(event: Any, batch: Batch) -> None:
         if batch.generation == app.consumer_generation_id:
