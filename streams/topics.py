@@ -4,12 +4,20 @@ A topic that the broker made by itself, or one whose partition count was changed
 partitions: events would be counted twice or not at all. So a count that differs is refused, never adapted to.
 """
 
+import asyncio
+import logging
+from typing import Final
+
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
 
 from sluicegate_schemas.topics import SETTINGS_ALL, TOPICS, Topic
 
 from .settings import Settings
+
+
+log = logging.getLogger(__name__)
+RETRY_S: Final = 1.0
 
 
 class TopicsError(RuntimeError):
@@ -21,10 +29,31 @@ def partitions_of(topic: Topic, partitions: int) -> int:
     return 1 if topic.partitions == "one" else partitions
 
 
+async def wait_for_topics(settings: Settings) -> None:
+    """``ensure_topics``, as soon as the broker can be reached: a worker that starts before its broker waits for it.
+
+    Raises TopicsError as ``ensure_topics`` does.
+    """
+    said = False
+    while True:
+        try:
+            await ensure_topics(settings)
+        except KafkaConnectionError:
+            if not said:
+                log.warning(
+                    "no broker at %s (SLUICEGATE_BOOTSTRAP_SERVERS); waiting for it", settings.bootstrap_servers
+                )
+                said = True
+            await asyncio.sleep(RETRY_S)
+        else:
+            return
+
+
 async def ensure_topics(settings: Settings) -> None:
     """Creates the topics that are missing and checks the partition count of all.
 
-    Raises TopicsError for a count that differs or a topic that can't be created.
+    Raises TopicsError for a count that differs or a topic that can't be created, and KafkaConnectionError without a
+    broker.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
     await admin.start()

@@ -6,7 +6,7 @@ from .agents.usage import add_usage_agent
 from .engine.batching import BatchApp, batch_app
 from .engine.engine import Engine, MachineFactory
 from .settings import Settings
-from .topics import ensure_topics
+from .topics import wait_for_topics
 
 
 def build_worker(settings: Settings, machine_factory: MachineFactory) -> BatchApp:
@@ -16,7 +16,7 @@ def build_worker(settings: Settings, machine_factory: MachineFactory) -> BatchAp
         settings.group,
         bootstrap_servers=settings.bootstrap_servers,
         positions=engine.positions,
-        prepare=partial(ensure_topics, settings),
+        prepare=partial(wait_for_topics, settings),
         session_s=settings.session_s,
         datadir=settings.data_dir,
         fetch_wait_ms=settings.fetch_wait_ms,

@@ -43,6 +43,7 @@ DRAIN_LIMIT_S = 90.0
 AGREE_LIMIT_S = 30.0
 START_LIMIT_S = 60.0
 SESSION_S = 6.0
+RESTARTS_MAX = 5
 KEYS = ("key_finch_1", "key_heron_1", "key_heron_2", "key_heron_test", "key_osprey_1", "key_wren_1")
 
 
@@ -69,6 +70,7 @@ class Pipeline:
         self.clickhouse = clickhouse
         self.prefix = f"{name}."
         self.workers: dict[str, ChildProcess] = {}
+        self.restarts = 0
         self._folder = folder
         self._database = name
         self._sink: ChildProcess | None = None
@@ -281,13 +283,20 @@ class Pipeline:
             claimed.add(record.partition)
         return len(claimed) == count
 
+    def _restart_ended(self) -> None:
+        """What a supervisor does in production: a worker or sink that gave up (its broker was away) starts again."""
+        for child in [*self.workers.values(), self.sink]:
+            if not child.running:
+                self.restarts += 1
+                assert self.restarts <= RESTARTS_MAX, f"{child.name} keeps ending:\n{child.log_tail()}"
+                child.start()
+
     async def _wait(self, holds: Callable[[], Awaitable[bool]], limit_s: float, otherwise: str) -> None:
         deadline = time.monotonic() + limit_s
         for attempt in itertools.count(1):
             if await holds():
                 return
-            for child in self.workers.values():
-                child.check()
+            self._restart_ended()
             if time.monotonic() > deadline:
                 raise AssertionError(f"{otherwise} within {limit_s:g} s ({attempt} looks)")
             await asyncio.sleep(0.5)
