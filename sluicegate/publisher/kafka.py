@@ -13,6 +13,8 @@ from .transport import TransportError
 
 _RECORD_OVERHEAD_BYTES: Final = 4096
 _CLOSE_SECONDS: Final = 2.0
+_RETRY_BACKOFF_MS: Final = 250
+"""How long aiokafka waits between its own tries; it logs each."""
 
 
 class KafkaTransport:
@@ -88,6 +90,7 @@ class KafkaTransport:
             max_batch_size=ENVELOPE_BYTES_MAX + _RECORD_OVERHEAD_BYTES,
             max_request_size=ENVELOPE_BYTES_MAX + _RECORD_OVERHEAD_BYTES,
             request_timeout_ms=self._request_timeout_ms,
+            retry_backoff_ms=_RETRY_BACKOFF_MS,
         )
         try:
             async with asyncio.timeout(self._request_timeout_ms / 1000):

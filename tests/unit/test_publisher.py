@@ -116,7 +116,7 @@ async def test_a_dictionary_changed_after_publish_changes_nothing() -> None:
         ({"duration_ms": float("nan")}, "duration_ms"),
         ({"org_id": "acme"}, "org_id"),
         ({"org_id": "org_\ud800"}, "cannot be encoded"),
-        ({"labels": {"pipeline": "x\n"}}, "labels.pipeline"),
+        ({"labels": {"pipeline": "x\n"}}, "labels"),
         ({"api_key_id": None}, "api_key_id"),
         ({"started_at_ms": NOW_MS + 21}, "started_at_ms"),
         ({"status": True}, "status"),
