@@ -60,8 +60,10 @@ async def writer(bootstrap: str, prefix: str) -> AsyncIterator[Callable[..., asy
         await producer.stop()
 
 
-def follower(kafka: Kafka, prefix: str, **more: Callable[[Change], None]) -> Follower:
-    return Follower(Brokers(kafka.bootstrap), FollowerSettings(topic_prefix=prefix, retry_ms_max=500), **more)
+def follower(kafka: Kafka, prefix: str, on_change: Callable[[Change], None] | None = None) -> Follower:
+    return Follower(
+        Brokers(kafka.bootstrap), FollowerSettings(topic_prefix=prefix, retry_ms_max=500), on_change=on_change
+    )
 
 
 async def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:

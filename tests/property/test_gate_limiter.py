@@ -85,10 +85,10 @@ def test_a_bucket_is_full_when_it_was_said_to_be_and_not_a_millisecond_before(
     limiter = Limiter()
     for at in arrivals(steps):
         for position, level in enumerate(limiter.take("key_a", buckets, at).levels):
-            full_at = at + level.full_in_ms
-            assert limiter.peek("key_a", buckets, full_at)[position].full_in_ms == 0
+            full_at, capacity = at + level.full_in_ms, level.bucket.capacity
+            assert limiter.peek("key_a", buckets, full_at)[position].remaining == capacity
             if level.full_in_ms:
-                assert limiter.peek("key_a", buckets, full_at - 1)[position].full_in_ms > 0
+                assert limiter.peek("key_a", buckets, full_at - 1)[position].remaining < capacity
 
 
 @given(pairs, st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 30_000)), max_size=80))

@@ -18,10 +18,11 @@ import sluicegate
 from sluicegate import Gate, Middleware, Operation, by_routes
 from sluicegate.errors import ConfigurationError
 from sluicegate.middleware import Message, Scope
+from sluicegate.operations import Routes
 from sluicegate.publisher import EventFields
 from tests.gating import NOW_MS, SECRET, Known, credit_block, decision_record, heron
 
-ROUTES = {
+ROUTES: Routes = {
     "GET /v1/documents": "documents.list",
     "POST /v1/search": "search.knn",
     "POST /v1/retrievers/{name}/execute": Operation("retriever.execute", charges=("search.knn",)),
@@ -118,7 +119,7 @@ def guard(known: Known, meter: Recorder | Broken, **more: Any) -> Middleware:
 
 async def call(app: Middleware, method: str, path: str, *, secret: str | None = SECRET) -> httpx.Response:
     headers = {"Authorization": f"Bearer {secret}"} if secret is not None else {}
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # type: ignore[arg-type]  # its types of ASGI are stricter
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         return await client.request(method, path, headers=headers)
 
@@ -288,7 +289,7 @@ async def test_outside_a_metered_request_reports_go_nowhere() -> None:
 
 async def test_charges_beyond_the_most_of_one_event_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def greedy(_: Request) -> Response:
-        for _ in range(18):
+        for _charge in range(18):
             sluicegate.current().charge("search.knn")
         return PlainTextResponse("done")
 
