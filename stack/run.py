@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,13 +33,13 @@ from stack.report import make_report, write_report
 from stack.topic_log import end_offsets
 from stack.trace import read_trace
 from stack.verify import Answers, check_all, failure_sentence
-from stack.view import View
+from stack.view import Moment, View
 from stack.watch import Watcher
 
 __all__ = ["app"]
 
 TRACE: Final = CHECKOUT / "examples" / "data" / "AzureLLMInferenceTrace_code.csv"
-DRAW_EVERY_S: Final = 0.25
+DRAW_EVERY_S: Final = 0.5
 ASK_EVERY_S: Final = 0.5
 TRAFFIC_GRACE_S: Final = 60.0
 DRAIN_LIMIT_S: Final = 180.0
@@ -124,34 +124,36 @@ class Demonstration:
             pipeline.stop(failure)
 
     def _watch(self, watcher: Watcher, trace: Path, speed: float, for_s: float | None) -> None:
-        """Show what happens until the callers are done, or for ever."""
-        pipeline = self._pipeline
-        hints = self._hints()
-        traffic = pipeline.start_traffic(trace, speed=speed, for_s=for_s)
-        view = View(hints, f"Sluicegate: {trace.name} at {speed:g} times its speed")
+        """Show what happens until the callers are done; without an end of their own, until an interrupt."""
+        traffic = self._pipeline.start_traffic(trace, speed=speed, for_s=for_s)
+        for line in self._hints():
+            self._console.print(line, highlight=False, soft_wrap=True)
         began = time.monotonic()
-        for hint in () if self._live else hints:
-            self._console.print(hint, highlight=False, soft_wrap=True)
-        with (
-            Live(console=self._console, auto_refresh=False, screen=False, transient=False)
-            if self._live
-            else _quiet() as screen
-        ):
-            while traffic.running:
-                pipeline.check()
-                watcher.check()
-                elapsed_s = time.monotonic() - began
-                if for_s is not None and elapsed_s > for_s + TRAFFIC_GRACE_S:
-                    raise StackError(f"The callers did not end within {TRAFFIC_GRACE_S:g} s after their time")
-                sight, callers = watcher.sight(), last_counts(traffic)
-                if screen is None:
-                    view.line(self._console, sight, callers, elapsed_s)
-                else:
-                    fresh = self._freshness.samples_ms()
-                    screen.update(view.render(sight, callers, fresh, elapsed_s), refresh=True)
-                time.sleep(DRAW_EVERY_S)
+        try:
+            with self._screen(View(f"{trace.name} at {speed:g} times its speed")) as show:
+                while traffic.running:
+                    self._pipeline.check()
+                    watcher.check()
+                    elapsed_s = time.monotonic() - began
+                    if for_s is not None and elapsed_s > for_s + TRAFFIC_GRACE_S:
+                        raise StackError(f"The callers did not end within {TRAFFIC_GRACE_S:g} s after their time")
+                    show(Moment(watcher.sight(), last_counts(traffic), self._freshness.samples_ms(), elapsed_s))
+                    time.sleep(DRAW_EVERY_S)
+        except KeyboardInterrupt:
+            if for_s is not None:
+                raise
+            return
         if for_s is None or traffic.exit_code != 0:
             traffic.check()
+
+    @contextmanager
+    def _screen(self, view: View) -> Iterator[Callable[[Moment], None]]:
+        """Where ``view`` is drawn: in place on a terminal, else as lines."""
+        if not self._live:
+            yield lambda moment: view.line(self._console, moment)
+            return
+        with Live(console=self._console, auto_refresh=False) as screen:
+            yield lambda moment: screen.update(view.render(moment), refresh=True)
 
     def _hints(self) -> list[str]:
         """What a person can type to be throttled, and to be told that the credits are gone."""
@@ -159,7 +161,7 @@ class Demonstration:
         call = "curl -i -H 'Authorization: Bearer {}' {}{}"
         finch = f"-H 'Authorization: Bearer {keys['key_finch_1']}' {address}/v1/collections"
         return [
-            "Try it by hand, in another terminal:",
+            "Try it by hand, in another terminal (Ctrl-C here ends all):",
             "  one call:            " + call.format(keys["key_heron_1"], address, "/v1/collections"),
             "  until throttled:     for i in $(seq 80); do "
             f"curl -s -o /dev/null -w '%{{http_code}} ' {finch}; done; echo",
@@ -251,14 +253,11 @@ class Demonstration:
         checks = check_all(evidence, Answers(by_status, callers.get("unreachable", 0), events_before))
         made = make_report(evidence, checks, callers=callers, run=facts, fresh_ms=self._freshness.samples_ms())
         for check in checks:
-            self._console.print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", highlight=False)
+            self._console.print(
+                f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", highlight=False, soft_wrap=True
+            )
         if path is not None:
             write_report(path, made)
             pipeline.say(f"Report: {path}")
         if (sentence := failure_sentence(checks)) is not None:
             raise StackError(sentence, kept="All data was kept")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    yield None

@@ -39,44 +39,54 @@ class Rate:
         return (count - before) / (now_s - since_s) if now_s > since_s else 0.0
 
 
-class View:
-    """Draws one ``Sight`` after another; ``hints`` stand below (the lines to type)."""
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What there is to show: the topics, the callers' counts, the measured ages in ClickHouse, the time that passed."""
 
-    def __init__(self, hints: list[str], title: str) -> None:
-        self._hints = hints
+    sight: Sight
+    callers: Mapping[str, Any]
+    fresh_ms: list[int]
+    elapsed_s: float
+
+
+class View:
+    """Draws one ``Moment`` after another."""
+
+    def __init__(self, title: str) -> None:
         self._title = title
         self._rate = Rate()
         self._said_at = float("-inf")
 
-    def render(self, sight: Sight, callers: Mapping[str, Any], fresh_ms: list[int], elapsed_s: float) -> RenderableType:
+    def render(self, moment: Moment) -> RenderableType:
         """The whole screen."""
+        sight = moment.sight
         eps = self._rate.update(sight.events_logged, time.monotonic())
         head = Text.assemble(
             (f"{eps:,.0f} events/s", "bold"),
             f"   {sight.events_logged:,} published   lag ",
             (f"{sight.lag_events:,} events", "yellow" if sight.lag_events > 1_000 else "green"),
-            f"   rejects {sight.rejects:,}   ClickHouse {_fresh(fresh_ms)}   {elapsed_s:,.0f} s",
+            f"   rejects {sight.rejects:,}   ClickHouse {_fresh(moment.fresh_ms)}   {moment.elapsed_s:,.0f} s",
         )
         return Group(
             Panel(head, title=self._title),
             Panel(_organizations(sight), title="Organizations: credits of the month"),
             Panel(_decisions(sight), title="Decisions, newest first"),
-            Panel(_answers(callers), title="Answers to the callers"),
-            *(Text(hint, style="dim", no_wrap=True, overflow="ellipsis") for hint in self._hints),
+            Panel(_answers(moment.callers), title="Answers to the callers"),
         )
 
-    def line(self, console: Console, sight: Sight, callers: Mapping[str, Any], elapsed_s: float) -> None:
+    def line(self, console: Console, moment: Moment) -> None:
         """One plain line every ``LINE_EVERY_S`` seconds."""
-        now = time.monotonic()
+        now, sight = time.monotonic(), moment.sight
         eps = self._rate.update(sight.events_logged, now)
         if now - self._said_at < LINE_EVERY_S:
             return
         self._said_at = now
-        answers = " ".join(f"{status}:{count}" for status, count in callers.get("answers", {}).items())
+        answers = " ".join(f"{status}:{count}" for status, count in moment.callers.get("answers", {}).items())
         console.print(
-            f"{elapsed_s:4.0f} s  {eps:,.0f} events/s, lag {sight.lag_events:,} events, "
+            f"{moment.elapsed_s:4.0f} s  {eps:,.0f} events/s, lag {sight.lag_events:,} events, "
             f"{sight.decisions:,} decisions, answers {answers or 'none yet'}",
             highlight=False,
+            soft_wrap=True,
         )
 
 
