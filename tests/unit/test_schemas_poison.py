@@ -8,7 +8,7 @@ import pytest
 
 from sluicegate_schemas import bounds
 from sluicegate_schemas.decode import Malformed, decode_usage, validate_event
-from sluicegate_schemas.envelope import ENCODE, WireEnvelope
+from sluicegate_schemas.envelope import ENCODE, WireEnvelope, WireEvent
 
 EVENT: dict[str, Any] = {
     "id": "evt-1",
@@ -166,6 +166,9 @@ def test_poison_has_a_reason(value: bytes | None, reason: str) -> None:
         (ENCODE([2, "usage", -1, 0, 0, 1, WIRE]), "partition"),
         (ENCODE([2, "usage", 0, 2**63, 0, 1, WIRE]), "offset"),
         (ENCODE([2, "usage", 0, 0, 0, 1, wire(status="x")]), "event.status"),
+        (ENCODE([2, "usage", 0, 0, 0, 1, wire(status=600)]), "status"),
+        (ENCODE([2, "usage", 0, 0, 0, 1, wire(org_id="acme")]), "org_id"),
+        (changed(ts="2026-01-31T12:00:00.2500000000Z"), "ts"),
     ],
 )
 def test_an_invalid_field_is_named(value: bytes, field: str) -> None:
@@ -181,6 +184,8 @@ def test_an_invalid_field_is_named(value: bytes, field: str) -> None:
         ({"ts_ms": 2**64 - 1}, "ts_ms"),
         ({"duration_ms": -1}, "duration_ms"),
         ({"status": 99}, "status"),
+        ({"status": 600}, "status"),
+        ({"duration_ms": bounds.DURATION_MS_MAX + 1}, "duration_ms"),
         ({"quantities": {"seconds": 1}}, "quantities"),
         ({"quantities": {"tokens": 10**15 + 1}}, "quantities.tokens"),
         ({"charges": [["a"]] * 17}, "charges"),
@@ -242,6 +247,12 @@ def test_times_lose_what_is_below_the_millisecond() -> None:
     decoded = decode_usage(changed(started_at="2026-01-31T17:45:00.250999999+05:45", ts="2026-01-31T12:00:00.2500Z"))
     assert not isinstance(decoded, WireEnvelope)
     assert decoded == decode_usage(changed(started_at="2026-01-31T12:00:00.250Z"))
+
+
+def test_seconds_travel_as_milliseconds_and_one_request_goes_without_saying() -> None:
+    decoded = decode_usage(changed(quantities={"seconds": 90, "requests": 1}, account_id="org_acme"))
+    assert isinstance(decoded, WireEvent)
+    assert (decoded.quantities, decoded.account_id) == ({"milliseconds": 90_000}, None)
 
 
 def test_a_double_precision_float_is_never_taken_for_a_count() -> None:
