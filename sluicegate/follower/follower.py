@@ -39,7 +39,7 @@ class FollowerSettings:
     were just folded waits at most that long to be asked again, so it bounds the latency; shorter asks more often."""
 
     topic_prefix: str = topics.PREFIX_DEFAULT
-    fetch_wait_ms: int = 20
+    fetch_wait_ms: int = 50
     request_timeout_ms: int = 10_000
     retry_ms_min: int = 100
     retry_ms_max: int = 5_000
