@@ -24,6 +24,7 @@ from .notices import Notices
 from .room import Room
 from .settings import PublisherSettings
 from .spool import Spool
+from .spooling import keep_spool
 from .stats import PublisherStats
 from .transport import Transport
 
@@ -115,7 +116,9 @@ class Publisher:
             remembered = await asyncio.to_thread(self._spool.remembered_partitions)
             if remembered is not None:
                 await self._open_lanes(remembered)
-            self._spool_task = asyncio.create_task(self._keep_spool(self._spool))
+            self._spool_task = asyncio.create_task(
+                keep_spool(self._common, self._spool, self._lanes, self._stopping, self._adopt)
+            )
         self._tasks.append(asyncio.create_task(self._find_partitions(self._common.transport)))
 
     def publish(self, **fields: Unpack[EventFields]) -> bool:
@@ -333,30 +336,6 @@ class Publisher:
             if self._closed:
                 lane.flush()
             self._tasks.append(asyncio.create_task(lane.run()))
-
-    async def _keep_spool(self, spool: Spool) -> None:
-        """Moves what Kafka does not take to disk in time, and takes over what dead processes left."""
-        assert self._stopping is not None, "started"
-        settings = self._settings
-        adopted_ms = synced_ms = _monotonic_ms()
-        while not self._stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(settings.spool_after_ms / 4_000):
-                    await self._stopping.wait()
-            now_ms = _monotonic_ms()
-            older_than_ms = now_ms if self._room.pressed else now_ms - settings.spool_after_ms
-            try:
-                for lane in list(self._lanes):
-                    await lane.spool(spool, older_than_ms)
-                if now_ms - synced_ms >= settings.spool_fsync_ms:
-                    synced_ms = now_ms
-                    for lane in list(self._lanes):
-                        await lane.sync()
-                if now_ms - adopted_ms >= settings.spool_takeover_ms:
-                    adopted_ms = now_ms
-                    await self._adopt()
-            except Exception as error:
-                self._notices.warn("spool_write", f"the spool cannot be used: {error!r}; trying again")
 
     async def _adopt(self) -> None:
         """Hands the queues of dead processes to the lanes."""
