@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.envelope import ENCODE, WireCharge, WireEnvelope, WireEvent
 from sluicegate_schemas.files import load_catalogue
@@ -41,14 +42,14 @@ def usage(
     model: str | None = None,
     cached: bool = False,
     charges: list[WireCharge] | None = None,
-    id: str | None = None,
+    event_id: str | None = None,
     account: str | None = None,
 ) -> WireEvent:
     """One event; it took no time unless ``started`` says so."""
     started = ts if started is None else started
     return WireEvent(
-        id, org, key, operation, started, ts, ts - started, status, quantities, model, cached, charges, None, None, None,
-        account,
+        event_id, org, key, operation, started, ts, ts - started, status, quantities, model, cached, charges, None, None,
+        None, account,
     )  # fmt: skip
 
 
@@ -71,7 +72,9 @@ def key_revoke(key: str = "key_a", org: str = "org_a", **fields: Any) -> bytes:
     return _command(f"revoke-{key}", None, "key.revoke", org, {"api_key_id": key} | fields)
 
 
-def _command(default_id: str, command_id: str | None, kind: str, org: str, fields: dict[str, Any], **more: Any) -> bytes:
+def _command(
+    default_id: str, command_id: str | None, kind: str, org: str, fields: dict[str, Any], **more: Any
+) -> bytes:
     base = {
         "command_id": command_id or default_id,
         "issued_at": "2026-01-01T00:00:00Z",

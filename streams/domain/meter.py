@@ -134,8 +134,9 @@ class Meter:
     def fold(self) -> None:
         """Adds what the routes gathered to cells and ledgers."""
         for route in self._pending:
-            self._fold(route)
-            route.is_pending = False
+            if route.is_pending:  # not when it was folded by a move to another minute
+                self._fold(route)
+                route.is_pending = False
         self._pending.clear()
 
     def _fold(self, route: Route) -> None:
@@ -171,7 +172,7 @@ class Meter:
         if not route.is_pending:
             route.is_pending = True
             self._pending.append(route)
-        if route.cell is None:
+        if route.cell is None or route.cell.is_evicted:
             names = route.organization_id, route.api_key_id, route.operation
             route.cell = self._cells.make(*names, route.start_ms // MINUTE_MS, offset, route.tariff.category)
 

@@ -163,7 +163,9 @@ class Partition:
         return consumed
 
     def _is_full(self) -> bool:
-        return self.changed_rows >= self.settings.changed_rows_max or self._outbox.durable_records >= _DURABLE_RECORDS_MAX
+        return (
+            self.changed_rows >= self.settings.changed_rows_max or self._outbox.durable_records >= _DURABLE_RECORDS_MAX
+        )
 
     def apply_accounts(self, records: Sequence[InputTuple]) -> None:
         """Takes in operator commands in offset order."""
@@ -233,6 +235,7 @@ class Partition:
             self.policy.expire(now_ms)
             self.producers.expire(now_ms)
             self.event_ids.expire(now_ms)
+            meter.fold()
             self.cells.evict((now_ms - self.settings.cells_kept_ms) // MINUTE_MS)
             is_due = minute // _BUCKETS_EVICTED_EVERY_MINUTES != before // _BUCKETS_EVICTED_EVERY_MINUTES
             if is_due and self.buckets.evict(now_ms - self.settings.start_skew_ms):

@@ -9,8 +9,8 @@ class Cell:
     """One rollup cell; see ``state.RollupCell`` for its fields."""
 
     __slots__ = (
-        "category", "credits_micro", "errors", "events", "key", "minute", "rated_version", "requests", "throttled",
-        "units",
+        "category", "credits_micro", "errors", "events", "is_evicted", "key", "minute", "rated_version", "requests",
+        "throttled", "units",
     )  # fmt: skip
 
     def __init__(self, key: bytes, minute: int, category: str) -> None:
@@ -19,6 +19,7 @@ class Cell:
         self.category = category
         self.requests = self.errors = self.throttled = self.units = self.credits_micro = self.events = 0
         self.rated_version = 0
+        self.is_evicted = False
 
     def encode(self) -> bytes:
         """The payload of its row."""
@@ -102,6 +103,7 @@ class Cells:
             if end is None or end > self._durable_until or minute in under_way:
                 continue
             for cell in self._minutes.pop(minute).values():
+                cell.is_evicted = True
                 self._changed[cell.key] = None
             del self._ends[minute]
 

@@ -12,7 +12,7 @@ from sluicegate_schemas.envelope import WireEvent
 DAY_MS = 86_400_000
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """The rate card needs a quantity that is not there."""
 
 
@@ -36,7 +36,7 @@ def amount(quantities: dict[str, int], name: str) -> int:
     if name == "requests":
         return quantities.get(name, 1)
     if name not in quantities:
-        raise Missing(name)
+        raise MissingError(name)
     return quantities[name]
 
 
@@ -90,7 +90,7 @@ class Reference:
                 continue
             try:
                 micro, units = cost_and_units(entry.price, quantities, model)
-            except Missing:
+            except MissingError:
                 if paid:
                     return
                 micro = units = 0
@@ -128,7 +128,7 @@ class Reference:
             key = event.org_id, month
             charged = floor(self.held[key])
             self.held[key] += Fraction(held, price.per) * price.credits_micro * Fraction(until - since, end - start)
-            at = event.ts_ms if until < end or until == event.ts_ms and month == month_of(event.ts_ms) else end - 1
+            at = event.ts_ms if until < end or (until == event.ts_ms and month == month_of(event.ts_ms)) else end - 1
             self.book(event, account, "storage", "storage", floor(self.held[key]) - charged, at)
             since, month = until, month_after(month)
 

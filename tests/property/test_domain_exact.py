@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.envelope import ENCODE, WireCharge, WireEnvelope, WireEvent
 from streams.domain.partition import Partition
-
 from tests.domain_world import NOW_MS, World, default_catalogue, key_put, organization_put, usage
 from tests.property.domain_reference import Reference
 

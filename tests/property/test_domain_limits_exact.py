@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from streams.domain.limits import Buckets, Rates
 from streams.domain.period import month_index, month_start_ms, month_text, parse_month
 
@@ -45,9 +46,7 @@ def test_the_buckets_agree_with_an_exact_token_bucket_to_the_request(rates, requ
             second.take(started_ms, count)
             minute.take(started_ms, count)
             last_ms = max(last_ms, started_ms)
-        for model, in_debt, held in zip(
-            (second, minute), buckets.in_debt(now_ms), buckets.held(now_ms), strict=True
-        ):
+        for model, in_debt, held in zip((second, minute), buckets.in_debt(now_ms), buckets.held(now_ms), strict=True):
             assert in_debt == (model.at(now_ms) < 0)
             assert held == -((model.at(now_ms) - model.capacity) // 1)
         for model, until_ms in ((second, buckets.second_until_ms()), (minute, buckets.minute_until_ms())):

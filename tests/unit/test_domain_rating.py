@@ -1,9 +1,9 @@
 """What each operation costs (requirements, sections 2 and 9)."""
 
 import pytest
+
 from sluicegate_schemas.envelope import WireCharge
 from streams.domain.settings import DomainSettings
-
 from tests.domain_world import NOW_MS, small_world, usage
 
 GB = 10**9

@@ -3,11 +3,11 @@
 import json
 
 import pytest
+
 from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.envelope import DECODE_FORWARD, ENCODE, WireCharge, WireForward
 from sluicegate_schemas.partitioning import partition_of
 from streams.domain.settings import DomainSettings
-
 from tests.domain_world import NOW_MS, World, key_put, key_revoke, organization_put, small_world, usage
 
 DAY_MS = 86_400_000
@@ -177,7 +177,7 @@ def test_an_event_in_the_wrong_partition_is_forwarded_home_and_counted_there_onc
 def test_a_forward_is_never_forwarded_again():
     _, there = two_homes()
     world = World(partition=0, partitions=2)
-    event = usage(org=there, key="key_b", id="e1")
+    event = usage(org=there, key="key_b", event_id="e1")
     world.append(ENCODE(WireForward(2, "usage", 1, 5, 0, NOW_MS, event)))
     assert [(reject.reason, reject.field) for reject in world.rejects] == [("invalid", "account_id")]
 
@@ -241,3 +241,11 @@ def test_a_revoked_key_is_told_to_gates_and_its_usage_still_counts():
     assert world.used("account", "org_a") == 100_000
     world.obey(key_put(command_id="again"))
     assert [one.reason for one in world.rejects] == ["command_refused"]
+
+
+def test_an_event_refused_in_another_minute_leaves_what_was_gathered_before():
+    world = small_world()
+    world.send(usage("inference.llm", quantities={"tokens": 1}), usage("inference.llm", ts=NOW_MS - 60_000))
+    assert [reject.reason for reject in world.rejects] == ["missing_quantity"]
+    assert world.used("account", "org_a") == 10_000_000
+    assert [(key[3], cell.events) for key, cell in world.cells.items()] == [(NOW_MS // 60_000, 1)]
