@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from sluicegate_schemas import bounds
-from sluicegate_schemas.decode import Malformed, decode_usage, validate_event
+from sluicegate_schemas.decode import Malformed, decode_usage, to_wire, validate_event
 from sluicegate_schemas.envelope import ENCODE, WireEnvelope, WireEvent
+from sluicegate_schemas.usage import UsageEvent
 
 EVENT: dict[str, Any] = {
     "id": "evt-1",
@@ -250,9 +251,11 @@ def test_times_lose_what_is_below_the_millisecond() -> None:
 
 
 def test_seconds_travel_as_milliseconds_and_one_request_goes_without_saying() -> None:
-    decoded = decode_usage(changed(quantities={"seconds": 90, "requests": 1}, account_id="org_acme"))
+    value = changed(quantities={"seconds": 90, "requests": 1}, account_id="org_acme")
+    decoded = decode_usage(value)
     assert isinstance(decoded, WireEvent)
     assert (decoded.quantities, decoded.account_id) == ({"milliseconds": 90_000}, None)
+    assert to_wire(UsageEvent.model_validate_json(value)) == decoded
 
 
 def test_a_double_precision_float_is_never_taken_for_a_count() -> None:
