@@ -48,8 +48,8 @@ def usage(
     """One event; it took no time unless ``started`` says so."""
     started = ts if started is None else started
     return WireEvent(
-        event_id, org, key, operation, started, ts, ts - started, status, quantities, model, cached, charges, None, None,
-        None, account,
+        event_id, org, key, operation, started, ts, ts - started, status, quantities, model, cached, charges,
+        account_id=account,
     )  # fmt: skip
 
 

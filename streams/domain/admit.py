@@ -55,8 +55,7 @@ class Admitter:
         find = self._meter.routes.get
         routes: list[Route | None] = [find((event.api_key_id or event.org_id, event.operation)) for event in events]
         admission = Admission(routes)
-        for index, event in enumerate(events):
-            route = routes[index]
+        for index, (event, route) in enumerate(zip(events, routes, strict=True)):
             if (
                 route is None
                 or route.organization_id != event.org_id

@@ -7,7 +7,7 @@ credits and the key's buckets are kept current with each event, since verdicts h
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from sluicegate_schemas.bounds import CREDITS_MICRO_MAX
+from sluicegate_schemas.bounds import CREDITS_MICRO_MAX, DURATION_MS_MAX, EPOCH_MS_MIN
 from sluicegate_schemas.decode import Malformed, check_numbers, validate_event
 from sluicegate_schemas.envelope import WireEvent
 from sluicegate_schemas.outputs import RejectReason
@@ -179,7 +179,7 @@ class Meter:
     def count(self, events: list[WireEvent], routes: list[Route | None], record: RecordContext) -> int:
         """Counts the events that have a route; returns how many were counted and not refused."""
         settings, now_ms, offset = self._settings, self.now_ms, record.offset
-        earliest_ms = record.logged_at_ms - settings.clock_behind_ms
+        earliest_ms = max(record.logged_at_ms - settings.clock_behind_ms, EPOCH_MS_MIN)
         latest_ms = record.logged_at_ms + settings.clock_ahead_ms
         start_floor_ms = now_ms - settings.start_skew_ms + 1
         counted = 0
@@ -188,19 +188,33 @@ class Meter:
             index += 1
             if route is None:
                 continue
-            try:
-                check_numbers(event)
-            except Malformed as malformed:
-                record.refuse(index, malformed.reason, malformed.field, malformed.detail)
-                continue
             ts_ms = event.ts_ms
             started_at_ms = event.started_at_ms
-            if started_at_ms < earliest_ms or ts_ms > latest_ms:
-                self._refuse_time(event, record, index, earliest_ms, latest_ms)
-                continue
+            status = event.status
+            is_plain = (
+                earliest_ms <= started_at_ms <= ts_ms <= latest_ms
+                and 100 <= status <= 599
+                and 0 <= event.duration_ms <= DURATION_MS_MAX
+                and event.quantities is None
+                and event.model is None
+                and event.charges is None
+                and event.id is None
+                and event.node is None
+                and event.labels is None
+                and event.resource_delta is None
+                and event.subject is None
+            )
+            if not is_plain:  # the usual event has nothing more to check
+                try:
+                    check_numbers(event)
+                except Malformed as malformed:
+                    record.refuse(index, malformed.reason, malformed.field, malformed.detail)
+                    continue
+                if started_at_ms < earliest_ms or ts_ms > latest_ms:
+                    self._refuse_time(event, record, index, earliest_ms, latest_ms)
+                    continue
             if not route.start_ms <= ts_ms < route.end_ms:
                 self.bind(route, ts_ms)
-            status = event.status
             tariff = route.tariff
             if event.charges is not None or tariff.held is not None:
                 if not self._count_parts(event, route, record, index):

@@ -19,9 +19,23 @@ ENVELOPE_EVENTS = 200
 RECORDS_AT_ONCE = 20
 EVENTS_PER_MS = 20
 FLUSH_EVERY_MS = 200
-OPERATIONS = ["documents.create", "inference.embedding", "inference.llm", "search.knn", "search.hybrid", "documents.get",
-              "documents.list", "upload.file", "objects.get", "collections.get"]  # fmt: skip
-QUANTITIES = {"documents.create": {"documents": 3}, "inference.llm": {"tokens": 1_234}, "upload.file": {"bytes": 10**5}}
+OPERATIONS = [
+    "documents.create",
+    "inference.embedding",
+    "inference.llm",
+    "search.knn",
+    "search.hybrid",
+    "documents.get",
+    "documents.list",
+    "upload.file",
+    "objects.get",
+    "collections.get",
+]
+QUANTITIES = {
+    "documents.create": {"documents": 3},
+    "inference.llm": {"tokens": 1_234},
+    "upload.file": {"bytes": 10**5},
+}
 
 
 def events(organizations: int) -> list[WireEvent]:
