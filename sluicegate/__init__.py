@@ -10,12 +10,13 @@ from .gate import Answer, Gate, GateSettings
 from .metering import Usage, current
 from .middleware import Middleware
 from .operations import Operation, by_routes
-from .publisher import Publisher, PublisherSettings
+from .publisher import Charge, Publisher, PublisherSettings, PublisherStats, ThreadedPublisher
 from .service import Sluicegate
 
 __all__ = [
     "Answer",
     "Brokers",
+    "Charge",
     "ConfigurationError",
     "Follower",
     "FollowerSettings",
@@ -25,8 +26,10 @@ __all__ = [
     "Operation",
     "Publisher",
     "PublisherSettings",
+    "PublisherStats",
     "Sluicegate",
     "SluicegateError",
+    "ThreadedPublisher",
     "Usage",
     "by_routes",
     "current",

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-
 BOOTSTRAP_SERVERS_DEFAULT = "127.0.0.1:9092"
 
 

@@ -15,7 +15,6 @@ from sluicegate_schemas.topics import SETTINGS_ALL, TOPICS, Topic
 
 from .settings import Settings
 
-
 log = logging.getLogger(__name__)
 RETRY_S: Final = 1.0
 

@@ -30,7 +30,7 @@ from sluicegate_schemas.envelope import ENCODE, WireEvent
 from sluicegate_schemas.files import load_accounts, load_catalogue
 from sluicegate_schemas.state import DECODE_HEADER, EPOCH_BYTES, HEADER_KEY, Header
 from stack.clickhouse import ClickHouse
-from stack.evidence import ClickHouseEvidence, Evidence, LogEvidence, NodeEvidence, read_clickhouse, read_log
+from stack.evidence import ClickHouseEvidence, Envelopes, Evidence, LogEvidence, NodeEvidence, read_clickhouse, read_log
 from stack.kafka import Kafka
 from stack.process import ChildProcess
 from stack.topic_log import end_offsets, read_topic
@@ -74,7 +74,7 @@ class Pipeline:
         self._folder = folder
         self._database = name
         self._sink: ChildProcess | None = None
-        self._envelopes: dict[tuple[str, int, int], tuple[int, int]] = {}
+        self._envelopes: Envelopes = {}
         self._events = 0
 
     @property
@@ -162,7 +162,7 @@ class Pipeline:
         return Publisher(options, tap=self._note)
 
     def _note(self, event: WireEvent, position: Position) -> None:
-        place = (position.producer_id, position.producer_epoch, position.sequence)
+        place = (position.producer_id, position.producer_epoch, position.partition, position.sequence)
         count, checksum = self._envelopes.get(place, (0, 0))
         self._envelopes[place] = (count + 1, checksum ^ crc32(ENCODE(event), position.index))
         self._events += 1

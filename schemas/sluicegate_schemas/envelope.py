@@ -24,7 +24,8 @@ class WireCharge(msgspec.Struct, array_like=True, gc=False, frozen=True):
 class WireEvent(msgspec.Struct, array_like=True, gc=False):
     """One usage event; see ``usage.UsageEvent``. Times are epoch milliseconds.
 
-    ``id`` is None where the SDK chose none: the worker then names it ``<producer>-<epoch>-<sequence>-<index>``.
+    ``id`` is None where the SDK chose none: the worker then names it
+    ``<producer>-<epoch>-<partition>-<sequence>-<index>``, since sequences count for each partition.
     ``quantities`` is None for one request and nothing else; ``account_id`` is None where it is the organization.
     """
 

@@ -83,7 +83,7 @@ class Intake:
         producer_id, events, routes = envelope.producer_id, envelope.events, admission.routes
 
         def name(index: int) -> str:
-            return f"{producer_id}-{envelope.producer_epoch}-{envelope.sequence}-{index}"
+            return f"{producer_id}-{envelope.producer_epoch}-{origin.partition}-{envelope.sequence}-{index}"
 
         def refuse(index: int, reason: RejectReason, field: str | None, detail: str) -> None:
             event = events[index]
