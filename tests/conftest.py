@@ -13,10 +13,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from stack.clickhouse import ClickHouse
 from stack.kafka import Kafka
+
+# Machines are shared and noisy, so an example's time says nothing; a failure prints how to run it again.
+hypothesis.settings.register_profile("sluicegate", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("sluicegate")
 
 
 @pytest.fixture(scope="session")
