@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickhouse.rows import StateRows, UsageRow
@@ -66,6 +66,7 @@ def read(table: Table, rows: StateRows, records: list[Record], data: st.DataObje
             table.insert(rows.take().rows)
 
 
+@settings(deadline=None)  # other work on the machine must not fail it
 @given(logs, st.data())
 def test_any_way_to_read_a_log_comes_to_the_rightful_counts(log: StateLog, data: st.DataObject) -> None:
     table, rows = Table(), StateRows(SOURCE)
@@ -74,6 +75,7 @@ def test_any_way_to_read_a_log_comes_to_the_rightful_counts(log: StateLog, data:
     assert table.cells() == truth(log)
 
 
+@settings(deadline=None)  # other work on the machine must not fail it
 @given(logs, st.data())
 def test_readers_that_die_and_go_on_from_a_stored_position_come_to_the_rightful_counts(
     log: StateLog, data: st.DataObject
@@ -96,6 +98,7 @@ def test_readers_that_die_and_go_on_from_a_stored_position_come_to_the_rightful_
     assert table.cells() == truth(log)
 
 
+@settings(deadline=None)  # other work on the machine must not fail it
 @given(logs_without_evictions, st.data())
 def test_a_log_whose_claims_and_headers_compaction_removed_comes_to_the_rightful_counts(
     log: StateLog, data: st.DataObject
