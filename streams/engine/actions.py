@@ -55,6 +55,10 @@ class SeekUsage(NamedTuple):
     offset: int
 
 
+class LookAtUsageStart(NamedTuple):
+    """The log seems to have a hole: ask for the first offset of the usage partition, then call ``usage_starts``."""
+
+
 class RefreshAccounts(NamedTuple):
     """Read the accounts partition to its end as of now (``accounts_fetched``), then call ``accounts_current``."""
 
@@ -98,6 +102,7 @@ Action = (
     | LookAtSources
     | Ready
     | SeekUsage
+    | LookAtUsageStart
     | RefreshAccounts
     | Publish
     | AppendTick

@@ -8,12 +8,12 @@ Everything hangs on one app object (``BatchApp``); nothing of Faust is changed f
 """
 
 import os
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
 import faust
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.structs import ConsumerRecord
 from faust.app.base import BootStrategy
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
@@ -39,10 +39,8 @@ class Batch(NamedTuple):
     partition: int
     generation: int
     """The group's generation in which it was fetched; a batch of an earlier one must be ignored."""
-    seek_count: int
-    """``BatchConsumer.seek_count`` of the partition when it was asked for: tells what was fetched before a seek."""
-    follows_seek: bool
-    """It is the first batch since that seek, so nothing can have been lost between."""
+    follows_seek_to: int | None
+    """It is the first batch read since a seek to this offset, so the log has nothing between the two; else None."""
     records: Sequence[ConsumerRecord]
 
 
@@ -52,9 +50,24 @@ class _Thread(AIOKafkaConsumerThread):
     app: "BatchApp"
     heartbeat_sent_at: float = float("-inf")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._sought: dict[TP, int] = {}
+
+    async def _seek_wait(self, consumer: Any, partitions: Any) -> None:
+        self._sought.update(partitions)
+        await super()._seek_wait(consumer, partitions)  # seeks before it waits for the first time
+
+    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:
+        # In this thread seeks and reads take turns, so what is read here surely came before or after a seek.
+        fetched = await super()._fetch_records(*args, **kwargs)
+        return {tp: (self._sought.pop(tp, None), run) for tp, run in fetched.items() if run}
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = self.app.fetch_wait_ms  # Faust fixes it at 1500, which an idle topic would wait
+        # Balanced, and a partition stays where it is if it can: a rebalance then recovers only what moves.
+        consumer._partition_assignment_strategy = (StickyPartitionAssignor,)
         return consumer
 
     async def on_start(self) -> None:
@@ -88,11 +101,6 @@ class BatchConsumer(Consumer):
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
 
-    def on_init(self) -> None:
-        super().on_init()
-        self.seek_count: Counter[TP] = Counter()
-        self._delivered_since_seek: dict[TP, int] = {}
-
     @property
     def heartbeat_sent_at(self) -> float:
         """When the last heartbeat that the broker accepted was sent (monotonic seconds)."""
@@ -111,20 +119,14 @@ class BatchConsumer(Consumer):
         if assigned - wanted.keys():
             committed = dict(await super().seek_to_committed())
         if wanted:
-            await self.seek_batches(wanted)
+            await self.seek_wait(wanted)
         return {**committed, **wanted}
-
-    async def seek_batches(self, offsets: Mapping[TP, int]) -> None:
-        """Seeks; the batches asked for from now on carry a higher ``seek_count``."""
-        await self.seek_wait(offsets)
-        self.seek_count.update(offsets.keys())
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 (Faust's signature)
         if not self.flow_active:
             await self.wait(self.can_resume_flow.wait())
         active = self._get_active_partitions()
         generation = self.app.consumer_generation_id
-        seek_count = self.seek_count.copy()
         if not active:
             await self.sleep(_PAUSED_WAIT_S)
             return
@@ -136,18 +138,15 @@ class BatchConsumer(Consumer):
         if not self.flow_active:
             await self.perform_seek()
             return
-        for partition, run in records.items():
+        for partition, (follows_seek_to, run) in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 break
-            if run:
-                tp = TP(partition.topic, partition.partition)
-                self.app.monitor.track_tp_end_offset(tp, self.highwater(partition))
-                message = self._to_message(tp, run[-1])
-                follows_seek = self._delivered_since_seek.get(tp) != seek_count[tp]
-                self._delivered_since_seek[tp] = seek_count[tp]
-                batch = Batch(tp.topic, tp.partition, generation, seek_count[tp], follows_seek, run)
-                message.value = batch  # type: ignore[assignment]  # Faust expects bytes; BatchSchema does not
-                yield tp, message
+            tp = TP(partition.topic, partition.partition)
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(partition))
+            message = self._to_message(tp, run[-1])
+            batch = Batch(tp.topic, tp.partition, generation, follows_seek_to, run)
+            message.value = batch  # type: ignore[assignment]  # Faust expects bytes; BatchSchema does not
+            yield tp, message
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: the offsets between two runs' ends are no gap."""
@@ -233,10 +232,14 @@ def batch_app(
         "topic_allow_declare": False,
         "consumer_auto_offset_reset": "earliest",
         "stream_wait_empty": False,
+        "table_standby_replicas": 0,
         "stream_buffer_maxsize": 16,
         "broker_session_timeout": session_s,
         "broker_heartbeat_interval": min(1.0, session_s / 5),
         "broker_rebalance_timeout": max(10.0, session_s),
         "broker_commit_interval": 1.0,
+        # A broker that restarts may leave topics out of its first answers, and the leader then assigns nothing; the
+        # next look at the metadata shows the change, and the group is balanced anew.
+        "consumer_metadata_max_age_ms": 3_000,
     }
     return BatchApp(app_id, positions=positions, prepare=prepare, **{**settings, **options})

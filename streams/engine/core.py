@@ -21,6 +21,7 @@ from .actions import (
     AppendTick,
     Drop,
     LookAtStateEnd,
+    LookAtUsageStart,
     Ready,
     RefreshAccounts,
     SeekUsage,
@@ -34,7 +35,7 @@ from .limits import Limits
 from .machine import InputRecord, Machine, Outputs
 from .outbox import Outbox
 from .recovery import Recovered, Recovery
-from .refusals import batch_too_large, counted_wrongly, state_damaged, unknown_row
+from .refusals import batch_too_large, counted_wrongly, source_lost, state_damaged, unknown_row
 
 
 class Phase(Enum):
@@ -80,6 +81,7 @@ class PartitionCore:
         self._in_flight: _Flush | None = None
         self._acknowledged: _Flush | None = None
         self._looking = False
+        self._looked_after_flush = -1
         self._flushed_usage = -1
         self._flushed_accounts = -1
         self._flush_now = False
@@ -171,7 +173,8 @@ class PartitionCore:
     def state_end(self, end: int) -> list[Action]:
         """The end of the state partition, as ``LookAtStateEnd`` asked."""
         self._looking = False
-        if self.phase is not Phase.RUNNING or self._in_flight or self._fence.is_reading:
+        appended_meanwhile = self.flush_number != self._looked_after_flush
+        if self.phase is not Phase.RUNNING or appended_meanwhile or self._fence.is_reading:
             return []
         return self._over(self._fence.end_seen(end))
 
@@ -225,17 +228,30 @@ class PartitionCore:
         """The next offset to fetch of the accounts topic."""
         return self.accounts_applied + 1
 
-    def sought(self, seek_count: int) -> None:
-        """``usage_next`` is sought; see ``UsageIntake.sought``."""
-        self.usage.sought(seek_count)
+    def sought(self) -> None:
+        """The seek that ``SeekUsage`` asked for is done."""
+        self.usage.sought()
 
-    def fetched(self, records: Sequence[InputRecord], *, seek_count: int, follows_seek: bool) -> list[Action]:
-        """A batch of the partition's usage, in offset order, not empty; ``step`` applies it."""
+    def fetched(self, records: Sequence[InputRecord], follows_seek_to: int | None) -> list[Action]:
+        """A batch of the partition's usage, in offset order, not empty; ``step`` applies it.
+
+        ``follows_seek_to``: it is the first that was read since a seek to that offset.
+        """
         if self.phase is not Phase.RUNNING or self.draining:
             return []
-        if self.usage.fetched(records, seek_count=seek_count, follows_seek=follows_seek) == "seek":
-            self.stats["seeks"] += 1
-            return [SeekUsage(self.usage.next_offset)]
+        match self.usage.fetched(records, follows_seek_to):
+            case "seek":
+                self.stats["seeks"] += 1
+                return [SeekUsage(self.usage.next_offset)]
+            case "look":
+                return [LookAtUsageStart()]
+        return []
+
+    def usage_starts(self, start: int) -> list[Action]:
+        """The first offset of the partition's usage, as ``LookAtUsageStart`` asked."""
+        wanted = self.usage.next_offset
+        if self.phase is Phase.RUNNING and not self.usage.log_starts(start):
+            return self._over([Stop(source_lost("usage", self.partition, wanted, start, start))])
         return []
 
     def has_work(self, now: float) -> bool:
@@ -331,6 +347,7 @@ class PartitionCore:
                 return self._flush(now)
             if not self._looking and now - self._quiet_since >= self.limits.quiet_check_s:
                 self._looking = True
+                self._looked_after_flush = self.flush_number
                 self._quiet_since = now
                 return [LookAtStateEnd()]
         refresh_wanted = self._needs_accounts and self._accounts_mark is None and not self.draining

@@ -88,7 +88,6 @@ class Engine:
             runner = self.runners.get(tp.partition) if tp.topic == self._usage_topic else None
             if runner is not None and runner.ready:
                 wanted[tp] = runner.core.usage_next
-                runner.core.sought(self._consumer.seek_count[tp] + 1)
         return wanted
 
     def fetched(self, batch: Batch, event: Any) -> None:
@@ -210,7 +209,8 @@ class Engine:
         self._rejoined_at = max(monotonic(), self._rejoined_at + _REJOIN_EVERY_S)
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-        self._consumer.rejoin()
+        if self._app is not None and not self._app.should_stop:
+            self._consumer.rejoin()
 
     def refused(self, reason: str) -> None:
         """Going on would count wrongly: stop the worker."""
@@ -225,10 +225,9 @@ class Engine:
         """See ``AccountsFollower.refresh``."""
         self._accounts.refresh(runner)
 
-    async def seek(self, tp: TP, offset: int) -> int:
-        """Seeks usage; returns the seek count of what is fetched from now on."""
-        await self._consumer.seek_batches({tp: offset})
-        return self._consumer.seek_count[tp]
+    async def seek(self, tp: TP, offset: int) -> None:
+        """Seeks usage."""
+        await self._consumer.seek_wait({tp: offset})
 
     def set_paused(self, tp: TP, *, paused: bool) -> None:
         """Pauses or resumes fetching of one partition."""

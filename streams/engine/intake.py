@@ -16,9 +16,10 @@ CHUNK_BYTES_MAX: Final = 65_536
 class UsageIntake:
     """Usage records that are fetched and not yet applied, without a hole that was not looked at.
 
-    Records can get lost between fetch and delivery (a rebalance clears queues), so the first record of a batch must
-    follow the last one. If it does not, the position is sought once; what then comes first is what the log has next
-    (transactional producers leave holes).
+    Records can get lost between fetch and delivery (a rebalance clears queues), so a batch must begin where the last
+    one ended. If it does not, that position is sought. If the first batch read since then begins later still, the log
+    has nothing between (transactional producers leave holes), unless retention removed it: so the start of the log is
+    looked at while the batch is held.
     """
 
     def __init__(self, next_offset: int) -> None:
@@ -26,10 +27,9 @@ class UsageIntake:
         """The last offset that the machine has taken in."""
         self.pending_bytes = 0
         self._pending: deque[InputRecord] = deque()
+        self._held: list[InputRecord] = []
         self._next = next_offset
         self._seeking = False
-        self._sought_to = -1
-        self._seek_count = 0
         self._accounts_current_to = -1
 
     @property
@@ -45,33 +45,53 @@ class UsageIntake:
     def clear(self) -> None:
         """Forgets what is not applied: the partition is taken away for now."""
         self._pending.clear()
+        self._held = []
         self.pending_bytes = 0
         self._next = self.applied + 1
         self._seeking = False
-        self._sought_to = -1
 
-    def sought(self, seek_count: int) -> None:
-        """``next_offset`` is sought: batches asked for since then have at least this seek count."""
+    def sought(self) -> None:
+        """The seek that was asked for is done."""
         self._seeking = False
-        self._sought_to = self._next
-        self._seek_count = seek_count
 
     def fetched(
-        self, records: Sequence[InputRecord], *, seek_count: int, follows_seek: bool
-    ) -> Literal["taken", "seek", "ignored"]:
-        """Takes in a fetched batch, unless it leaves a hole: then "seek" asks for a seek to ``next_offset``."""
-        if records[0].offset > self._next:
-            if self._seeking or seek_count < self._seek_count:
+        self, records: Sequence[InputRecord], follows_seek_to: int | None
+    ) -> Literal["taken", "seek", "look", "ignored"]:
+        """Takes in a fetched batch, unless it leaves a hole.
+
+        "seek": seek ``next_offset``, then call ``sought``. "look": look at the start of the log, then call
+        ``log_starts``. ``follows_seek_to``: it is the first batch read since a seek to that offset.
+        """
+        if self._held:
+            if records[0].offset > self._held[-1].offset + 1:
                 return "ignored"
-            if not follows_seek or self._sought_to != self._next:
-                self._seeking = True
-                return "seek"
+            self._held += [record for record in records if record.offset > self._held[-1].offset]
+            return "taken"
+        if records[0].offset > self._next:
+            if follows_seek_to is not None and follows_seek_to <= self._next:
+                self._held = list(records)
+                return "look"
+            if self._seeking:
+                return "ignored"
+            self._seeking = True
+            return "seek"
+        self._take(records)
+        return "taken"
+
+    def log_starts(self, start: int) -> bool:
+        """The log's first offset as of now. False if records that were not taken in are gone."""
+        held, self._held = self._held, []
+        if held and start > self._next:
+            return False
+        self._take(held)
+        return True
+
+    def _take(self, records: Sequence[InputRecord]) -> None:
         for record in records:
             if record.offset >= self._next:
                 self._pending.append(record)
                 self.pending_bytes += _size_bytes(record)
                 self._next = record.offset + 1
-        return "taken"
 
     def accounts_current_as_of_now(self) -> int:
         """A mark to hand to ``accounts_current`` once all operator commands that stand now are applied."""

@@ -24,6 +24,7 @@ from .actions import (
     Drop,
     LookAtSources,
     LookAtStateEnd,
+    LookAtUsageStart,
     Publish,
     ReadState,
     Ready,
@@ -62,8 +63,8 @@ class Host(Protocol):
     def refresh_accounts(self, runner: "Runner") -> None:
         """Read the accounts topic to its end, then call ``core.accounts_current``."""
 
-    async def seek(self, tp: TP, offset: int) -> int:
-        """Seeks usage; returns the seek count of what is fetched from now on."""
+    async def seek(self, tp: TP, offset: int) -> None:
+        """Seeks usage."""
 
     def set_paused(self, tp: TP, *, paused: bool) -> None:
         """Pauses or resumes fetching usage."""
@@ -110,7 +111,7 @@ class Runner:
         self._fetched_at = monotonic()
         self._unacknowledged.append((batch.records[-1].offset, event))
         records = [input_record(record) for record in batch.records]
-        self.perform(self.core.fetched(records, seek_count=batch.seek_count, follows_seek=batch.follows_seek))
+        self.perform(self.core.fetched(records, batch.follows_seek_to))
         if not self._paused and self.core.usage.pending_bytes > self._settings.pending_bytes_max:
             self._paused = True
             self._host.set_paused(self._tp, paused=True)
@@ -189,6 +190,8 @@ class Runner:
                 case SeekUsage(offset):
                     log.warning("partition %d: usage was delivered with a hole; seeking to %d", self.partition, offset)
                     self._spawn(self._seek(offset))
+                case LookAtUsageStart():
+                    self._spawn(self._look_at_usage_start())
                 case RefreshAccounts():
                     self._host.refresh_accounts(self)
                 case AppendTick():
@@ -294,7 +297,12 @@ class Runner:
         self.perform(self.core.sources(usage=usage, accounts=accounts))
 
     async def _seek(self, offset: int) -> None:
-        self.core.sought(await self._host.seek(self._tp, offset))
+        await self._host.seek(self._tp, offset)
+        self.core.sought()
+
+    async def _look_at_usage_start(self) -> None:
+        start, _ = await self._broker.bounds(self._tp.topic, self.partition)
+        self.perform(self.core.usage_starts(start))
 
     async def _append_tick(self) -> None:
         with suppress(KafkaError, OSError):

@@ -1,7 +1,8 @@
 """A worker whose partitions count: ``python -m faust -A tests.faults.counting_worker worker``.
 
 With COUNTING_STOP_AFTER=n the process stops itself (SIGSTOP) once, after n changed rows were taken for flushes: between
-the snapshot of a flush and its send, which is where a paused owner does the most harm. With COUNTING_FORGET_TABLE=k| it can't read rows of that table.
+the snapshot of a flush and its send, which is where a paused owner does the most harm. With COUNTING_FORGET_TABLE=k| it
+can't read those rows.
 """
 
 import os

@@ -8,8 +8,12 @@ against the source by ``tests.faults.engine_verifier``, which shares no code wit
 import json
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
+from sluicegate_schemas.state import OutboxRecord
 from streams.engine import actions
 from streams.engine.core import PartitionCore, Phase
 from streams.engine.limits import Limits
@@ -37,17 +41,24 @@ class Member:
         self.world = world
         self.number = number
         self.core: PartitionCore | None = None
-        self.todo: deque[actions.Action] = deque()
+        self.todo: deque[actions.Action | Callable[[PartitionCore], list[actions.Action]]] = deque()
+        self.outputs: deque[actions.Publish] = deque()
+        self.parked: PartitionCore | None = None
         self.paused = False
-        self.seek_count = 0
-        self.fetched_since_seek = False
+        self.sought: int | None = None
         self.fetch_at = 0
 
     def assign(self) -> None:
         """The group gave this member the partition."""
+        self.todo.clear()
+        parked, self.parked = self.parked, None
+        if parked is not None and parked.returned(len(self.world.state)):
+            self.core = parked
+            self.begin_fetching()
+            return
+        self.outputs.clear()
         self.core = PartitionCore(0, CountingMachine(0, rows_max=30), LIMITS)
         self.core.catalogue_seen(1e9)
-        self.todo.clear()
         self.perform(
             self.core.assigned(
                 owner=f"m{self.number}",
@@ -63,17 +74,14 @@ class Member:
                 case actions.Ready():
                     self.begin_fetching()
                 case actions.Drop():
-                    self.core = None
-                    self.todo.clear()
+                    self.forget()
                     if self.world.owner is self:
                         self.world.rebalance()
                     return
                 case actions.Stop(reason):
                     raise AssertionError(f"refused: {reason}")
-                case actions.Publish(token, record):
-                    assert self.core is not None
-                    self.world.sent.append(record)
-                    self.core.published(token)
+                case actions.Publish():
+                    self.outputs.append(action)
                 case actions.AppendTick():
                     self.world.append_usage(b"\x91\x03")
                 case actions.Acknowledge():
@@ -81,13 +89,16 @@ class Member:
                 case _:
                     self.todo.append(action)
 
+    def forget(self) -> None:
+        """The partition is given up, or the process died."""
+        self.core = self.parked = None
+        self.todo.clear()
+        self.outputs.clear()
+
     def begin_fetching(self) -> None:
         """What ``seek_to_committed`` does before the flow resumes."""
         assert self.core is not None
-        self.seek_count += 1
-        self.fetch_at = self.core.usage_next
-        self.fetched_since_seek = False
-        self.core.sought(self.seek_count)
+        self.sought = self.fetch_at = self.core.usage_next
 
     def work(self) -> None:
         """One thing that a running worker may do next."""
@@ -95,14 +106,26 @@ class Member:
         if core is None:
             return
         choice = draw.random()
-        if self.todo and choice < 0.5:
+        if self.todo and choice < 0.4:
             self.do_io(self.todo.popleft())
+        elif self.outputs and choice < 0.5:
+            self.publish(self.outputs.popleft())
         elif choice < 0.65:
             self.fetch()
         elif choice < 0.85:
             self.perform(core.step(world.now))
         else:
             self.perform(core.tick(world.now, world.now + 1))
+
+    def publish(self, action: actions.Publish) -> None:
+        core, fate = self.core, self.world.draw.random()
+        assert core is not None
+        if fate < 0.995:
+            self.world.send(action.record)
+        if fate < 0.99:
+            core.published(action.token)
+        else:
+            self.perform(core.publish_failed("no reply"))
 
     def fetch(self) -> None:
         core, draw = self.core, self.world.draw
@@ -112,24 +135,28 @@ class Member:
         batch = [record for record in self.world.usage if record.offset >= self.fetch_at][: draw.randrange(1, 12)]
         if not batch:
             return
-        follows_seek, self.fetched_since_seek = not self.fetched_since_seek, True
+        follows_seek_to, self.sought = self.sought, None
         self.fetch_at = batch[-1].offset + 1
         if draw.random() < 0.06:
             return  # a cleared queue: the batch was fetched and never delivered
         records = [InputRecord(record.offset, record.timestamp, record.key, record.value) for record in batch]
         for _ in range(2 if draw.random() < 0.05 else 1):
-            self.perform(core.fetched(records, seek_count=self.seek_count, follows_seek=follows_seek))
+            self.perform(core.fetched(records, follows_seek_to))
             if self.core is None:
                 return
 
-    def do_io(self, action: actions.Action) -> None:
+    def do_io(self, action: actions.Action | Callable[[PartitionCore], list[actions.Action]]) -> None:
         core, world, draw = self.core, self.world, self.world.draw
         assert core is not None
+        if callable(action):
+            self.perform(action(core))
+            return
         match action:
             case actions.Append(records):
                 fate = draw.random()
                 if fate < 0.90:
-                    self.perform(core.appended(world.append(records), world.now))
+                    base = world.append(records)
+                    self.todo.append(lambda core: core.appended(base, world.now))
                     return
                 if fate < 0.94:
                     world.append(records)
@@ -145,14 +172,15 @@ class Member:
                     core.state_record(record.key, record.value, record.headers)
                 self.perform(core.state_read(last))
             case actions.LookAtStateEnd():
-                self.perform(core.state_end(len(world.state)))
+                end = len(world.state)
+                self.todo.append(lambda core: core.state_end(end))
             case actions.LookAtSources():
                 self.perform(core.sources(usage=(0, world.usage_end), accounts=(0, len(world.accounts))))
             case actions.SeekUsage(offset):
-                self.fetch_at = offset
-                self.seek_count += 1
-                self.fetched_since_seek = False
-                core.sought(self.seek_count)
+                self.sought = self.fetch_at = offset
+                core.sought()
+            case actions.LookAtUsageStart():
+                self.perform(core.usage_starts(0))
             case actions.RefreshAccounts():
                 found = world.accounts[core.accounts_next :]
                 self.perform(core.accounts_fetched([InputRecord(r.offset, 0, r.key, r.value) for r in found]))
@@ -171,16 +199,34 @@ class World:
         self.usage_end = 0
         self.accounts = [LogRecord(n, None, json.dumps({"account": f"a{n}"}).encode()) for n in range(3)]
         self.late: list[list[actions.StateRecord]] = []
-        self.sent: list[object] = []
+        self.sent: list[OutboxRecord] = []
         self.members = [Member(self, number) for number in range(3)]
         self.owner: Member | None = None
         self._sequence = 0
+        self._top_epoch = 0
+        self._durable_up_to = -1
 
     def append(self, records: list[actions.StateRecord]) -> int:
         base = len(self.state)
         for place, record in enumerate(records):
             self.state.append(LogRecord(base + place, record.key, record.value, record.headers))
+            content = record.value if record.value is not None else dict(record.headers)["e"]
+            if (epoch := int.from_bytes(content[:8], "big")) >= self._top_epoch:
+                self._top_epoch = epoch
+                if record.key == b"_head":
+                    self._durable_up_to = msgspec.msgpack.decode(content[8:])[1]
         return base
+
+    def send(self, record: OutboxRecord) -> None:
+        """The broker takes an output; what waits for the flush must stand in a true one by now."""
+        self.sent.append(record)
+        body = json.loads(record.value)
+        if record.topic == "rejects":
+            assert int(body["id"].partition("/")[2]) <= self._durable_up_to, "a reject before its flush"
+        elif record.topic == "balances":
+            assert body["offset"] <= self._durable_up_to, "a balance before its flush"
+        else:
+            assert any(body["epoch"] == int.from_bytes(r.value[:8], "big") for r in self.state if r.key == b"_claim")
 
     def feed(self) -> None:
         """A producer sends a few envelopes, some of them twice; its transactions leave holes."""
@@ -201,7 +247,7 @@ class World:
 
     def rebalance(self) -> None:
         """The group gives the partition to some member that is awake; a former owner that sleeps learns nothing."""
-        self.generation += 1
+        self.generation = 1 if self.draw.random() < 0.05 else self.generation + 1
         awake = [member for member in self.members if not member.paused]
         old = self.owner
         self.owner = self.draw.choice(awake)
@@ -216,13 +262,11 @@ class World:
                     old.do_io(old.todo.popleft())
                 else:
                     old.perform(core.tick(self.now, self.now + 1))
-            if old.core is core and self.owner is old and core.park() and core.returned(len(self.state)):
+            if old.core is core and core.park():
+                old.parked, old.core = core, None
                 old.todo.clear()
-                old.begin_fetching()
-                return
-        if old is not None and not old.paused:
-            old.core = None
-            old.todo.clear()
+        if old is not None and not old.paused and old.core is not None:
+            old.forget()
         if self.owner.core is None:
             self.owner.assign()
 
@@ -231,8 +275,7 @@ class World:
         for action in member.todo:
             if isinstance(action, actions.Append) and self.draw.random() < 0.5:
                 self.late.append(action.records)
-        member.core = None
-        member.todo.clear()
+        member.forget()
         member.paused = False
 
     def run(self, steps: int) -> None:
@@ -282,6 +325,8 @@ class World:
         if len(cores) != 1 or self.owner is None or cores[0] is not self.owner.core:
             return False
         core = cores[0]
+        if core.outbox.unacknowledged or core.outbox.header_is_stale:
+            return False
         counted = not self.usage or core.usage.applied == self.usage[-1].offset
         return counted and core.phase is Phase.RUNNING and core.clean and core.state_end_known == len(self.state)
 
@@ -289,7 +334,7 @@ class World:
         report = Report()
         usage = Log(0, self.usage_end, list(self.usage))
         verify_partition(0, usage, Log(0, 3, list(self.accounts)), Log(0, len(self.state), self.state), report, seed)
-        sent = {json.loads(r.value)["id"] for r in self.sent if r.topic == "rejects"}  # type: ignore[attr-defined]
+        sent = {json.loads(r.value)["id"] for r in self.sent if r.topic == "rejects"}
         if sent != report.rejected:
             report.faults.append(f"rejects: sent {sorted(sent)}, should be {sorted(report.rejected)}")
         return report
