@@ -41,7 +41,7 @@ test: $(STAMP) ## all tests, on a real Kafka and the real ClickHouse engine (ARG
 
 .PHONY: sim
 sim: $(STAMP) ## seeded crash histories of the engine and the domain (SEEDS=300)
-	SLUICEGATE_SIM_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/sim -q $(ARGS)
+	SLUICEGATE_SIM_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/sim -q -s $(ARGS)
 
 .PHONY: faults
 faults: $(STAMP) ## kill, stop and cut real processes; the totals must agree
