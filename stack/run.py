@@ -64,6 +64,8 @@ def run(
 ) -> None:
     """Run everything with real traffic; with --for, check that all totals agree."""
     with clear_endings():
+        if report is not None and for_s is None:
+            raise StackError("--report needs --for: a run without an end is not checked", kept="Nothing was started")
         read_trace(trace)  # a file that cannot be replayed is refused before anything starts
         folder = data.expanduser().absolute() if data else _fresh_folder()
         settings = {"trace": trace.name, "speed": speed, "for_s": for_s, "nodes": nodes, "workers": workers}

@@ -31,7 +31,7 @@ WATCHED: Final = (topics.USAGE, topics.STATE, topics.BALANCES, topics.DECISIONS,
 RECENT_DECISIONS: Final = 200
 BALANCES_MAX: Final = 100_000
 RECORDS_PER_TURN: Final = 500
-FETCH_WAIT_MS: Final = 20
+FETCH_WAIT_MS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
