@@ -9,8 +9,9 @@ from sluicegate_schemas.outputs import RejectReason
 
 from .admit import TICK, Admission, Admitter
 from .dedup import EventIds, Producers, digest_of
-from .meter import Meter, RecordContext
+from .meter import Meter
 from .outputs import Outbox, RecordOrigin
+from .record_context import RecordContext
 from .settings import DomainSettings
 from .tables import TotalsRow
 

@@ -4,13 +4,12 @@ Each event touches one route (``routes``). What it adds is gathered there and fo
 credits and the key's buckets are kept current with each event, since verdicts hang on them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX, DURATION_MS_MAX, EPOCH_MS_MIN
 from sluicegate_schemas.decode import Malformed, check_numbers, validate_event
 from sluicegate_schemas.envelope import WireEvent
-from sluicegate_schemas.outputs import RejectReason
 
 from .ledger import Ledgers
 from .limits import MINUTE_MS, SECOND_MS, KeyBuckets
@@ -18,6 +17,7 @@ from .notices import MODEL, OPERATION, Notices
 from .period import month_index, month_start_ms, month_text
 from .policy import EventCause, Moment, Policy
 from .rate import MissingQuantityError
+from .record_context import RecordContext
 from .rollup import Cells
 from .routes import RateCards, Route
 from .settings import DomainSettings
@@ -27,20 +27,6 @@ from .tables import ChangedRows, KeyRow, OrganizationRow
 _NOTHING: Final[Mapping[str, int]] = {}
 _UNITS_CHECKED: Final = 10**12
 _UNITS_MAX: Final = 2**62
-Refuse = Callable[[int, RejectReason, str | None, str], None]
-"""(index of the event, reason, field, detail)."""
-
-
-class RecordContext:
-    """What the events of one usage record share. ``name`` gives the id of an event that has none of its own."""
-
-    __slots__ = ("logged_at_ms", "name", "offset", "refuse")
-
-    def __init__(self, offset: int, logged_at_ms: int, name: Callable[[int], str], refuse: Refuse) -> None:
-        self.offset = offset
-        self.logged_at_ms = logged_at_ms
-        self.name = name
-        self.refuse = refuse
 
 
 class Meter:
@@ -232,14 +218,15 @@ class Meter:
                         units, cost = tariff.rate(quantities, event.model)
                     except MissingQuantityError as missing:
                         if 200 <= status <= 299:
-                            self._refuse_missing(record, index, f"quantities.{missing.quantity}")
+                            field = f"quantities.{missing.quantity}"
+                            record.refuse(index, "missing_quantity", field, "is needed by the rate card")
                             continue
                         units = cost = 0
                     if route.is_costless:
                         cost = 0
                     if tariff.models is not None and event.model not in tariff.models:
                         self._notices.count(MODEL, f"{route.operation}:{event.model or ''}")
-                    if units > _UNITS_CHECKED and self._units(route) + units > _UNITS_MAX:
+                    if units > _UNITS_CHECKED and _units(route) + units > _UNITS_MAX:
                         record.refuse(index, "invalid", "quantities", "passes what one minute can hold")
                         continue
                 if not 200 <= status <= 299 or event.cached:
@@ -372,16 +359,9 @@ class Meter:
                 field = f"{prefix}quantities.{missing.quantity}"
                 raise Malformed("missing_quantity", field, "is needed by the rate card") from None
             units = cost = 0
-        if units > _UNITS_CHECKED and self._units(route) + units > _UNITS_MAX:
+        if units > _UNITS_CHECKED and _units(route) + units > _UNITS_MAX:
             raise Malformed("invalid", f"{prefix}quantities", "passes what one minute can hold")
         return route, units, cost if is_paid and not is_cached and not route.is_costless else 0
-
-    def _units(self, route: Route) -> int:
-        """The units that the minute of ``route`` holds by now."""
-        return route.units + (0 if route.cell is None else route.cell.units)
-
-    def _refuse_missing(self, record: RecordContext, index: int, field: str) -> None:
-        record.refuse(index, "missing_quantity", field, "is needed by the rate card")
 
     def _refuse_time(
         self, event: WireEvent, record: RecordContext, index: int, earliest_ms: int, latest_ms: int
@@ -404,3 +384,8 @@ class Meter:
         root = self._organizations[route.account_id]
         cause = self._cause(event, record, index)
         self._policy.credits_reached(self._moment(record, index), route.account, root.tier, cause)
+
+
+def _units(route: Route) -> int:
+    """The units that the minute of ``route`` holds by now."""
+    return route.units + (0 if route.cell is None else route.cell.units)

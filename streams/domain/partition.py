@@ -47,7 +47,7 @@ class Partition:
         self._plans = Plans(accounts, self._cards)
         self.ledgers = Ledgers(changed, self._plans.credits_of)
         self.buckets = KeyBuckets(changed, self._plans.rates_of)
-        self.cells = Cells(changed)
+        self.cells = Cells(changed, settings.cells_max)
         self._storage = StorageMeter(changed)
         self.notices = Notices(changed, settings.notices_max)
         self.policy = Policy(settings, changed, outbox)

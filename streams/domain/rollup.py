@@ -1,8 +1,13 @@
 """Rollup cells: one minute of one organization, key and operation (requirements, section 7)."""
 
+from typing import Final
+
 from sluicegate_schemas.state import ENCODE, RollupCell, parse_rollup_key, rollup_key
 
 from .tables import COUNT_MAX, ChangedRows
+
+OVERFLOW: Final = "overflow"
+"""The operation that stands for all that found no room."""
 
 
 class Cell:
@@ -44,8 +49,10 @@ class Cells:
     row for the same minute: the row key carries the offset that made it.
     """
 
-    def __init__(self, changed: ChangedRows) -> None:
+    def __init__(self, changed: ChangedRows, cells_max: int) -> None:
         self._changed = changed.rows
+        self._cells_max = cells_max
+        self._open = 0
         self._minutes: dict[int, dict[tuple[str, str, str], Cell]] = {}
         self._changed_minutes: set[int] = set()
         self._taken: list[set[int]] = []
@@ -54,7 +61,7 @@ class Cells:
         self._durable_until = 0
 
     def __len__(self) -> int:
-        return sum(len(cells) for cells in self._minutes.values())
+        return self._open
 
     def find(self, organization_id: str, api_key_id: str, operation: str, minute: int) -> Cell | None:
         """The open cell of these names."""
@@ -64,12 +71,20 @@ class Cells:
     def make(
         self, organization_id: str, api_key_id: str, operation: str, minute: int, offset: int, category: str
     ) -> Cell:
-        """The open cell of these names; where there is none, one made by the usage record at ``offset``."""
+        """The open cell of these names; where there is none, one made by the usage record at ``offset``.
+
+        Above ``cells_max`` (the sink is away, or somebody invents operations) what has no cell yet is counted under its
+        organization's operation ``OVERFLOW``, without key: all sums stay exact, the detail is lost.
+        """
         cells = self._minutes.setdefault(minute, {})
         cell = cells.get((organization_id, api_key_id, operation))
+        if cell is None and self._open >= self._cells_max:
+            api_key_id, operation, category = "", OVERFLOW, ""
+            cell = cells.get((organization_id, api_key_id, operation))
         if cell is None:
             key = rollup_key(organization_id, api_key_id, operation, minute, offset)
             cell = cells[organization_id, api_key_id, operation] = Cell(key, minute, category)
+            self._open += 1
         return cell
 
     def mark(self, cell: Cell) -> None:
@@ -102,7 +117,9 @@ class Cells:
             end = self._ends.get(minute)
             if end is None or end > self._durable_until or minute in under_way:
                 continue
-            for cell in self._minutes.pop(minute).values():
+            cells = self._minutes.pop(minute)
+            self._open -= len(cells)
+            for cell in cells.values():
                 cell.is_evicted = True
                 self._changed[cell.key] = None
             del self._ends[minute]
@@ -115,4 +132,5 @@ class Cells:
         cell.units, cell.credits_micro, cell.events = row.units, row.credits_micro, row.events
         cell.rated_version = row.rated_version
         cells = self._minutes.setdefault(minute, {})
+        self._open += (organization_id, api_key_id, operation) not in cells
         cells[organization_id, api_key_id, operation] = cell

@@ -35,6 +35,8 @@ class DomainSettings:
     """Ledgers of so many months, the current one included, stay in memory and in the state."""
     start_skew_ms: int = 60_000
     """How far before the log time the start of a request may lie for the rate limits; an earlier one counts there."""
+    cells_max: int = 500_000
+    """Open rollup cells; above it new ones share one cell an organization and minute."""
     cells_kept_ms: int = 2 * 3_600_000
     """How long after its minute a rollup cell stays open; a later event makes another chunk."""
     balance_interval_ms: int = 1_000

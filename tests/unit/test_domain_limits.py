@@ -30,7 +30,7 @@ def test_a_key_is_blocked_when_its_second_bucket_is_in_debt_until_one_more_reque
     assert decision.until is not None
     assert decision.until.timestamp() * 1000 == NOW_MS + 20
     assert decision.cause is not None
-    assert (decision.cause.position.offset, decision.cause.event_id) == (1, "p1-1-2-0")
+    assert (decision.cause.position.offset, decision.cause.event_id) == (1, "p1-1-0-2-0")
     assert (decision.scope.text(), decision.tier, decision.plan_version) == ("key:key_a", "pro", 1)
     assert (decision.sequence.epoch, world.early[0].partition) == (EPOCH, 0)
     assert world.early[0].key == b"requests_per_second:key:key_a"

@@ -134,3 +134,16 @@ def test_held_storage_is_cut_at_the_months_end():
     assert world.used("account", "org_a", "2026-12") == 72_000_000_000 * 2 // (31 * 24)
     by_minute = {key[3]: cell.credits_micro for key, cell in world.cells.items() if cell.credits_micro}
     assert by_minute[end // 60_000 - 1] == 100_000_000
+
+
+def test_above_the_bound_of_open_cells_sums_stay_exact_and_detail_is_shared():
+    world = small_world(settings=DomainSettings(cells_max=3))
+    world.send(*(usage(f"invented.op{number}") for number in range(10)), usage("search.knn"))
+    world.flush()
+    assert len(world.cells) == 4
+    assert sum(cell.events for cell in world.cells.values()) == 11
+    assert sum(cell.credits_micro for cell in world.cells.values()) == world.used("organization", "org_a") == 100_000
+    (shared,) = [
+        cell for (_, key, operation, _, _), cell in world.cells.items() if (key, operation) == ("", "overflow")
+    ]
+    assert shared.events == 8

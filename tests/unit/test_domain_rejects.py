@@ -36,7 +36,7 @@ def test_one_bad_event_costs_only_itself(event, reason, field):
     world.send(usage("search.knn"), event, usage("search.knn"))
     (reject,) = world.rejects
     assert (reject.reason, reject.field, reject.id) == (reason, field, "usage/0/0/1")
-    assert reject.event_id == "p1-1-1-1"
+    assert reject.event_id == "p1-1-0-1-1"
     assert (reject.source.offset, reject.source.index, reject.producer_id) == (0, 1, "p1")
     assert world.used("account", "org_a") == 200_000
     assert (world.machine.totals.counted, world.machine.totals.rejected) == (2, 1)
@@ -166,7 +166,7 @@ def test_an_event_in_the_wrong_partition_is_forwarded_home_and_counted_there_onc
     forward = DECODE_FORWARD(record.value)
     assert (forward.topic, forward.partition, forward.offset, forward.index) == ("usage", 0, 0, 0)
     assert forward.logged_at_ms == NOW_MS
-    assert forward.event.id == "p1-1-1-0"
+    assert forward.event.id == "p1-1-0-1-0"
     for _ in range(2):
         home.append(record.value, at=NOW_MS + 60_000)
     assert home.used("account", there) == 100_000
