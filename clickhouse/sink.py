@@ -12,15 +12,13 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final, NoReturn
 
-import faust
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from sluicegate.brokers import Brokers
 from sluicegate_schemas.topics import DECISIONS, STATE
 from streams.engine.batching import Batch, BatchApp, BatchSchema, batch_app
 from streams.settings import Settings
-from streams.topics import ensure_topics
+from streams.topics import wait_for_topics
 
 from .connection import ClickHouse
 from .intake import Intake
@@ -36,12 +34,12 @@ WAIT_FOR_CLICKHOUSE_S_MAX: Final = 86_400.0
 
 
 def make_app() -> BatchApp:
-    """The sink as the environment describes it (``streams.settings``, ``sluicegate.brokers``, ``connection``).
+    """The sink as the environment describes it (``streams.settings``, ``connection``).
 
     The offsets that its group commits on the state topic say what ClickHouse holds. Raises ValueError for settings that
     cannot be.
     """
-    settings, brokers = Settings.from_environment(), Brokers.from_environment()
+    settings = Settings.from_environment()
     state_topic, decisions_topic = settings.topic(STATE.name), settings.topic(DECISIONS.name)
     tables, patience = Tables(ClickHouse.from_environment()), Patience()
     intake = Intake(tables, patience, state_topic=state_topic, decisions_topic=decisions_topic)
@@ -69,15 +67,14 @@ def make_app() -> BatchApp:
 
     app = batch_app(
         settings.sink_group,
-        bootstrap_servers=brokers.bootstrap_servers,
+        brokers=settings.brokers,
         positions=positions,
-        prepare=partial(ensure_topics, settings),
+        prepare=partial(wait_for_topics, settings, (STATE, DECISIONS), create=False),
         session_s=settings.session_s,
         datadir=settings.data_dir,
         fetch_wait_ms=settings.fetch_wait_ms,
         topic_partitions=settings.partitions,
         broker_max_poll_interval=WAIT_FOR_CLICKHOUSE_S_MAX,
-        broker_credentials=credentials(brokers),
     )
 
     async def read(stream: Any) -> AsyncIterator[None]:
@@ -127,16 +124,6 @@ def make_app() -> BatchApp:
     app.task(write)
     app.task(keep_rolled)
     return app
-
-
-def credentials(brokers: Brokers) -> Any:
-    """Faust's form of the brokers' credentials; None without any."""
-    context = brokers.ssl_context()
-    if brokers.username is None:
-        return None if context is None else faust.SSLCredentials(context)
-    return faust.SASLCredentials(
-        username=brokers.username, password=brokers.password, mechanism="SCRAM-SHA-512", ssl_context=context
-    )
 
 
 def stop(error: Exception) -> NoReturn:

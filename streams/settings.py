@@ -3,6 +3,8 @@
 | variable | meaning | default |
 |---|---|---|
 | SLUICEGATE_BOOTSTRAP_SERVERS | Kafka, ``host:port`` separated by commas | 127.0.0.1:9092 |
+| SLUICEGATE_KAFKA_USERNAME, _PASSWORD or _PASSWORD_FILE | SCRAM-SHA-512 credentials | none |
+| SLUICEGATE_KAFKA_CA_FILE | a PEM file: TLS, and the broker's certificate is held against it | none |
 | SLUICEGATE_TOPIC_PREFIX | before each topic's name; another prefix is another generation of topics | sluicegate. |
 | SLUICEGATE_PARTITIONS | partitions of the topics that are partitioned by account | 8 |
 | SLUICEGATE_REPLICATION | copies of each partition, when a worker has to create the topics | 1 |
@@ -25,9 +27,10 @@
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
+from sluicegate.brokers import Brokers
 from sluicegate_schemas.topics import PARTITIONS_DEFAULT, PREFIX_DEFAULT
 
 VARIABLE_PREFIX = "SLUICEGATE_"
@@ -113,6 +116,8 @@ class Settings:
     tick_interval_s: float = _setting(5.0, _seconds(0.1, 3600))
     catalogue_age_max_s: float = _setting(5.0, _seconds(1, 3600))
     accept_lost_source: bool = _setting(False, _switch)
+    credentials: Brokers = field(default_factory=Brokers)
+    """User, password and certificate authority; the address is ``bootstrap_servers``."""
 
     def __post_init__(self) -> None:
         if self.lease_margin_s >= self.session_s / 2:
@@ -124,8 +129,13 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
         """The settings in ``environment`` (default: the process's). Raises SettingsError."""
         environment = os.environ if environment is None else environment
-        values: dict[str, Any] = {}
+        try:
+            values: dict[str, Any] = {"credentials": Brokers.from_environment(environment)}
+        except (OSError, ValueError) as error:
+            raise SettingsError(str(error)) from None
         for setting in fields(cls):
+            if not setting.metadata:
+                continue
             variable = VARIABLE_PREFIX + setting.name.upper()
             if (text := environment.get(variable)) is None:
                 continue
@@ -135,6 +145,11 @@ class Settings:
             except (ValueError, KeyError):
                 raise SettingsError(f"{variable} is {text!r}, and must be {parse.__doc__}") from None
         return cls(**values)
+
+    @property
+    def brokers(self) -> Brokers:
+        """Where Kafka is, and who we are there."""
+        return replace(self.credentials, bootstrap_servers=self.bootstrap_servers)
 
     def topic(self, name: str) -> str:
         """The full name of the topic ``name``."""

@@ -6,6 +6,7 @@ partitions: events would be counted twice or not at all. So a count that differs
 
 import asyncio
 import logging
+from collections.abc import Collection
 from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -23,45 +24,56 @@ class TopicsError(RuntimeError):
     """The topics are not as they must be; the message says what to do."""
 
 
+class TopicsMissingError(RuntimeError):
+    """Topics that others make are not there yet."""
+
+
 def partitions_of(topic: Topic, partitions: int) -> int:
     """How many partitions ``topic`` has where those by account have ``partitions``."""
     return 1 if topic.partitions == "one" else partitions
 
 
-async def wait_for_topics(settings: Settings) -> None:
-    """``ensure_topics``, as soon as the broker can be reached: a worker that starts before its broker waits for it.
+async def wait_for_topics(settings: Settings, topics: Collection[Topic] = TOPICS, *, create: bool = True) -> None:
+    """``ensure_topics``, as soon as the broker can be reached: who starts before the broker waits for it.
 
+    Without ``create`` it waits for the topics too: their makers are others, who may have started later.
     Raises TopicsError as ``ensure_topics`` does.
     """
-    said = False
+    said = None
     while True:
         try:
-            await ensure_topics(settings)
-        except KafkaConnectionError:
-            if not said:
-                log.warning(
-                    "no broker at %s (SLUICEGATE_BOOTSTRAP_SERVERS); waiting for it", settings.bootstrap_servers
-                )
-                said = True
+            await ensure_topics(settings, topics, create=create)
+        except (KafkaConnectionError, TopicsMissingError) as error:
+            waits_for = (
+                str(error)
+                if isinstance(error, TopicsMissingError)
+                else f"no broker at {settings.bootstrap_servers} (SLUICEGATE_BOOTSTRAP_SERVERS)"
+            )
+            if waits_for != said:
+                log.warning("%s; waiting", waits_for)
+                said = waits_for
             await asyncio.sleep(RETRY_S)
         else:
             return
 
 
-async def ensure_topics(settings: Settings) -> None:
-    """Creates the topics that are missing and checks the partition count of all.
+async def ensure_topics(settings: Settings, topics: Collection[Topic] = TOPICS, *, create: bool = True) -> None:
+    """Creates those of ``topics`` that are missing and checks the partition count of all.
 
-    Raises TopicsError for a count that differs or a topic that can't be created, and KafkaConnectionError without a
-    broker.
+    Raises TopicsError for a count that differs or a topic that can't be created, TopicsMissingError without ``create``
+    where one is missing, and KafkaConnectionError without a broker.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    admin = AIOKafkaAdminClient(**settings.brokers.options())
     await admin.start()
     try:
         existing = await admin.list_topics()
-        missing = [topic for topic in TOPICS if settings.topic(topic.name) not in existing]
+        missing = [topic for topic in topics if settings.topic(topic.name) not in existing]
+        if missing and not create:
+            names_missing = ", ".join(settings.topic(topic.name) for topic in missing)
+            raise TopicsMissingError(f"the workers have not made {names_missing} yet, or it may not be read")
         if missing:
             await _create(admin, settings, missing)
-        names = {settings.topic(topic.name): topic for topic in TOPICS}
+        names = {settings.topic(topic.name): topic for topic in topics}
         for found in await admin.describe_topics(sorted(names)):
             topic = names[found["topic"]]
             count, wanted = len(found["partitions"]), partitions_of(topic, settings.partitions)

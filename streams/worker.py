@@ -14,7 +14,7 @@ def build_worker(settings: Settings, machine_factory: MachineFactory) -> BatchAp
     engine = Engine(settings, machine_factory)
     app = batch_app(
         settings.group,
-        bootstrap_servers=settings.bootstrap_servers,
+        brokers=settings.brokers,
         positions=engine.positions,
         prepare=partial(wait_for_topics, settings),
         session_s=settings.session_s,

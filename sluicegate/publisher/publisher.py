@@ -6,10 +6,10 @@ import os
 import random
 import secrets
 import threading
-import time
 import weakref
 from collections import deque
 from itertools import islice
+from time import monotonic
 from typing import Any, Final, Self, Unpack
 
 from sluicegate_schemas.partitioning import partition_of
@@ -66,7 +66,7 @@ class Publisher:
         settings = self._settings
         self._identity = Identity(secrets.token_hex(12))
         self._room = Room(settings.buffer_events_max, settings.buffer_bytes_max)
-        self._notices = Notices(time.monotonic)
+        self._notices = Notices(monotonic)
         self._unplaced: deque[Waiting] = deque()
         self._lanes: list[Lane] = []
         self._partitions = 0
@@ -398,4 +398,4 @@ os.register_at_fork(after_in_child=_renew_all_after_fork)
 
 
 def _monotonic_ms() -> float:
-    return time.monotonic() * 1000
+    return monotonic() * 1000

@@ -19,6 +19,8 @@ from faust.app.base import BootStrategy
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
+from sluicegate.brokers import Brokers
+
 Positions = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int]]]
 """Given the assigned partitions, the next offset to read of each one that shall be sought.
 
@@ -211,7 +213,7 @@ class BatchApp(faust.App):
 def batch_app(
     app_id: str,
     *,
-    bootstrap_servers: str,
+    brokers: Brokers,
     positions: Positions,
     prepare: Prepare,
     session_s: float,
@@ -220,11 +222,12 @@ def batch_app(
 ) -> BatchApp:
     """A ``BatchApp`` with the settings that Faust needs to be safe.
 
-    No web server (it has no authentication), no tables, no leader topic, bounded buffers. ``bootstrap_servers`` is
-    ``host:port`` separated by commas; ``options`` are further Faust settings, and win.
+    No web server (it has no authentication), no tables, no leader topic, bounded buffers. ``options`` are further
+    Faust settings, and win.
     """
     settings: dict[str, Any] = {
-        "broker": [f"kafka://{server.strip()}" for server in bootstrap_servers.split(",")],
+        "broker": [f"kafka://{server.strip()}" for server in brokers.bootstrap_servers.split(",")],
+        "broker_credentials": _credentials(brokers),
         "store": "memory://",
         "datadir": datadir,
         "web_enabled": False,
@@ -243,3 +246,13 @@ def batch_app(
         "consumer_metadata_max_age_ms": 3_000,
     }
     return BatchApp(app_id, positions=positions, prepare=prepare, **{**settings, **options})
+
+
+def _credentials(brokers: Brokers) -> Any:
+    """Faust's form of the brokers' credentials; None without any."""
+    context = brokers.ssl_context()
+    if brokers.username is None:
+        return None if context is None else faust.SSLCredentials(context)
+    return faust.SASLCredentials(
+        username=brokers.username, password=brokers.password, mechanism="SCRAM-SHA-512", ssl_context=context
+    )

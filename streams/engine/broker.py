@@ -9,6 +9,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from sluicegate.brokers import Brokers
+
 from .actions import StateRecord
 
 REQUEST_TIMEOUT_MS = 10_000
@@ -26,8 +28,8 @@ class BatchTooLargeError(Exception):
 class Broker:
     """Producers and readers of one worker. ``renew`` gives the producers new ids after a lost send."""
 
-    def __init__(self, bootstrap_servers: str, batch_bytes_max: int) -> None:
-        self._bootstrap_servers = bootstrap_servers
+    def __init__(self, brokers: Brokers, batch_bytes_max: int) -> None:
+        self._options = brokers.options()
         self._batch_bytes_max = batch_bytes_max
         self._asker: AIOKafkaConsumer | None = None
         self._state_producer: AIOKafkaProducer | None = None
@@ -68,7 +70,7 @@ class Broker:
 
     def _producer(self, batch_bytes_max: int, linger_ms: int) -> AIOKafkaProducer:
         return AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap_servers,
+            **self._options,
             acks="all",
             enable_idempotence=True,
             linger_ms=linger_ms,
@@ -86,7 +88,7 @@ class Broker:
             "fetch_max_wait_ms": 50,
             **options,
         }
-        return AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers, **settings)
+        return AIOKafkaConsumer(**self._options, **settings)
 
     async def append(self, topic: str, partition: int, records: Iterable[StateRecord]) -> int | None:
         """Appends ``records`` as one record batch; returns the offset of its first record.

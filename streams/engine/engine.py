@@ -39,7 +39,7 @@ class Engine:
 
     def __init__(self, settings: Settings, machine_factory: MachineFactory) -> None:
         self.settings = settings
-        self.broker = Broker(settings.bootstrap_servers, settings.batch_bytes_max)
+        self.broker = Broker(settings.brokers, settings.batch_bytes_max)
         self.runners: dict[int, Runner] = {}
         self._app: BatchApp | None = None
         self._machine_factory = machine_factory

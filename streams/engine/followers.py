@@ -165,7 +165,7 @@ class SinkFollower:
         """Follows until cancelled. While the sink has never committed, nothing is evicted."""
         while True:
             try:
-                admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.bootstrap_servers)
+                admin = AIOKafkaAdminClient(**self._settings.brokers.options())
                 try:
                     await admin.start()
                     while True:

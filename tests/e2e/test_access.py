@@ -6,7 +6,12 @@ import asyncio
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,9 +19,15 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
+from clickhouse.connection import ClickHouse as ClickHouseAddress
+from clickhouse.migrate import migrate
+from sluicegate import Follower, Gate, Publisher, PublisherSettings
 from sluicegate.brokers import Brokers
+from sluicegate.operator.publish import publish
 from sluicegate_schemas import topics
+from sluicegate_schemas.files import load_accounts, load_catalogue
 from stack import cache
+from stack.clickhouse import ClickHouse
 from stack.java import find_java
 from stack.ports import accepts, free_port
 from stack.process import ChildProcess
@@ -30,8 +41,14 @@ NAMES = [topics.PREFIX_DEFAULT + topic.name for topic in topics.TOPICS]
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A guarded broker with all topics, a record in each."""
+    with guarded_broker(tmp_path_factory.mktemp("guarded"), topics_made=True) as address:
+        yield address
+
+
+@contextmanager
+def guarded_broker(folder: Path, *, topics_made: bool) -> Iterator[str]:
     """A broker started from deploy/kafka/server.properties (ports and folder changed), with a user for each role."""
-    folder = tmp_path_factory.mktemp("guarded")
     client, host, controller = free_port(), free_port(), free_port()
     text = (ROOT / "deploy/kafka/server.properties").read_text("utf-8")
     for old, new in (
@@ -70,7 +87,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     try:
         child.start()
-        asyncio.run(_prepare(f"127.0.0.1:{client}"))
+        thread = threading.Thread(target=lambda: asyncio.run(_prepare(f"127.0.0.1:{client}", topics_made=topics_made)))
+        thread.start()  # the caller may be inside a loop of its own
+        thread.join()
         yield f"127.0.0.1:{client}"
     finally:
         child.kill()
@@ -80,10 +99,12 @@ def _brokers(address: str, role: str) -> Brokers:
     return Brokers(bootstrap_servers=address, username=role, password=f"pw-{role}")
 
 
-async def _prepare(address: str) -> None:
+async def _prepare(address: str, *, topics_made: bool) -> None:
     brokers = _brokers(address, "admin")
     await load_rules(brokers, read_rules(TABLE.read_text("utf-8")))
     await load_rules(brokers, read_rules(TABLE.read_text("utf-8")))
+    if not topics_made:
+        return
     admin = AIOKafkaAdminClient(**brokers.options())
     await admin.start()
     try:
@@ -176,3 +197,121 @@ def test_a_broken_table_names_its_line() -> None:
         read_rules("# head\nworker\tWipe\ttopic\tsluicegate.usage\tliteral\n")
     with pytest.raises(ValueError, match="line 1: 5 fields"):
         read_rules("worker Write topic\n")
+
+
+def _faust(module: str, role: str, address: str, folder: Path, **environment: str) -> ChildProcess:
+    child = ChildProcess(
+        role,
+        [sys.executable, "-m", "faust", "-A", module, "worker", "--loglevel", "info"],
+        log=folder / f"{role}.log",
+        cwd=ROOT,
+        environment={
+            "SLUICEGATE_BOOTSTRAP_SERVERS": address,
+            "SLUICEGATE_KAFKA_USERNAME": role,
+            "SLUICEGATE_KAFKA_PASSWORD": f"pw-{role}",
+            "SLUICEGATE_PARTITIONS": "1",
+            "SLUICEGATE_DATA_DIR": str(folder / role),
+            **environment,
+        },
+    )
+    child.start()
+    return child
+
+
+@pytest.mark.broker
+@pytest.mark.engine
+@pytest.mark.processes
+async def test_every_part_does_its_work_with_the_rights_of_its_role(
+    tmp_path_factory: pytest.TempPathFactory, clickhouse: ClickHouse, fresh_prefix: str, tmp_path: Path
+) -> None:
+    """Operator, worker, publisher, gate and sink, each as itself, on the guarded broker."""
+    address = ClickHouseAddress(clickhouse.url, clickhouse.username, clickhouse.password, fresh_prefix)
+    migrate(address)
+    prefix = topics.PREFIX_DEFAULT
+    children: list[ChildProcess] = []
+    with guarded_broker(tmp_path_factory.mktemp("guarded"), topics_made=False) as bootstrap:
+        try:
+            children.append(_faust("streams.app", "worker", bootstrap, tmp_path))
+            await _until(lambda: _topics_exist(bootstrap), "the worker made its topics", children)
+            await publish(
+                _brokers(bootstrap, "operator"),
+                topic_prefix=prefix,
+                catalogue=load_catalogue((ROOT / "catalogue/default.toml").read_text("utf-8")),
+                commands=load_accounts((ROOT / "examples/accounts.toml").read_text("utf-8")),
+                now=datetime.now(UTC),
+                lead=timedelta(0),
+                by="tests",
+            )
+            children.append(
+                _faust(
+                    "clickhouse.sink",
+                    "sink",
+                    bootstrap,
+                    tmp_path,
+                    SLUICEGATE_CLICKHOUSE_URL=address.url,
+                    SLUICEGATE_CLICKHOUSE_USER=address.username,
+                    SLUICEGATE_CLICKHOUSE_PASSWORD=address.password,
+                    SLUICEGATE_CLICKHOUSE_DATABASE=address.database,
+                )
+            )
+            follower = Follower(_brokers(bootstrap, "gateway"))
+            follower.start()
+            try:
+                gate = Gate(follower)
+                await _until(
+                    lambda: _truth(gate.check("sk_live_demo_key_osprey_1", "search.knn").allowed),
+                    "the gate knew the key",
+                    children,
+                )
+            finally:
+                await follower.stop()
+            for role in ("producer", "gateway"):
+                publisher = Publisher(
+                    PublisherSettings(node=f"node-{role}", brokers=_brokers(bootstrap, role), topic_prefix=prefix)
+                )
+                await publisher.start()
+                now_ms = time.time_ns() // 1_000_000
+                for _ in range(10):
+                    publisher.publish(
+                        org_id="org_osprey",
+                        api_key_id="key_osprey_1",
+                        operation="search.knn",
+                        started_at_ms=now_ms,
+                        ts_ms=now_ms,
+                        duration_ms=0,
+                        status=200,
+                    )
+                await publisher.close(30)
+            client = await asyncio.to_thread(address.connect)
+            try:
+                query = "SELECT sum(events) FROM usage_minute FINAL"
+                await _until(
+                    lambda: _truth(client.query(query).result_rows[0][0] == 20), "ClickHouse showed 20 events", children
+                )
+            finally:
+                client.close()
+        finally:
+            for child in children:
+                child.kill()
+
+
+async def _truth(value: bool) -> bool:
+    return value
+
+
+async def _topics_exist(address: str) -> bool:
+    admin = AIOKafkaAdminClient(**_brokers(address, "admin").options())
+    await admin.start()
+    try:
+        return set(NAMES) <= set(await admin.list_topics())
+    finally:
+        await admin.close()
+
+
+async def _until(holds: Callable[[], Awaitable[bool]], what: str, children: list[ChildProcess]) -> None:
+    deadline = time.monotonic() + 90
+    while not await holds():
+        for child in children:
+            child.check()
+        assert time.monotonic() < deadline, f"not within 90 s: {what}"
+        await asyncio.sleep(0.2)
