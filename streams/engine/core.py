@@ -9,11 +9,10 @@ The adapter over Faust and the simulator drive the same class.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 
 from sluicegate_schemas.catalogue import Catalogue
 
+from .accounts_intake import AccountsIntake
 from .actions import (
     Acknowledge,
     Action,
@@ -27,34 +26,17 @@ from .actions import (
     SeekUsage,
     Stop,
 )
-from .fence import Fence
+from .fence import Fence, QuietCheck
 from .flush import FlushWriter, batch_bytes
+from .flushes import Flush, Flushes
 from .fold import Headers, StateFormatError
 from .intake import UsageIntake
 from .limits import Limits
 from .machine import InputRecord, Machine, Outputs
 from .outbox import Outbox
+from .phase import Phase
 from .recovery import Recovered, Recovery
-from .refusals import batch_too_large, counted_wrongly, source_lost, state_damaged, unknown_row
-
-
-class Phase(Enum):
-    """Where an owner stands."""
-
-    RECOVERING = auto()
-    RUNNING = auto()
-    PARKED = auto()
-    OVER = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class _Flush:
-    """The flush in flight."""
-
-    number: int
-    usage_offset: int
-    accounts_offset: int
-    records: int
+from .refusals import batch_too_large, counted_wrongly, source_lost, state_damaged
 
 
 class PartitionCore:
@@ -69,29 +51,18 @@ class PartitionCore:
         self.limits = limits
         self.phase = Phase.RECOVERING
         self.draining = False
-        self.flush_number = 0
         self.usage = UsageIntake(0)
-        self.accounts_applied = -1
+        self.accounts = AccountsIntake(0)
         self.outbox = Outbox()
         self.stats = {"flushes": 0, "rows": 0, "repairs": 0, "seeks": 0, "held": 0}
         self._accept_lost_source = accept_lost_source
         self._recovery: Recovery | None = None
         self._fence = Fence(0, -1)
         self._writer = FlushWriter(0, b"", {})
-        self._in_flight: _Flush | None = None
-        self._acknowledged: _Flush | None = None
-        self._looking = False
-        self._looked_after_flush = -1
-        self._flushed_usage = -1
-        self._flushed_accounts = -1
-        self._flush_now = False
-        self._flush_started_at = float("-inf")
-        self._quiet_since = float("-inf")
+        self._flushes = Flushes()
+        self._quiet_check = QuietCheck(limits.quiet_check_s)
         self._tick_at = float("-inf")
         self._lease_until = float("-inf")
-        self._needs_accounts = False
-        self._accounts_mark: int | None = None
-        self._accounts_refreshed_at = float("-inf")
         self._catalogue_seen_at: float | None = None
 
     @property
@@ -127,20 +98,15 @@ class PartitionCore:
         return self._resume(recovered) if isinstance(recovered, Recovered) else self._over(recovered)
 
     def _resume(self, recovered: Recovered) -> list[Action]:
-        fold, machine = recovered.fold, self.machine
-        for key, payload in fold.rows.items():
-            try:
-                machine.restore(key, payload)
-            except ValueError as error:
-                return self._over([Stop(unknown_row(self.partition, key, str(error)))])
+        fold = recovered.fold
+        if refusal := recovered.restore(self.partition, self.machine):
+            return self._over(refusal)
         self._writer = recovered.writer
         self._fence = Fence(recovered.writer.epoch, recovered.state_next)
-        self.flush_number = fold.header.flush if fold.header else 0
         self.usage = UsageIntake(recovered.usage_next)
-        self.accounts_applied = recovered.accounts_next - 1
-        self._flushed_usage, self._flushed_accounts = self.usage.applied, self.accounts_applied
+        self.accounts = AccountsIntake(recovered.accounts_next)
+        self._flushes.resume(recovered.flush_number, self.usage.applied, self.accounts.applied)
         self.stats["repairs"] += len(fold.void_keys)
-        machine.resume(self.epoch, self.flush_number, fold.header.log_time_ms if fold.header else 0)
         self.phase = Phase.RUNNING
         actions: list[Action] = [Ready(len(fold.rows), fold.void_records)]
         actions += self.outbox.recover(fold.header.outbox if fold.header else [])
@@ -163,7 +129,7 @@ class PartitionCore:
             repairs = self._fence.take_repairs()
             self._writer.repairs.update(repairs)
             self.stats["repairs"] += len(repairs)
-            self._flush_now = True
+            self._flushes.at_once = True
         return actions + self._settle()
 
     def state_unreadable(self, error: StateFormatError) -> list[Action]:
@@ -172,29 +138,27 @@ class PartitionCore:
 
     def state_end(self, end: int) -> list[Action]:
         """The end of the state partition, as ``LookAtStateEnd`` asked."""
-        self._looking = False
-        appended_meanwhile = self.flush_number != self._looked_after_flush
-        if self.phase is not Phase.RUNNING or appended_meanwhile or self._fence.is_reading:
+        nothing_appended_meanwhile = self._quiet_check.looked(self._flushes.number)
+        if self.phase is not Phase.RUNNING or not nothing_appended_meanwhile or self._fence.is_reading:
             return []
         return self._over(self._fence.end_seen(end))
 
     def look_failed(self) -> None:
         """The end of the state partition could not be asked: it is asked again soon."""
-        self._looking = False
+        self._quiet_check.failed()
 
     def appended(self, base_offset: int | None, now: float) -> list[Action]:
         """The batch stands in the log from ``base_offset`` on; None where the broker can no longer tell."""
         if self.phase is Phase.OVER:
             return []
-        self._quiet_since = now
+        self._quiet_check.appended(now)
         if self._recovery is not None:
             if base_offset is None:
                 return self.append_failed("the claim's offset is not known")
             return self._over(self._recovery.claimed(base_offset))
-        flush, self._in_flight = self._in_flight, None
+        flush = self._flushes.appended()
         if flush is None:
             return []
-        self._acknowledged = flush
         return self._over(self._fence.appended(base_offset, flush.records)) + self._settle()
 
     def append_failed(self, reason: str) -> list[Action]:
@@ -207,10 +171,8 @@ class PartitionCore:
 
     def _settle(self) -> list[Action]:
         """Where the flush whose reply came is true, nobody with a higher epoch wrote before it: it takes effect."""
-        if self.phase is not Phase.RUNNING or self._fence.is_judging or self._acknowledged is None:
+        if self.phase is not Phase.RUNNING or self._fence.is_judging or (flush := self._flushes.take_true()) is None:
             return []
-        flush, self._acknowledged = self._acknowledged, None
-        self._flushed_usage, self._flushed_accounts = flush.usage_offset, flush.accounts_offset
         self.machine.flushed(flush.number, self._fence.next_offset)
         actions: list[Action] = [Acknowledge(flush.usage_offset)]
         actions += self.outbox.flushed()
@@ -226,7 +188,7 @@ class PartitionCore:
     @property
     def accounts_next(self) -> int:
         """The next offset to fetch of the accounts topic."""
-        return self.accounts_applied + 1
+        return self.accounts.applied + 1
 
     def sought(self) -> None:
         """The seek that ``SeekUsage`` asked for is done."""
@@ -256,13 +218,10 @@ class PartitionCore:
 
     def has_work(self, now: float) -> bool:
         """Whether ``step`` would apply something."""
-        return not self.usage.is_empty and not self._needs_accounts and self._accepts_input(now)
+        return not self.usage.is_empty and not self.accounts.is_needed and self.accepts_input(now)
 
-    def accepts_accounts(self, now: float) -> bool:
-        """Whether operator commands may be handed in now."""
-        return self._accepts_input(now)
-
-    def _accepts_input(self, now: float) -> bool:
+    def accepts_input(self, now: float) -> bool:
+        """Whether input may be applied now; operator commands are handed in only then."""
         limits = self.limits
         return (
             self.phase is Phase.RUNNING
@@ -282,29 +241,23 @@ class PartitionCore:
         result = self.usage.apply(self.machine)
         actions = self._collect()
         if result == "needs accounts":
-            self._needs_accounts = True
+            self.accounts.is_needed = True
         elif result == "full":
             if self.usage.applied == before and not self.machine.changed_rows:
                 return self._over([Stop(counted_wrongly(self.partition, "the machine takes no record and no flush"))])
-            self._flush_now = True
+            self._flushes.at_once = True
         return actions + self._timely(now)
 
     def accounts_fetched(self, records: Sequence[InputRecord]) -> list[Action]:
         """Operator commands of the partition in offset order, at most a few hundred."""
         if self.phase is not Phase.RUNNING or self.draining:
             return []
-        new = [record for record in records if record.offset > self.accounts_applied]
-        if not new:
-            return []
-        self.machine.apply_accounts(new)
-        self.accounts_applied = new[-1].offset
-        return self._collect()
+        return self._collect() if self.accounts.apply(self.machine, records) else []
 
     def accounts_current(self) -> list[Action]:
         """The accounts topic was read to its end as of ``RefreshAccounts``, and all of it handed in."""
-        if self._accounts_mark is not None:
-            self.usage.accounts_current(self._accounts_mark)
-            self._accounts_mark, self._needs_accounts = None, False
+        if (mark := self.accounts.refreshed()) is not None:
+            self.usage.accounts_current(mark)
         return []
 
     def catalogues(self, versions: Sequence[Catalogue]) -> None:
@@ -342,18 +295,14 @@ class PartitionCore:
     def _timely(self, now: float) -> list[Action]:
         if self.phase is not Phase.RUNNING:
             return []
-        if self._in_flight is None and not self._fence.is_reading:
+        if not self._flushes.is_in_flight and not self._fence.is_reading:
             if self._flush_due(now):
                 return self._flush(now)
-            if not self._looking and now - self._quiet_since >= self.limits.quiet_check_s:
-                self._looking = True
-                self._looked_after_flush = self.flush_number
-                self._quiet_since = now
+            if self._quiet_check.due(now):
+                self._quiet_check.look(now, self._flushes.number)
                 return [LookAtStateEnd()]
-        refresh_wanted = self._needs_accounts and self._accounts_mark is None and not self.draining
-        if refresh_wanted and now - self._accounts_refreshed_at >= self.limits.accounts_refresh_s:
-            self._accounts_refreshed_at = now
-            self._accounts_mark = self.usage.accounts_current_as_of_now()
+        if not self.draining and self.accounts.refresh_due(now, self.limits.accounts_refresh_s):
+            self.accounts.refresh(now, self.usage.accounts_current_as_of_now())
             return [RefreshAccounts()]
         if now - self._tick_at >= self.limits.tick_interval_s and not self.draining:
             self._tick_at = now
@@ -367,25 +316,24 @@ class PartitionCore:
             self.machine.changed_rows
             or self._writer.repairs
             or self.outbox.waits_for_flush
-            or self.usage.applied != self._flushed_usage
-            or self.accounts_applied != self._flushed_accounts
+            or not self._flushes.covers(self.usage.applied, self.accounts.applied)
         )
 
     @property
     def clean(self) -> bool:
         """All that was applied is durable and true, as far as the log has told."""
-        return self._in_flight is None and not self._fence.is_reading and not self.dirty
+        return not self._flushes.is_in_flight and not self._fence.is_reading and not self.dirty
 
     def _flush_due(self, now: float) -> bool:
         if now > self._lease_until:
             self.stats["held"] += 1
             return False
-        waited = now - self._flush_started_at >= self.limits.flush_interval_s
+        waited = self._flushes.waited(now, self.limits.flush_interval_s)
         if not self.dirty:
             return waited and self.outbox.header_is_stale
         return (
             waited
-            or self._flush_now
+            or self._flushes.at_once
             or self.draining
             or self.machine.changed_rows >= self.limits.rows_max
             or self.outbox.durable_bytes >= self.limits.outbox_bytes_max
@@ -394,21 +342,19 @@ class PartitionCore:
     def _flush(self, now: float) -> list[Action]:
         machine = self.machine
         changes = machine.take_changes()
-        self.flush_number += 1
+        number = self._flushes.number + 1
         records = self._writer.build(
             changes,
-            flush=self.flush_number,
+            flush=number,
             usage_offset=self.usage.applied,
-            accounts_offset=self.accounts_applied,
+            accounts_offset=self.accounts.applied,
             log_time_ms=machine.log_time_ms,
             catalogue_version=machine.catalogue_version,
             outbox=self.outbox.begin_flush(),
         )
         if (size_bytes := batch_bytes(records)) > self.limits.batch_bytes_max:
             return self.append_impossible(size_bytes)
-        self._in_flight = _Flush(self.flush_number, self.usage.applied, self.accounts_applied, len(records))
-        self._flush_now = False
-        self._flush_started_at = now
+        self._flushes.begin(Flush(number, self.usage.applied, self.accounts.applied, len(records)), now)
         self.stats["flushes"] += 1
         self.stats["rows"] += len(changes)
         return [Append(records)]
@@ -422,7 +368,7 @@ class PartitionCore:
     def park(self) -> bool:
         """The partition is given back. True if the core may wait for it to return: see ``returned``."""
         self.usage.clear()
-        self._needs_accounts, self._accounts_mark = False, None
+        self.accounts.clear()
         if self.phase is not Phase.RUNNING or not self.clean:
             self.phase = Phase.OVER
             return False

@@ -81,3 +81,36 @@ class Fence:
         """The true payloads of the keys with void records, None where a key has none."""
         rows, self._rows = self._rows, {}
         return rows
+
+
+class QuietCheck:
+    """When an owner that appends nothing looks at the end of the log, and whether what it saw still tells something."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._quiet_since = float("-inf")
+        self._looking = False
+        self._looked_after_flush = -1
+
+    def appended(self, now: float) -> None:
+        """An append is acknowledged."""
+        self._quiet_since = now
+
+    def due(self, now: float) -> bool:
+        """Whether to look, unless a look is under way."""
+        return not self._looking and now - self._quiet_since >= self._interval_s
+
+    def look(self, now: float, flush_number: int) -> None:
+        """A look begins, after the flush with this number."""
+        self._looking = True
+        self._looked_after_flush = flush_number
+        self._quiet_since = now
+
+    def looked(self, flush_number: int) -> bool:
+        """The look is done. False if a flush has begun since: the end may be the owner's own."""
+        self._looking = False
+        return flush_number == self._looked_after_flush
+
+    def failed(self) -> None:
+        """The end could not be asked."""
+        self._looking = False

@@ -63,7 +63,7 @@ class AccountsFollower:
                 consumer.seek(tp, runner.core.accounts_next)
             self._assigned = owned
         now = monotonic()
-        open_tps = [tp for tp, runner in owned.items() if runner.ready and runner.core.accepts_accounts(now)]
+        open_tps = [tp for tp, runner in owned.items() if runner.ready and runner.core.accepts_input(now)]
         if not open_tps:
             await asyncio.sleep(_POLL_MS / 1000)
             return

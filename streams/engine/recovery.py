@@ -8,7 +8,8 @@ from sluicegate_schemas.state import CLAIM_KEY, ENCODE, HEADER_KEY, Claim
 from .actions import Action, Append, Drop, LookAtSources, ReadState, Stop
 from .flush import FlushWriter
 from .fold import Fold, Headers
-from .refusals import source_lost, state_damaged
+from .machine import Machine
+from .refusals import source_lost, state_damaged, unknown_row
 
 
 class Recovered(NamedTuple):
@@ -19,6 +20,21 @@ class Recovered(NamedTuple):
     state_next: int
     usage_next: int
     accounts_next: int
+
+    @property
+    def flush_number(self) -> int:
+        """Of the last flush in the log; 0 before the first."""
+        return self.fold.header.flush if self.fold.header else 0
+
+    def restore(self, partition: int, machine: Machine) -> list[Action]:
+        """Hands ``machine`` its rows and lets it resume. What to do instead of going on, where it can't read one."""
+        for key, payload in self.fold.rows.items():
+            try:
+                machine.restore(key, payload)
+            except ValueError as error:
+                return [Stop(unknown_row(partition, key, str(error)))]
+        machine.resume(self.writer.epoch, self.flush_number, self.fold.header.log_time_ms if self.fold.header else 0)
+        return []
 
 
 class _Step(Enum):

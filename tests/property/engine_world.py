@@ -15,9 +15,10 @@ import msgspec
 
 from sluicegate_schemas.state import OutboxRecord
 from streams.engine import actions
-from streams.engine.core import PartitionCore, Phase
+from streams.engine.core import PartitionCore
 from streams.engine.limits import Limits
 from streams.engine.machine import InputRecord
+from streams.engine.phase import Phase
 from tests.faults.counting_machine import CountingMachine
 from tests.faults.engine_verifier import Log, Report, verify_partition
 
