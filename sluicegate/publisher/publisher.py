@@ -2,15 +2,13 @@
 
 import asyncio
 import contextlib
-import os
 import random
 import secrets
 import threading
-import weakref
 from collections import deque
 from itertools import islice
 from time import monotonic
-from typing import Any, Final, Self, Unpack
+from typing import Final, Self, Unpack
 
 from sluicegate_schemas.partitioning import partition_of
 
@@ -18,6 +16,7 @@ from ..brokers import Brokers
 from ..clock import epoch_ms
 from .batcher import Identity, Waiting
 from .event import EventFields, OnRefused, Refusal, encode_event
+from .forks import renew_in_children
 from .kafka import KafkaTransport
 from .lane import Clock, Common, Lane, Tap
 from .notices import Notices
@@ -30,7 +29,6 @@ from .transport import Transport
 
 _PLACED_AT_ONCE: Final = 500
 _DISK_SECONDS: Final = 10.0
-_LIVE: "weakref.WeakSet[Publisher]" = weakref.WeakSet()
 
 
 class Publisher:
@@ -60,7 +58,7 @@ class Publisher:
         self._on_refused = on_refused
         self._tap = tap
         self._begin()
-        _LIVE.add(self)
+        renew_in_children(self)
 
     def _begin(self) -> None:
         settings = self._settings
@@ -377,24 +375,13 @@ class Publisher:
         if lost:
             self._notices.warn("lost", f"accepted usage events were given up: {lost}")
 
-    def _renew_after_fork(self) -> None:
-        """Makes a fresh, unstarted publisher of the copy that a forked child got."""
+    def renew_after_fork(self) -> object:
+        """Makes a fresh, unstarted publisher of the copy that a forked child got; returns what is its parent's."""
         if self._spool is not None:
             self._spool.leave_to_parent()
-        _LEFT_TO_THE_PARENT.append((self._common, self._tasks, self._spool_task, self._loop))
+        of_the_parent = (self._common, self._tasks, self._spool_task, self._loop)
         self._begin()
-
-
-_LEFT_TO_THE_PARENT: Final[list[Any]] = []
-"""What a forked child must not finalize: sockets, tasks and locks that are its parent's."""
-
-
-def _renew_all_after_fork() -> None:
-    for publisher in list(_LIVE):
-        publisher._renew_after_fork()
-
-
-os.register_at_fork(after_in_child=_renew_all_after_fork)
+        return of_the_parent
 
 
 def _monotonic_ms() -> float:

@@ -1,13 +1,12 @@
 """A publisher for services without an event loop: a background thread sends."""
 
 import asyncio
-import os
 import threading
-import weakref
 from collections.abc import Coroutine
 from typing import Any, Final, Self, TypeVar, Unpack
 
 from .event import EventFields, OnRefused
+from .forks import renew_in_children
 from .lane import Tap
 from .publisher import Publisher
 from .settings import PublisherSettings
@@ -15,7 +14,6 @@ from .stats import PublisherStats
 from .transport import Transport
 
 _T = TypeVar("_T")
-_LIVE: "weakref.WeakSet[ThreadedPublisher]" = weakref.WeakSet()
 _GRACE_SECONDS: Final = 15.0
 
 
@@ -37,7 +35,7 @@ class ThreadedPublisher:
         """See ``Publisher``. ``tap`` is called in the background thread."""
         self._publisher = Publisher(settings, transport=transport, on_refused=on_refused, tap=tap)
         self._begin()
-        _LIVE.add(self)
+        renew_in_children(self)
 
     def _begin(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -110,15 +108,10 @@ class ThreadedPublisher:
             self._forked = False
         self.start()
 
-    def _renew_after_fork(self) -> None:
-        was_started = self._thread is not None
+    def renew_after_fork(self) -> object:
+        """Makes the copy that a forked child got start its own thread with the next ``publish``; returns what is its
+        parent's."""
+        of_the_parent = (self._loop, self._thread)
         self._begin()
-        self._forked = was_started
-
-
-def _renew_all_after_fork() -> None:
-    for publisher in list(_LIVE):
-        publisher._renew_after_fork()
-
-
-os.register_at_fork(after_in_child=_renew_all_after_fork)
+        self._forked = of_the_parent[1] is not None
+        return of_the_parent
