@@ -18,6 +18,7 @@ from sluicegate_schemas.topics import PREFIX_DEFAULT
 from ..brokers import Brokers
 from ..errors import ConfigurationError, SluicegateError
 from .new_key import new_key
+from .plans import LEAD_MIN
 from .publish import publish
 
 Loaded = TypeVar("Loaded")
@@ -51,7 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     publishing.add_argument("--topic-prefix", default=PREFIX_DEFAULT)
     publishing.add_argument("--by", default="operator", help="who publishes: one word, kept with the catalogue")
     publishing.add_argument(
-        "--lead-seconds", type=int, default=60, help="how far ahead a new version must take effect, at least"
+        "--lead-seconds",
+        type=int,
+        default=round(LEAD_MIN.total_seconds()),
+        help="how far ahead a further version must take effect; the default is the least",
     )
     publishing.set_defaults(command=_publish)
 

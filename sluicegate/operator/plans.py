@@ -2,13 +2,24 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from sluicegate_schemas.accounts import KeyPut, KeyRevoke, OrganizationPut
+from sluicegate_schemas.bounds import CLOCK_AHEAD_MS_MAX
 from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 
 from ..errors import PublishRefusedError
 
 Command = OrganizationPut | KeyPut | KeyRevoke
+
+CATALOGUE_AGE_TOLERATED: Final = timedelta(seconds=5)
+"""How long a worker goes on rating without having seen the catalog topic's end, by default."""
+_MARGIN: Final = timedelta(seconds=55)
+"""For clocks that differ, and for the time between this decision and the broker's append."""
+LEAD_MIN: Final = timedelta(milliseconds=CLOCK_AHEAD_MS_MAX) + CATALOGUE_AGE_TOLERATED + _MARGIN
+"""How far ahead a further version must take effect, at least: 6 minutes. An event's time may lie ahead of the broker's;
+were a version in force within that reach, an event that the older card has rated already would be rated otherwise by a
+replay."""
 
 
 def catalogue_to_publish(
@@ -16,8 +27,9 @@ def catalogue_to_publish(
 ) -> CatalogueRecord | None:
     """The record that makes ``new`` known; None if it is published already.
 
-    Versions are immutable and take effect in the future, at least ``lead`` ahead, so that every worker knows them in
-    time and a replay rates the same; the first catalogue of all may have begun already. Raises PublishRefusedError.
+    Versions are immutable and take effect in the future, at least ``lead`` ahead and that at least ``LEAD_MIN``, so
+    that every worker knows them in time and a replay rates the same. The first catalogue of all may have begun already,
+    whatever ``lead``: no event was rated before it. Raises PublishRefusedError.
     """
     record = CatalogueRecord(catalogue=new, published_at=now, published_by=by)
     known = published.get(new.version)
@@ -33,6 +45,12 @@ def catalogue_to_publish(
     newest = published[max(published)]
     if new.version < newest.version:
         raise PublishRefusedError(f"version {new.version} is below the newest, {newest.version}: raise it")
+    if lead < LEAD_MIN:
+        raise PublishRefusedError(
+            f"a lead of {lead.total_seconds():g} s is too short for version {new.version}: events may be dated "
+            f"{CLOCK_AHEAD_MS_MAX // 1000} s ahead and are rated as they arrive, and a replay must rate them the same; "
+            f"give {LEAD_MIN.total_seconds():g} s or more"
+        )
     earliest = max(now + lead, newest.effective_at + timedelta(milliseconds=1))
     if new.effective_at < earliest:
         raise PublishRefusedError(

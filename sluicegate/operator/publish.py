@@ -13,7 +13,7 @@ from sluicegate_schemas.topics import ACCOUNTS, CATALOG
 
 from ..brokers import Brokers
 from ..errors import PublishRefusedError
-from .plans import Command, catalogue_to_publish, commands_to_publish
+from .plans import LEAD_MIN, Command, catalogue_to_publish, commands_to_publish
 from .topic_io import appender, read_to_end
 
 FLUSH_EVERY: Final = 1_000
@@ -37,11 +37,12 @@ async def publish(
     catalogue: Catalogue | None,
     commands: Sequence[Command],
     now: datetime,
-    lead: timedelta,
     by: str,
+    lead: timedelta = LEAD_MIN,
 ) -> Published:
     """Appends what is new of ``catalogue`` to the catalog topic and of ``commands`` to the accounts topic, in the
-    partition that the account lives in.
+    partition that the account lives in. ``now`` and ``lead``: see ``catalogue_to_publish``; the catalogue is appended
+    first, since its lead runs from ``now``.
 
     Raises PublishRefusedError (nothing is written), TopicsMissingError, and KafkaError where the broker fails: then
     run it again; what is written already is left out.
@@ -51,12 +52,12 @@ async def publish(
     if catalogue is not None:
         known = await _catalogues(brokers, catalog_topic)
         record = catalogue_to_publish(known, catalogue, now=now, lead=lead, by=by)
-    new = commands_to_publish(await _command_ids(brokers, accounts_topic), commands) if commands else []
     async with appender(brokers) as out:
         if record is not None:
             key = str(record.catalogue.version).encode()
             await out.append(catalog_topic, 0, key, record.model_dump_json().encode())
             await out.flush()
+        new = commands_to_publish(await _command_ids(brokers, accounts_topic), commands) if commands else []
         partitions = await out.partitions(accounts_topic) if new else 0
         for number, command in enumerate(new, start=1):
             partition = partition_of(command.account_id, partitions)

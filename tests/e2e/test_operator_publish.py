@@ -32,10 +32,10 @@ async def create_topics(bootstrap: str, prefix: str) -> None:
         await admin.close()
 
 
-def publish(bootstrap: str, prefix: str, catalogue: Path) -> subprocess.CompletedProcess[str]:
+def publish(bootstrap: str, prefix: str, catalogue: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sluicegate.operator", "publish", "--bootstrap-servers", bootstrap]
     command += ["--topic-prefix", prefix, "--catalogue", str(catalogue)]
-    command += ["--accounts", str(ROOT / "examples/accounts.toml")]
+    command += ["--accounts", str(ROOT / "examples/accounts.toml"), *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -56,6 +56,13 @@ async def test_files_are_published_once_each_command_at_its_accounts_home(
     refused = await asyncio.to_thread(publish, kafka.bootstrap, prefix, changed)
     assert refused.returncode == 1
     assert "versions never change" in refused.stderr
+
+    without_lead = await asyncio.to_thread(publish, kafka.bootstrap, prefix, default, "--lead-seconds", "0")
+    assert without_lead.returncode == 0, without_lead.stderr
+    changed.write_text(changed.read_text("utf-8").replace("version = 1\n", "version = 2\n"))
+    too_soon = await asyncio.to_thread(publish, kafka.bootstrap, prefix, changed, "--lead-seconds", "0")
+    assert (too_soon.returncode, too_soon.stderr.count("\n")) == (1, 1)
+    assert "a lead of 0 s is too short for version 2" in too_soon.stderr
 
     brokers = Brokers(kafka.bootstrap)
     catalogues = [record async for record in read_to_end(brokers, prefix + "catalog")]

@@ -11,32 +11,52 @@ import pytest
 from sluicegate.errors import PublishRefusedError
 from sluicegate.operator.__main__ import main
 from sluicegate.operator.new_key import new_key
-from sluicegate.operator.plans import catalogue_to_publish, commands_to_publish
+from sluicegate.operator.plans import LEAD_MIN, catalogue_to_publish, commands_to_publish
 from sluicegate_schemas.accounts import KeyPut, OrganizationPut
+from sluicegate_schemas.bounds import CLOCK_AHEAD_MS_MAX, to_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.files import load_accounts
+from streams.settings import Settings
 from tests.gating import CATALOGUE, NOW
 
 ROOT = Path(__file__).parents[2]
-LEAD = timedelta(seconds=60)
 
 
 def version(number: int, effective_at: datetime) -> Catalogue:
     return CATALOGUE.model_copy(update={"version": number, "effective_at": effective_at})
 
 
-def plan(published: list[Catalogue], new: Catalogue) -> Catalogue | None:
+def plan(published: list[Catalogue], new: Catalogue, lead: timedelta = LEAD_MIN) -> Catalogue | None:
     known = {catalogue.version: catalogue for catalogue in published}
-    record = catalogue_to_publish(known, new, now=NOW, lead=LEAD, by="test")
+    record = catalogue_to_publish(known, new, now=NOW, lead=lead, by="test")
     return None if record is None else record.catalogue
 
 
 def test_the_first_catalogue_of_all_may_be_in_force_already() -> None:
+    assert CATALOGUE.effective_at < NOW
     assert plan([], CATALOGUE) == CATALOGUE
+    assert plan([], CATALOGUE, timedelta(0)) == CATALOGUE
 
 
 def test_the_same_catalogue_again_writes_nothing() -> None:
     assert plan([CATALOGUE], CATALOGUE) is None
+    assert plan([CATALOGUE], CATALOGUE, timedelta(0)) is None
+
+
+def test_a_lead_is_longer_than_events_may_be_dated_ahead_while_a_worker_does_not_know_the_version() -> None:
+    published_ms = to_epoch_ms(NOW)
+    unseen_until_ms = published_ms + round(Settings().catalogue_age_max_s * 1000)
+    last_rated_by_the_old_card_ms = unseen_until_ms + CLOCK_AHEAD_MS_MAX
+    assert to_epoch_ms(NOW + LEAD_MIN) > last_rated_by_the_old_card_ms
+    assert timedelta(minutes=6) == LEAD_MIN
+
+
+@pytest.mark.parametrize("seconds", [0, 60, 359])
+def test_a_shorter_lead_is_refused_however_far_ahead_the_version_is(seconds: int) -> None:
+    new = version(2, NOW + timedelta(days=1))
+    with pytest.raises(PublishRefusedError, match=rf"a lead of {seconds} s is too short .* give 360 s or more"):
+        plan([CATALOGUE], new, timedelta(seconds=seconds))
+    assert plan([CATALOGUE], new, timedelta(seconds=360)) == new
 
 
 def test_another_content_under_a_published_version_is_refused() -> None:
@@ -45,7 +65,7 @@ def test_another_content_under_a_published_version_is_refused() -> None:
         plan([CATALOGUE], changed)
 
 
-@pytest.mark.parametrize(("ahead", "taken"), [(60, True), (59, False), (-60, False)])
+@pytest.mark.parametrize(("ahead", "taken"), [(360, True), (359, False), (-60, False)])
 def test_a_new_version_takes_effect_far_enough_ahead(ahead: int, taken: bool) -> None:
     new = version(2, NOW + timedelta(seconds=ahead))
     if taken:
