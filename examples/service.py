@@ -223,7 +223,9 @@ ROUTES: Final = [
     Route("/health", health),
     Route("/v1/inference/llm", llm, methods=["POST"]),
     Route("/v1/inference/embedding", embedding, methods=["POST"]),
-    Route("/v1/search/{kind:str}", search, methods=["POST"]),
+    Route("/v1/search/knn", search, methods=["POST"]),
+    Route("/v1/search/hybrid", search, methods=["POST"]),
+    Route("/v1/search/web", search, methods=["POST"]),
     Route("/v1/retrievers/{id}/execute", retriever, methods=["POST"]),
     Route("/v1/documents", create_documents, methods=["POST"]),
     Route("/v1/documents", nothing, methods=["GET"]),
@@ -239,6 +241,6 @@ def create_app(sluicegate: Sluicegate | None = None) -> Starlette:
     """The service; brokers and the node's name come from the environment unless ``sluicegate`` is given."""
     sluicegate = sluicegate or Sluicegate.from_environment()
     api = Starlette(routes=ROUTES, lifespan=sluicegate.lifespan, exception_handlers={HTTPException: failed})
-    api.add_middleware(sluicegate.middleware, operations=OPERATIONS)
+    api.add_middleware(sluicegate.middleware, operations=OPERATIONS, open_paths=("/health",))
     api.state.sluicegate, api.state.embedded = sluicegate, Seen()
     return api

@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final, Protocol, Unpack
 
 from .clock import Clock, epoch_ms
 from .follower.view import Key
-from .gate import Answer, Gate
+from .gate import Answer, Gate, not_found
 from .metering import CURRENT, Usage
-from .operations import FindOperation
+from .operations import FindOperation, Operation, open_paths_of, route_path
 from .publisher import EventFields
 
 log = logging.getLogger("sluicegate.middleware")
@@ -35,7 +35,13 @@ class Meter(Protocol):
 
 
 class Middleware:
-    """Gates and meters the HTTP requests that ``find_operation`` names; all others pass untouched, as do WebSockets.
+    """Gates and meters the HTTP requests that ``find_operation`` names.
+
+    ``open_paths`` (see ``open_paths_of``) pass untouched. Nothing else reaches the application: every other request is
+    answered 404, and so is a path that frameworks read differently (see ``route_path``), whatever is open or named. A
+    WebSocket is not metered, so its handshake is refused unless its path is open. OPTIONS is a method as any other: a
+    CORS middleware around this one answers preflights itself; without one, name them, or list them as open.
+    ``unrouted`` counts what was refused so.
 
     A request whose usage event the publisher drops or refuses is answered all the same; the publisher counts and logs
     those, and ``metering_failures`` counts the events that it did not take, for whatever reason.
@@ -48,22 +54,36 @@ class Middleware:
         gate: Gate,
         meter: Meter,
         find_operation: FindOperation,
+        open_paths: Iterable[str] = (),
         known_cached: KnownCached | None = None,
         clock: Clock = epoch_ms,
     ) -> None:
         self.metering_failures = 0
+        self.unrouted = 0
         self._app = app
         self._gate = gate
         self._meter = meter
         self._find_operation = find_operation
+        self._is_open = open_paths_of(open_paths)
         self._known_cached = known_cached
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        operation = self._find_operation(scope) if scope["type"] == "http" else None
-        if operation is None:
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        if route_path(scope) is None:
+            await self._refuse_unrouted(scope, send)
+            return
+        operation = self._find_operation(scope) if scope["type"] == "http" else None
+        if operation is not None:
+            await self._gated(operation, scope, receive, send)
+        elif self._is_open(scope):
+            await self._app(scope, receive, send)
+        else:
+            await self._refuse_unrouted(scope, send)
+
+    async def _gated(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         started_at_ms = self._clock()
         cached = self._known_cached is not None and self._known_cached(scope)
         answer = self._gate.check(
@@ -75,6 +95,15 @@ class Middleware:
             return
         self._publish(answer.key, usage, started_at_ms, answer.status)
         await _refuse(send, answer)
+
+    async def _refuse_unrouted(self, scope: Scope, send: Send) -> None:
+        if not self.unrouted:
+            log.warning("a request was refused: no operation and no open path names it; unrouted counts what follows")
+        self.unrouted += 1
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await _refuse(send, not_found())
 
     async def _run(
         self, scope: Scope, receive: Receive, send: Send, answer: Answer, usage: Usage, started_at_ms: int

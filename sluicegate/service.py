@@ -3,7 +3,7 @@
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -92,12 +92,24 @@ class Sluicegate:
             yield
 
     def middleware(
-        self, app: App, *, operations: Routes | FindOperation, known_cached: KnownCached | None = None
+        self,
+        app: App,
+        *,
+        operations: Routes | FindOperation,
+        open_paths: Iterable[str] = (),
+        known_cached: KnownCached | None = None,
     ) -> Middleware:
         """Wraps an ASGI application. ``operations`` maps routes to operations (see ``by_routes``), or finds the
-        operation of an ASGI scope; what has none is neither gated nor metered."""
-        find = operations if callable(operations) else by_routes(operations)
-        return Middleware(app, gate=self.gate, meter=self.publisher, find_operation=find, known_cached=known_cached)
+        operation of an ASGI scope; ``open_paths=("/health",)`` lists what is neither gated nor metered. Every other
+        request is answered 404; see ``Middleware``. Raises ConfigurationError, naming the route."""
+        return Middleware(
+            app,
+            gate=self.gate,
+            meter=self.publisher,
+            find_operation=operations if callable(operations) else by_routes(operations),
+            open_paths=open_paths,
+            known_cached=known_cached,
+        )
 
     def current(self) -> Usage:
         """The usage of the request that is being handled; see ``sluicegate.current``."""

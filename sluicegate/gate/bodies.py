@@ -59,6 +59,11 @@ def not_authenticated(message: str) -> bytes:
     return _body(401, "AuthenticationError", message, {"field": "Authorization"})
 
 
+def not_found() -> bytes:
+    """404: no operation has this method and path. The body repeats nothing of the request."""
+    return _body(404, "NotFoundError", "No operation has this method and path", {})
+
+
 def not_available(message: str) -> bytes:
     """503: the gate cannot tell yet."""
     return _body(503, "ServiceUnavailableError", message, {})

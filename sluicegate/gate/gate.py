@@ -206,5 +206,10 @@ def _unauthenticated(message: str, challenge: str) -> Answer:
     return Answer(False, 401, [_JSON, _NO_STORE, ("WWW-Authenticate", challenge)], bodies.not_authenticated(message))
 
 
+def not_found() -> Answer:
+    """404, for a request that is no operation: it reaches neither buckets nor application."""
+    return Answer(False, 404, [_JSON, _NO_STORE], bodies.not_found())
+
+
 def _unavailable(message: str) -> Answer:
     return Answer(False, 503, [_JSON, _NO_STORE, ("Retry-After", "1")], bodies.not_available(message))

@@ -21,6 +21,7 @@ from sluicegate.middleware import Message, Scope
 from sluicegate.operations import Routes
 from sluicegate.publisher import EventFields
 from tests.gating import NOW_MS, SECRET, Known, credit_block, decision_record, heron
+from tests.metering import Recorder
 
 ROUTES: Routes = {
     "GET /v1/documents": "documents.list",
@@ -40,17 +41,6 @@ class Clock:
     def __call__(self) -> int:
         self.now_ms += 7
         return self.now_ms
-
-
-class Recorder:
-    """A meter that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.events: list[EventFields] = []
-
-    def publish(self, **fields: Unpack[EventFields]) -> bool:
-        self.events.append(fields)
-        return True
 
 
 class Broken:
@@ -210,9 +200,9 @@ async def test_two_authorization_fields_are_no_key() -> None:
     assert sent[0]["status"] == 401
 
 
-async def test_what_has_no_operation_is_neither_gated_nor_metered() -> None:
+async def test_an_open_path_is_neither_gated_nor_metered() -> None:
     meter = Recorder()
-    response = await call(guard(heron(), meter), "GET", "/health", secret=None)
+    response = await call(guard(heron(), meter, open_paths=("/health",)), "GET", "/health", secret=None)
     assert (response.text, meter.events) == ("up", [])
     assert "X-RateLimit-Limit" not in response.headers
 
@@ -323,6 +313,13 @@ async def test_nothing_that_is_said_or_sent_holds_the_secret(caplog: pytest.LogC
         ("GET", "/v1/a/x.y", "a.get"),
         ("GET", "/v1/a/x/y", None),
         ("GET", "/v1/files/x/y", "files.get"),
+        ("GET", "/v1/files/", "files.get"),
+        ("HEAD", "/v1/a", "a.list"),
+        ("HEAD", "/v1/a/x", "a.get"),
+        ("get", "/v1/a", None),
+        ("GET", "/v1/a\n", None),
+        ("GET", "/v1/a/x\n", None),
+        ("GET", "/v1/files/../a", None),
         ("GET", "/v1xa", None),
     ],
 )
@@ -346,6 +343,8 @@ def test_routes_find_operations(method: str, path: str, operation: str | None) -
         ("GET v1/a", "a.list"),
         ("GET /v1/{a", "a.list"),
         ("GET /v1/{a:int}", "a.list"),
+        ("GET /v1/a}", "a.list"),
+        ("HEAD /v1/a", "a.list"),
         ("GET /v1/a", "A.list"),
         ("GET /v1/a", "a.list\r\nX-Evil: 1"),
     ],
