@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -31,16 +31,16 @@ Foreground = Annotated[bool, typer.Option("--foreground", help="Stay, and stop e
 
 
 @contextlib.contextmanager
-def clear_endings() -> Iterator[None]:
+def clear_endings(interrupted: Callable[[], str] = lambda: INTERRUPTED) -> Iterator[None]:
     """Every failure ends in one sentence on standard error and a non-zero exit code; SIGTERM and SIGHUP are
-    interrupts like Ctrl-C."""
+    interrupts like Ctrl-C, after which ``interrupted`` says what was kept and how to go on."""
     hear_interrupts()
     try:
         yield
     except StackError as error:
         _fail(str(error), EXIT_FAILED)
     except KeyboardInterrupt:
-        _fail(INTERRUPTED, EXIT_INTERRUPTED)
+        _fail(interrupted(), EXIT_INTERRUPTED)
     except OSError as error:
         _fail(f"{error.strerror or error}: {error.filename or ''}. All data was kept.", EXIT_FAILED)
 

@@ -20,9 +20,10 @@ from sluicegate_schemas.envelope import ENCODE, WireEnvelope, WireEvent, WireFor
 from sluicegate_schemas.outputs import Balance, Decision, Reject
 from sluicegate_schemas.partitioning import partition_of
 from stack.errors import StackError
-from stack.expected import Expectation, Totals, tenants_of
+from stack.expected import Expectation, Origin, Place, Totals, tenants_of
 from stack.node_log import Applied, Published, Started, read_node_logs
-from stack.topic_log import read_topic
+from stack.state_rows import TOTALS_KEY, WorkerTotals, worker_totals
+from stack.topic_log import partitions_of, read_topic
 from stack.usage_log import parse_usage
 from streams.engine.fold import Fold
 
@@ -56,7 +57,11 @@ class LogEvidence:
     balances: dict[tuple[str, str, str], Balance]
     """(kind, id, month) → the newest balance."""
     decisions: dict[str, Decision]
+    workers: WorkerTotals
+    """What the workers say themselves, over all partitions."""
     state_damage: list[str]
+    forwards_wrong: list[Origin] = field(default_factory=list)
+    """Where events stand that were not brought home as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +126,10 @@ async def read_log(bootstrap: str, prefix: str) -> LogEvidence:
     :raises StackError: a topic is missing or cannot be read.
     """
     tenants = tenants_of(await _commands(bootstrap, prefix + topics.ACCOUNTS.name))
-    expectation = Expectation(await _catalogues(bootstrap, prefix + topics.CATALOG.name), tenants)
+    partitions = len(await partitions_of(bootstrap, [prefix + topics.USAGE.name]))
+    expectation = Expectation(await _catalogues(bootstrap, prefix + topics.CATALOG.name), tenants, partitions)
     envelopes, events = await _fold_usage(bootstrap, prefix + topics.USAGE.name, expectation)
+    workers, damage = await _state(bootstrap, prefix + topics.STATE.name)
     return LogEvidence(
         totals=expectation.totals,
         envelopes=envelopes,
@@ -130,7 +137,9 @@ async def read_log(bootstrap: str, prefix: str) -> LogEvidence:
         rejects=await _rejects(bootstrap, prefix),
         balances=await _balances(bootstrap, prefix + topics.BALANCES.name),
         decisions=await _decisions(bootstrap, prefix + topics.DECISIONS.name),
-        state_damage=await _state_damage(bootstrap, prefix + topics.STATE.name),
+        workers=workers,
+        state_damage=damage,
+        forwards_wrong=expectation.forwards_wrong(),
     )
 
 
@@ -153,22 +162,25 @@ async def _fold_usage(bootstrap: str, topic: str, expectation: Expectation) -> t
     envelopes: Envelopes = {}
     events = 0
     async for record in read_topic(bootstrap, topic):
+        place = Place(record.partition, record.offset, record.timestamp)
         match parse_usage(record.value):
             case WireEnvelope() as envelope:
                 checksum = 0
                 for index, event in enumerate(envelope.events):
                     checksum ^= _checksum(index, event)
-                place = (envelope.producer_id, envelope.producer_epoch, record.partition, envelope.sequence)
-                if place not in envelopes:
+                identity = (envelope.producer_id, envelope.producer_epoch, record.partition, envelope.sequence)
+                if identity not in envelopes:
                     events += len(envelope.events)
-                envelopes[place] = (len(envelope.events), checksum)
-                expectation.add_envelope(envelope, record.partition, record.timestamp)
+                envelopes[identity] = (len(envelope.events), checksum)
+                expectation.add_envelope(envelope, place)
             case WireForward() as forward:
-                expectation.add_foreign(forward.event, forward.logged_at_ms)
+                expectation.add_forward(forward, place)
             case WireEvent() as event:
-                expectation.add_foreign(event, record.timestamp)
+                expectation.add_single(event, place)
             case Malformed() as malformed:
-                expectation.add_malformed(malformed)
+                expectation.add_malformed(malformed, place)
+            case None:
+                expectation.pass_time(place)
     return envelopes, events
 
 
@@ -228,10 +240,12 @@ async def _decisions(bootstrap: str, topic: str) -> dict[str, Decision]:
     return decisions
 
 
-async def _state_damage(bootstrap: str, topic: str) -> list[str]:
-    """What is wrong with the state's own checksums, as sentences."""
+async def _state(bootstrap: str, topic: str) -> tuple[WorkerTotals, list[str]]:
+    """What the workers counted, and what is wrong with the state's own checksums, as sentences."""
     folds: dict[int, Fold] = {}
     async for record in read_topic(bootstrap, topic):
         folds.setdefault(record.partition, Fold()).feed(record.key, record.value, record.headers)
+    rows = [fold.rows[TOTALS_KEY] for fold in folds.values() if TOTALS_KEY in fold.rows]
     found = [(partition, fold.check()) for partition, fold in sorted(folds.items())]
-    return [f"partition {partition}: {damage}" for partition, damage in found if damage is not None]
+    damage = [f"partition {partition}: {words}" for partition, words in found if words is not None]
+    return sum(map(worker_totals, rows), WorkerTotals()), damage

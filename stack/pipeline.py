@@ -21,6 +21,7 @@ from sluicegate_schemas.files import load_accounts
 from sluicegate_schemas.outputs import ENTITLEMENT, KeyEntitlement
 from stack.errors import StackError
 from stack.folder import CHECKOUT
+from stack.kept import TOPICS_KEPT
 from stack.launcher import Stack
 from stack.ports import LOOPBACK, free_port
 from stack.process import ChildProcess
@@ -94,7 +95,7 @@ class Pipeline:
         self.stack.start(self.say)
         self.say("Creating topics and tables")
         try:
-            asyncio.run(ensure_topics(Settings(bootstrap_servers=self.bootstrap)))
+            asyncio.run(ensure_topics(Settings(bootstrap_servers=self.bootstrap), TOPICS_KEPT))
             migrate(self.clickhouse())
         except (TopicsError, MigrationError) as error:
             raise StackError(str(error), kept="All data was kept") from error

@@ -28,6 +28,7 @@ from stack.evidence import Evidence, read_clickhouse, read_log, read_nodes
 from stack.folder import CHECKOUT, data_folder
 from stack.freshness import Freshness
 from stack.interrupts import only_end_now
+from stack.kept import require_whole
 from stack.pipeline import PREFIX, Pipeline, last_counts, wait_for
 from stack.report import make_report, write_report
 from stack.topic_log import end_offsets
@@ -63,22 +64,35 @@ def run(
     view: Annotated[bool, typer.Option("--view/--no-view", help="The live view, on a terminal.")] = True,
 ) -> None:
     """Run everything with real traffic; with --for, check that all totals agree."""
-    with clear_endings():
+    folder = data.expanduser().absolute() if data else _fresh_folder()
+    with clear_endings(lambda: _interrupted(folder, is_named=data is not None)):
         if report is not None and for_s is None:
             raise StackError("--report needs --for: a run without an end is not checked", kept="Nothing was started")
         read_trace(trace)  # a file that cannot be replayed is refused before anything starts
-        folder = data.expanduser().absolute() if data else _fresh_folder()
         settings = {"trace": trace.name, "speed": speed, "for_s": for_s, "nodes": nodes, "workers": workers}
         console = Console(stderr=True)
         demonstration = Demonstration(Pipeline(folder, nodes=nodes, workers=workers, say=console.print), console, view)
         try:
             demonstration.run(trace, settings, report)
-        except BaseException:
+        except Exception:
             if folder.exists():
-                sys.stderr.write(f"Logs and data of this run: {folder}\n")
+                sys.stderr.write(f"Logs and data of this run: {folder} (to go on with them: --data {folder})\n")
             raise
         if data is None:
             shutil.rmtree(folder, ignore_errors=True)
+            sys.stderr.write("The data of this run was removed; --data FOLDER keeps it.\n")
+
+
+def _interrupted(folder: Path, *, is_named: bool) -> str:
+    """What a person is told after an interrupt: a run without a named folder begins anew when it is started again."""
+    if not folder.exists():
+        return "Interrupted: nothing had been started."
+    if is_named:
+        return f"Interrupted: all was stopped, the data was kept in {folder}; run the same command to go on."
+    return (
+        f"Interrupted: all was stopped, the logs and data were kept in {folder}; --data {folder} goes on with them, "
+        "the same command begins anew."
+    )
 
 
 def _fresh_folder() -> Path:
@@ -105,6 +119,8 @@ class Demonstration:
         watcher: Watcher | None = None
         try:
             pipeline.start()
+            if for_s is not None:
+                asyncio.run(require_whole(pipeline.bootstrap, PREFIX))
             started_s = time.monotonic() - began
             watcher = Watcher(pipeline.bootstrap, PREFIX, self._freshness)
             watcher.start()
@@ -128,7 +144,7 @@ class Demonstration:
     def _watch(self, watcher: Watcher, trace: Path, speed: float, for_s: float | None) -> None:
         """Show what happens until the callers are done; without an end of their own, until an interrupt."""
         traffic = self._pipeline.start_traffic(trace, speed=speed, for_s=for_s)
-        for line in self._hints():
+        for line in self._hints() if for_s is None else ():  # calls by hand are not in the callers' own count
             self._console.print(line, highlight=False, soft_wrap=True)
         began = time.monotonic()
         try:
@@ -204,16 +220,10 @@ class Demonstration:
         for node in pipeline.nodes:
             node.stop()
         pipeline.nodes.clear()
-        ends = asyncio.run(end_offsets(pipeline.bootstrap, PREFIX + topics.USAGE.name))
         say("Draining: workers count what is left")
-
-        def applied() -> bool:
-            pipeline.check()
-            watcher.check()
-            return watcher.applied(ends)
-
-        wait_for(applied, DRAIN_LIMIT_S, "The workers did not count all usage")
-        wait_for(watcher.published, BALANCE_LIMIT_S, "The balances were not published as of the last events")
+        self._apply(watcher, "The workers did not count all usage")
+        self._apply(watcher, "The workers did not count what they had forwarded to its home")
+        wait_for(watcher.published, BALANCE_LIMIT_S, "The balances did not come to rest")
         for worker in pipeline.workers:
             worker.stop()
         pipeline.workers.clear()
@@ -229,6 +239,17 @@ class Demonstration:
         finally:
             client.close()
         return time.monotonic() - began
+
+    def _apply(self, watcher: Watcher, failure: str) -> None:
+        """Wait until the workers have applied what the usage log holds by now."""
+        ends = asyncio.run(end_offsets(self._pipeline.bootstrap, PREFIX + topics.USAGE.name))
+
+        def applied() -> bool:
+            self._pipeline.check()
+            watcher.check()
+            return watcher.applied(ends)
+
+        wait_for(applied, DRAIN_LIMIT_S, failure)
 
     def _sunk(self, client: Client, ends: dict[str, dict[int, int]]) -> bool:
         self._pipeline.check()

@@ -66,6 +66,27 @@ async def read_topic(bootstrap: str, topic: str) -> AsyncIterator[ConsumerRecord
         await consumer.stop()
 
 
+async def first_offsets(bootstrap: str, topic: str, since_ms: int | None = None) -> dict[int, int]:
+    """The first offset of each partition of ``topic``, or the first one logged at ``since_ms`` or later (the end where
+    there is none)."""
+    consumer: AIOKafkaConsumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False)
+    try:
+        await consumer.start()
+        partitions = await partitions_of(bootstrap, [topic])
+        if since_ms is None:
+            first = await consumer.beginning_offsets(partitions)
+        else:
+            found = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
+            first = {at: one.offset for at, one in found.items() if one is not None}
+            if missing := [at for at in partitions if at not in first]:
+                first |= await consumer.end_offsets(missing)
+        return {partition.partition: offset for partition, offset in first.items()}
+    except (KafkaError, OSError) as error:
+        raise StackError(f"The beginning of {topic} could not be asked for: {error!r}") from error
+    finally:
+        await consumer.stop()
+
+
 async def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     """One past the last offset of each partition of ``topic``."""
     consumer: AIOKafkaConsumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False)

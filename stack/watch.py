@@ -23,6 +23,7 @@ from sluicegate_schemas.outputs import Balance, Decision
 from sluicegate_schemas.state import DECODE_HEADER, EPOCH_BYTES, HEADER_KEY
 from stack.errors import StackError
 from stack.freshness import Freshness
+from stack.state_rows import LEDGER_TABLE, ledger_amounts, ledger_place
 from stack.topic_log import partitions_of
 from stack.usage_log import events_in, parse_usage
 from streams.engine.fold import Epochs
@@ -30,6 +31,10 @@ from streams.engine.fold import Epochs
 WATCHED: Final = (topics.USAGE, topics.STATE, topics.BALANCES, topics.DECISIONS, topics.REJECTS)
 RECENT_DECISIONS: Final = 200
 BALANCES_MAX: Final = 100_000
+LEDGERS_MAX: Final = 1_000_000
+"""Above it the ledgers that come last are not followed: ``published`` then waits until nothing moves."""
+BALANCES_REST_S: Final = 10.0
+"""A worker publishes changed balances once a second of the log's time, which ticks move on every 5 s."""
 RECORDS_PER_TURN: Final = 500
 FETCH_WAIT_MS: Final = 50
 
@@ -44,11 +49,15 @@ class SeenDecision:
 
 @dataclass(slots=True)
 class Partition:
-    """One usage partition: records with events that the state does not hold yet, as (offset, events)."""
+    """One usage partition: records (but ticks) that the state does not hold yet, as (offset, events).
+
+    ``unsent`` counts the outputs of applied records that their worker has not sent yet, as far as the state knows.
+    """
 
     waiting: deque[tuple[int, int]] = field(default_factory=deque)
     seen_offset: int = -1
     applied_offset: int = -1
+    unsent: int = 0
     epochs: Epochs = field(default_factory=Epochs)
 
     def settle(self) -> int:
@@ -86,7 +95,10 @@ class Watcher:
         self._lock = threading.Lock()
         self._partitions: dict[int, Partition] = {}
         self._organizations: dict[str, Balance] = {}
-        self._last_event: dict[str, tuple[int, int]] = {}
+        self._ledgers: dict[tuple[str, str, str], tuple[int, int]] = {}
+        self._balances: dict[tuple[str, str, str], tuple[int, int]] = {}
+        self._ranks: dict[tuple[str, str, str], tuple[int, int]] = {}
+        self._ledgers_moved_at = time.monotonic()
         self._recent: deque[SeenDecision] = deque(maxlen=RECENT_DECISIONS)
         self._events_logged = self._events_applied = self._decisions = self._rejects = 0
         self._failure: Exception | None = None
@@ -121,7 +133,8 @@ class Watcher:
             )
 
     def applied(self, usage_ends: dict[int, int]) -> bool:
-        """Whether the workers' flushed state holds every event below ``usage_ends`` (one past the last offsets)."""
+        """Whether the workers' flushed state holds every record below ``usage_ends`` (one past the last offsets), and
+        all that follows from them (rejects, forwards) was sent."""
         with self._lock:
             return all(
                 end == 0
@@ -129,18 +142,21 @@ class Watcher:
                     (part := self._partitions.get(number)) is not None
                     and part.seen_offset >= end - 1
                     and not part.waiting
+                    and not part.unsent
                 )
                 for number, end in usage_ends.items()
             )
 
     def published(self) -> bool:
-        """Whether each organization's balance was published as of its last event, or later."""
+        """Whether the balances say what the ledgers in the state do, or nothing has moved there for so long that
+        nothing more will come: then the check says what differs. For when all is ``applied``."""
         with self._lock:
-            return all(
-                (balance := self._organizations.get(name)) is not None
-                and (balance.source.partition, balance.source.offset) >= place
-                for name, place in self._last_event.items()
-            )
+            return self._agree() or time.monotonic() - self._ledgers_moved_at > BALANCES_REST_S
+
+    def _agree(self) -> bool:
+        """A ledger without a balance was never charged; a balance without a ledger is of a month long gone."""
+        nothing = (0, 0)
+        return all(self._balances.get(place, nothing) == amounts for place, amounts in self._ledgers.items())
 
     def _run(self) -> None:
         try:
@@ -162,16 +178,17 @@ class Watcher:
             while not self._stopping.is_set():
                 batches = await consumer.getmany(timeout_ms=FETCH_WAIT_MS, max_records=RECORDS_PER_TURN)
                 now_ms = time.time_ns() // 1_000_000
-                with self._lock:
-                    for partition, records in batches.items():
-                        topic = partition.topic.removeprefix(self._prefix)
+                for partition, records in batches.items():
+                    topic = partition.topic.removeprefix(self._prefix)
+                    with self._lock:
                         for record in records:
-                            self._take(topic, partition.partition, record, now_ms)
+                            self.take(topic, partition.partition, record, now_ms)
         finally:
             with contextlib.suppress(KafkaError, OSError):
                 await consumer.stop()
 
-    def _take(self, topic: str, partition: int, record: ConsumerRecord[bytes, bytes], now_ms: int) -> None:
+    def take(self, topic: str, partition: int, record: ConsumerRecord[bytes, bytes], now_ms: int) -> None:
+        """Take in the next record of a partition of ``topic`` (without prefix), seen at ``now_ms``."""
         if topic == topics.USAGE.name:
             self._take_usage(self._partition(partition), record)
         elif topic == topics.STATE.name:
@@ -189,20 +206,32 @@ class Watcher:
 
     def _take_usage(self, partition: Partition, record: ConsumerRecord[bytes, bytes]) -> None:
         partition.seen_offset = record.offset
-        events = events_in(parse_usage(record.value))
-        if events:
-            self._events_logged += len(events)
-            partition.waiting.append((record.offset, len(events)))
-            self._events_applied += partition.settle()
+        usage = parse_usage(record.value)
+        if usage is None:
+            return
+        events = events_in(usage)
+        self._events_logged += len(events)
+        partition.waiting.append((record.offset, len(events)))
+        self._events_applied += partition.settle()
         for event in events:
-            self._last_event[event.org_id] = (record.partition, record.offset)
             self._freshness.logged(event.org_id, event.ts_ms)
 
     def _take_state(self, partition: Partition, record: ConsumerRecord[bytes, bytes]) -> None:
-        verdict = partition.epochs.feed(record.key, record.value, record.headers)
-        if verdict.valid and record.key == HEADER_KEY and record.value is not None:
-            partition.applied_offset = DECODE_HEADER(record.value[EPOCH_BYTES:]).usage_offset
+        key, value = record.key, record.value
+        if key is None or not partition.epochs.feed(key, value, record.headers).valid:
+            return
+        if key == HEADER_KEY and value is not None:
+            header = DECODE_HEADER(value[EPOCH_BYTES:])
+            partition.applied_offset, partition.unsent = header.usage_offset, len(header.outbox)
             self._events_applied += partition.settle()
+        elif key.startswith(LEDGER_TABLE):
+            place = ledger_place(key)
+            self._ledgers_moved_at = time.monotonic()
+            if value is None:
+                self._ledgers.pop(place, None)
+            elif len(self._ledgers) < LEDGERS_MAX or place in self._ledgers:
+                amounts = ledger_amounts(value[EPOCH_BYTES:])
+                self._ledgers[place] = (amounts.used_micro, amounts.requests)
 
     def _take_output(self, topic: str, value: bytes, now_ms: int) -> None:
         if topic == topics.DECISIONS.name:
@@ -211,11 +240,17 @@ class Watcher:
             after = None if decision.cause is None else now_ms - to_epoch_ms(decision.cause.ts)
             self._recent.append(SeenDecision(decision, after))
         else:
-            balance = Balance.model_validate_json(value)
-            if balance.kind == "organization":
-                self._keep(balance)
+            self._keep(Balance.model_validate_json(value))
 
     def _keep(self, balance: Balance) -> None:
+        place = (balance.kind, balance.id, balance.month)
+        rank = (balance.sequence.epoch, balance.sequence.counter)
+        if rank > self._ranks.get(place, (-1, 0)) and (len(self._ranks) < LEDGERS_MAX or place in self._ranks):
+            self._ranks[place] = rank
+            self._balances[place] = (balance.used_micro, balance.requests)
+            self._ledgers_moved_at = time.monotonic()
+        if balance.kind != "organization":
+            return
         held = self._organizations.get(balance.id)
         if held is None and len(self._organizations) >= BALANCES_MAX:
             return

@@ -159,9 +159,10 @@ class Pipeline:
             topic_prefix=self.prefix,
             **settings,  # type: ignore[arg-type]  # any of the settings' own fields
         )
-        return Publisher(options, tap=self._note)
+        return Publisher(options, tap=self.note)
 
-    def _note(self, event: WireEvent, position: Position) -> None:
+    def note(self, event: WireEvent, position: Position) -> None:
+        """Tells the check of an event that is sent in an envelope, and where there."""
         place = (position.producer_id, position.producer_epoch, position.partition, position.sequence)
         count, checksum = self._envelopes.get(place, (0, 0))
         self._envelopes[place] = (count + 1, checksum ^ crc32(ENCODE(event), position.index))

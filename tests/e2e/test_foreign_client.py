@@ -92,6 +92,7 @@ async def test_events_of_a_java_client_are_counted_once_wherever_its_partitioner
     assert len(keyed) == len(again) == 40
     assert set(keyed) - homes, "some were put where their account does not live"
     totals = await pipeline.totals()
+    await pipeline.check()
     assert totals.by_organization == {"org_osprey": 20, "org_heron": 20}
     assert totals.credits_micro == 40 * 200_000
     assert totals.rejects == 0

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from sluicegate.publisher import Position
 from sluicegate_schemas import topics
-from sluicegate_schemas.envelope import ENCODE, ENVELOPE_VERSION, WireEnvelope, WireEvent
+from sluicegate_schemas.envelope import DECODE_ENVELOPE, ENCODE, ENVELOPE_VERSION, WireEnvelope, WireEvent
 from sluicegate_schemas.outputs import Reject
 from sluicegate_schemas.partitioning import partition_of
 from stack.clickhouse import ClickHouse
@@ -97,10 +98,13 @@ async def test_each_poison_is_rejected_by_name_and_place_and_the_worker_goes_on(
             sent[home * 1_000_000 + place.offset] = (what, reason)
         await producer.send_and_wait(usage, first, partition=HOME)
         await producer.send_and_wait(usage, _bytes(_event(100)), partition=HOME)
-        await producer.send_and_wait(usage, _envelope(), partition=HOME)
+        good = _envelope()
+        pipeline.note(DECODE_ENVELOPE(good).events[0], Position("poisoner", 1, HOME, 1, 0))
+        await producer.send_and_wait(usage, good, partition=HOME)
     finally:
         await producer.stop()
     totals = await pipeline.totals()
+    await pipeline.check()
     assert totals.events_counted == 3, "the good ones around the poison"
     assert totals.events_duplicate == 1, "the first event, sent again unchanged"
     rejects = [

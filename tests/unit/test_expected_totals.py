@@ -13,7 +13,8 @@ from sluicegate_schemas.bounds import to_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.envelope import ENVELOPE_VERSION, WireCharge, WireEnvelope, WireEvent
 from sluicegate_schemas.files import load_catalogue
-from stack.expected import Expectation, MissingQuantityError, Totals, month_span_ms, price_micro, tenants_of
+from stack.expected import Expectation, Place, Totals, tenants_of
+from stack.rating import MissingQuantityError, month_span_ms, price_micro
 
 CATALOGUE = load_catalogue((Path(__file__).parents[2] / "catalogue" / "default.toml").read_text("utf-8"))
 NOW_MS = to_epoch_ms(datetime(2026, 2, 10, 12, 0, tzinfo=UTC))
@@ -61,10 +62,14 @@ def event(operation: str = "search.knn", *, ts_ms: int = NOW_MS, **fields: Any) 
 
 
 def totals_of(*events: WireEvent, catalogues: tuple[Catalogue, ...] = (CATALOGUE,)) -> Totals:
-    expectation = Expectation(catalogues, tenants())
+    expectation = Expectation(catalogues, tenants(), 1)
     for sequence, one in enumerate(events, start=1):
-        expectation.add_envelope(WireEnvelope(ENVELOPE_VERSION, "p", 1, sequence, NOW_MS, None, [one]), 0, one.ts_ms)
+        expectation.add_envelope(envelope(one, sequence=sequence), Place(0, sequence, one.ts_ms))
     return expectation.totals
+
+
+def envelope(*events: WireEvent, sequence: int = 1) -> WireEnvelope:
+    return WireEnvelope(ENVELOPE_VERSION, "p", 1, sequence, NOW_MS, None, list(events))
 
 
 @pytest.mark.parametrize(
@@ -154,10 +159,10 @@ def test_a_refused_request_without_quantities_is_counted_and_not_rejected() -> N
 
 
 def test_a_repeated_envelope_and_a_repeated_foreign_id_are_counted_once() -> None:
-    expectation = Expectation([CATALOGUE], tenants())
-    for _ in range(3):
-        expectation.add_envelope(WireEnvelope(ENVELOPE_VERSION, "p", 1, 1, NOW_MS, None, [event(), event()]), 0, NOW_MS)
-        expectation.add_foreign(event(id="one"), NOW_MS)
+    expectation = Expectation([CATALOGUE], tenants(), 1)
+    for offset in range(3):
+        expectation.add_envelope(envelope(event(), event()), Place(0, 2 * offset, NOW_MS))
+        expectation.add_single(event(id="one"), Place(0, 2 * offset + 1, NOW_MS))
     totals = expectation.totals
     assert (totals.events_logged, totals.events_counted, totals.events_duplicate) == (9, 3, 6)
     assert totals.credits_micro == 300_000
@@ -212,14 +217,12 @@ def test_storage_costs_what_was_held_between_samples() -> None:
     assert totals.requests == 0
     # A gigabyte for half of the month, three for the other half less a millisecond: 50 + 150 credits, rounded down.
     assert 199_999_000 < totals.credits_micro < 200_000_000
-    next_start, next_end = month_span_ms("2026-03")
-    totals = totals_of(sample(middle, 10**9), sample(next_start + (next_end - next_start) // 4, 0))
-    assert totals.by_account == {("org_a", "2026-02"): 50_000_000, ("org_a", "2026-03"): 25_000_000}
+    totals = totals_of(sample(middle, 10**9), sample(end + 12 * 3_600_000, 0))  # half of the 31 days' first
+    assert totals.by_account == {("org_a", "2026-02"): 50_000_000, ("org_a", "2026-03"): 100_000_000 // 62}
 
 
 def test_sequences_count_in_each_partition_by_itself() -> None:
-    expectation = Expectation([CATALOGUE], tenants())
+    expectation = Expectation([CATALOGUE], tenants(), 2)
     for partition in (0, 1):
-        envelope = WireEnvelope(ENVELOPE_VERSION, "p", 1, 1, NOW_MS, None, [event()])
-        expectation.add_envelope(envelope, partition, NOW_MS)
-    assert (expectation.totals.events_counted, expectation.totals.events_duplicate) == (2, 0)
+        expectation.add_envelope(envelope(event(org_id="org_b")), Place(partition, 0, NOW_MS))
+    assert expectation.totals.events_duplicate == 0

@@ -10,6 +10,7 @@ import pytest
 from sluicegate_schemas.outputs import Balance, Position, Sequence
 from stack.evidence import ClickHouseEvidence, ClickHouseUsage, Evidence, LogEvidence, NodeEvidence
 from stack.expected import Totals
+from stack.state_rows import WorkerTotals
 from stack.verify import Answers, check_all, failure_sentence
 
 MONTH = "2026-02"
@@ -39,6 +40,8 @@ def evidence() -> Evidence:
         events_logged=4,
         events_counted=3,
         events_duplicate=1,
+        events_forwarded=1,
+        forwards_repeated=1,
         requests=3,
         throttled=1,
         credits_micro=200_000,
@@ -54,7 +57,14 @@ def evidence() -> Evidence:
     return Evidence(
         NodeEvidence(3, dict(envelopes)),
         LogEvidence(
-            totals, dict(envelopes), 3, Counter(), {(*kind, MONTH): balance(*kind, 200_000) for kind in kinds}, {}, []
+            totals,
+            dict(envelopes),
+            3,
+            Counter(),
+            {(*kind, MONTH): balance(*kind, 200_000) for kind in kinds},
+            {},
+            WorkerTotals(counted=3, duplicate=2, forwarded=1),
+            [],
         ),
         ClickHouseEvidence({"org_a": ClickHouseUsage(3, 0, 1, 200_000, 3)}, 0),
     )
@@ -102,6 +112,15 @@ def _damage_the_state(found: Evidence) -> Evidence:
     return found
 
 
+def _lose_a_forward(found: Evidence) -> Evidence:
+    found.log.forwards_wrong.append((2, 17, 0))
+    return found
+
+
+def _say(workers: WorkerTotals) -> Callable[[Evidence], Evidence]:
+    return lambda found: replace(found, log=replace(found.log, workers=workers))
+
+
 def _show(usage: ClickHouseUsage) -> Callable[[Evidence], Evidence]:
     return lambda found: replace(found, clickhouse=ClickHouseEvidence({"org_a": usage}, 0))
 
@@ -119,6 +138,15 @@ def _show(usage: ClickHouseUsage) -> Callable[[Evidence], Evidence]:
         (_show(ClickHouseUsage(3, 0, 1, 199_999, 3)), "org_a: expected 0.2, found 0.199999"),
         (_show(ClickHouseUsage(4, 0, 1, 200_000, 3)), "requests in ClickHouse (expected 3, found 4 (+1))"),
         (_show(ClickHouseUsage(3, 0, 1, 200_000, 4)), "events counted (expected 3, found 4 (+1))"),
+        (_lose_a_forward, "brought home as it was (1 events; not offset 17 of partition 2)"),
+        (
+            _say(WorkerTotals(counted=3, duplicate=3, forwarded=1)),
+            "events duplicate (expected 1, found 2 (+1))",
+        ),
+        (_say(WorkerTotals(counted=3, duplicate=1, forwarded=1)), "events duplicate (expected 1, found 0 (-1))"),
+        (_say(WorkerTotals(counted=2, duplicate=2, forwarded=1)), "state (counted: expected 3, found 2)"),
+        (_say(WorkerTotals(counted=3, duplicate=2, rejected=1, forwarded=1)), "state (rejected: expected 0, found 1)"),
+        (_say(WorkerTotals(counted=3, duplicate=2)), "state (forwarded: expected 1, found 0)"),
         (lambda found: replace(found, clickhouse=replace(found.clickhouse, decisions=1)), "decisions in ClickHouse"),
     ],
 )
@@ -131,4 +159,11 @@ def test_any_difference_fails_and_is_named(corrupt: Callable[[Evidence], Evidenc
 def test_an_answered_call_without_an_event_fails() -> None:
     sentence = failure_sentence(check_all(evidence(), Answers({"200": 4}, 0, 0)))
     assert sentence is not None
-    assert "every answered call was metered (4 calls answered, 3 events published" in sentence
+    assert "every answered call was metered, once (4 calls answered, 0 that got no answer, 3 events" in sentence
+
+
+@pytest.mark.parametrize(("unreachable", "ok"), [(0, False), (1, True), (2, True)])
+def test_only_a_call_that_got_no_answer_may_have_an_event_of_its_own(unreachable: int, ok: bool) -> None:
+    failure = failure_sentence(check_all(evidence(), Answers({"200": 2}, unreachable, 0)))
+    assert (failure is None) is ok
+    assert ok or "every answered call was metered, once" in str(failure)
