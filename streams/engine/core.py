@@ -37,6 +37,7 @@ from .outbox import Outbox
 from .phase import Phase
 from .recovery import Recovered, Recovery
 from .refusals import batch_too_large, counted_wrongly, source_lost, state_damaged
+from .standing import Standing
 
 
 class PartitionCore:
@@ -61,6 +62,7 @@ class PartitionCore:
         self._writer = FlushWriter(0, b"", {})
         self._flushes = Flushes()
         self._quiet_check = QuietCheck(limits.quiet_check_s)
+        self._standing = Standing()
         self._tick_at = float("-inf")
         self._lease_until = float("-inf")
         self._catalogue_seen_at: float | None = None
@@ -95,9 +97,11 @@ class PartitionCore:
         if recovery is None or self.phase is not Phase.RECOVERING:
             return []
         recovered = recovery.sources(usage=usage, accounts=accounts)
-        return self._resume(recovered) if isinstance(recovered, Recovered) else self._over(recovered)
+        if not isinstance(recovered, Recovered):
+            return self._over(recovered)
+        return self._resume(recovered, usage_end=usage[1], accounts_end=accounts[1])
 
-    def _resume(self, recovered: Recovered) -> list[Action]:
+    def _resume(self, recovered: Recovered, *, usage_end: int, accounts_end: int) -> list[Action]:
         fold = recovered.fold
         if refusal := recovered.restore(self.partition, self.machine):
             return self._over(refusal)
@@ -110,7 +114,9 @@ class PartitionCore:
         self.phase = Phase.RUNNING
         actions: list[Action] = [Ready(len(fold.rows), fold.void_records)]
         actions += self.outbox.recover(fold.header.outbox if fold.header else [])
-        return actions + self._collect()
+        outputs = Outputs._make(self.machine.take_outputs())
+        self._standing = Standing(outputs.early, usage_end=usage_end, accounts_end=accounts_end)
+        return actions + self.outbox.add(outputs._replace(early=[])) + self._collect()
 
     # The state log: what was asked of it, and what its replies say about who else writes.
 
@@ -226,6 +232,7 @@ class PartitionCore:
         return (
             self.phase is Phase.RUNNING
             and not self.draining
+            and now <= self._lease_until
             and self._catalogue_seen_at is not None
             and now - self._catalogue_seen_at <= limits.catalogue_age_max_s
             and self.machine.changed_rows < limits.rows_max
@@ -274,7 +281,10 @@ class PartitionCore:
             self.machine.cells_durable_until(state_offset)
 
     def _collect(self) -> list[Action]:
-        return list[Action](self.outbox.add(Outputs._make(self.machine.take_outputs())))
+        outputs = Outputs._make(self.machine.take_outputs())
+        self._standing.superseded_by(outputs.early)
+        standing = self._standing.release(self.usage_next, self.accounts_next)
+        return list[Action](self.outbox.add(outputs._replace(early=standing + outputs.early)))
 
     def published(self, token: int) -> None:
         """The broker has the output."""

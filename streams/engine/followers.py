@@ -75,6 +75,8 @@ class AccountsFollower:
             runner = owned[tp]
             if runner.ready:
                 runner.perform(runner.core.accounts_fetched([input_record(record) for record in run]))
+            if runner.core.accounts_next <= run[-1].offset:
+                self._assigned = {}  # not taken in (the partition is being given back): read again from where it stands
         for runner, end in list(self._refreshes.items()):
             tp = TopicPartition(self._topic, runner.partition)
             if not runner.ready or owned.get(tp) is not runner:

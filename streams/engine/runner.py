@@ -87,6 +87,8 @@ class Runner:
         self._state_topic = host.settings.topic(STATE.name)
         self._unacknowledged: deque[tuple[int, Any]] = deque()
         self._outputs: asyncio.Queue[Publish] = asyncio.Queue()
+        self._lease_until = float("-inf")
+        self._leased = asyncio.Event()
         self._work = asyncio.Event()
         self._clean = asyncio.Event()
         self._paused = False
@@ -119,6 +121,9 @@ class Runner:
 
     def tick(self, now: float, lease_until: float) -> None:
         """Time passes."""
+        self._lease_until = lease_until
+        if now <= lease_until:
+            self._leased.set()
         self.perform(self.core.tick(now, lease_until))
         if self._paused or not self.ready:
             self._fetched_at = now
@@ -246,6 +251,9 @@ class Runner:
         settings = self._settings
         while True:
             token, record = await self._outputs.get()
+            while monotonic() > self._lease_until:  # another owner may have said something newer under the same key
+                self._leased.clear()
+                await self._leased.wait()
             partition = record.partition if record.partition >= 0 else None
             sent = await self._broker.send(settings.topic(record.topic), record.key, record.value, partition)
             sent.add_done_callback(partial(self._published, token))
