@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -88,17 +89,20 @@ class Sight:
 class Watcher:
     """Follows the topics of ``prefix`` from ``start`` to ``stop``; ``sight`` may be asked from any thread."""
 
-    def __init__(self, bootstrap: str, prefix: str, freshness: Freshness) -> None:
+    def __init__(
+        self, bootstrap: str, prefix: str, freshness: Freshness, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._bootstrap = bootstrap
         self._prefix = prefix
         self._freshness = freshness
+        self._clock = clock
         self._lock = threading.Lock()
         self._partitions: dict[int, Partition] = {}
         self._organizations: dict[str, Balance] = {}
         self._ledgers: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._balances: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._ranks: dict[tuple[str, str, str], tuple[int, int]] = {}
-        self._ledgers_moved_at = time.monotonic()
+        self._ledgers_moved_at = self._clock()
         self._recent: deque[SeenDecision] = deque(maxlen=RECENT_DECISIONS)
         self._events_logged = self._events_applied = self._decisions = self._rejects = 0
         self._failure: Exception | None = None
@@ -151,7 +155,7 @@ class Watcher:
         """Whether the balances say what the ledgers in the state do, or nothing has moved there for so long that
         nothing more will come: then the check says what differs. For when all is ``applied``."""
         with self._lock:
-            return self._agree() or time.monotonic() - self._ledgers_moved_at > BALANCES_REST_S
+            return self._agree() or self._clock() - self._ledgers_moved_at > BALANCES_REST_S
 
     def _agree(self) -> bool:
         """A ledger without a balance was never charged; a balance without a ledger is of a month long gone."""
@@ -226,7 +230,7 @@ class Watcher:
             self._events_applied += partition.settle()
         elif key.startswith(LEDGER_TABLE):
             place = ledger_place(key)
-            self._ledgers_moved_at = time.monotonic()
+            self._ledgers_moved_at = self._clock()
             if value is None:
                 self._ledgers.pop(place, None)
             elif len(self._ledgers) < LEDGERS_MAX or place in self._ledgers:
@@ -248,7 +252,7 @@ class Watcher:
         if rank > self._ranks.get(place, (-1, 0)) and (len(self._ranks) < LEDGERS_MAX or place in self._ranks):
             self._ranks[place] = rank
             self._balances[place] = (balance.used_micro, balance.requests)
-            self._ledgers_moved_at = time.monotonic()
+            self._ledgers_moved_at = self._clock()
         if balance.kind != "organization":
             return
         held = self._organizations.get(balance.id)

@@ -237,7 +237,7 @@ class Pipeline:
 
     @staticmethod
     def _checks(evidence: Evidence) -> list[Check]:
-        return check_all(evidence, Answers(by_status={}, unreachable=0, events_before=0))
+        return check_all(evidence, Answers(by_status={}, unreachable=0, events_before=evidence.nodes.events))
 
     async def _evidence(self) -> Evidence:
         log: LogEvidence = await read_log(self.kafka.bootstrap, self.prefix)

@@ -99,7 +99,7 @@ async def test_each_poison_is_rejected_by_name_and_place_and_the_worker_goes_on(
         await producer.send_and_wait(usage, first, partition=HOME)
         await producer.send_and_wait(usage, _bytes(_event(100)), partition=HOME)
         good = _envelope()
-        pipeline.note(DECODE_ENVELOPE(good).events[0], Position("poisoner", 1, HOME, 1, 0))
+        pipeline.note(DECODE_ENVELOPE(good).events[0], Position(HOME, "poisoner", 1, 1, 0))
         await producer.send_and_wait(usage, good, partition=HOME)
     finally:
         await producer.stop()

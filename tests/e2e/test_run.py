@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,31 @@ def test_a_trace_that_cannot_be_replayed_is_refused_before_anything_starts(tmp_p
     assert refused.returncode == 1
     assert "line 2: ContextTokens is 'many'" in refused.stderr
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named_folder", "fresh_folder"])
+def test_an_interrupted_run_says_where_its_data_is_and_how_to_go_on_with_it(tmp_path: Path, named: bool) -> None:
+    data = tmp_path / "data"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stack", "run", "--for", "60", *(["--data", str(data)] if named else [])],
+        cwd=CHECKOUT,
+        env={**os.environ, "COLUMNS": "200", "SLUICEGATE_DATA_DIR": str(data)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        assert any("Starting ClickHouse" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        words = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130
+    folder = data if named else next((data / "runs").iterdir())
+    last = words.strip().splitlines()[-1]
+    assert last.startswith("Interrupted: all was stopped, the ")
+    assert f"kept in {folder};" in last
+    assert last.endswith("run the same command to go on." if named else "the same command begins anew.")
+    assert (f"--data {folder} goes on with them" in last) is not named
+    assert processes_of(data) == []
