@@ -99,9 +99,9 @@ class PartitionCore:
         recovered = recovery.sources(usage=usage, accounts=accounts)
         if not isinstance(recovered, Recovered):
             return self._over(recovered)
-        return self._resume(recovered, usage_end=usage[1], accounts_end=accounts[1])
+        return self._resume(recovered, usage[1], accounts[1])
 
-    def _resume(self, recovered: Recovered, *, usage_end: int, accounts_end: int) -> list[Action]:
+    def _resume(self, recovered: Recovered, usage_end: int, accounts_end: int) -> list[Action]:
         fold = recovered.fold
         if refusal := recovered.restore(self.partition, self.machine):
             return self._over(refusal)
@@ -112,11 +112,11 @@ class PartitionCore:
         self._flushes.resume(recovered.flush_number, self.usage.applied, self.accounts.applied)
         self.stats["repairs"] += len(fold.void_keys)
         self.phase = Phase.RUNNING
-        actions: list[Action] = [Ready(len(fold.rows), fold.void_records)]
-        actions += self.outbox.recover(fold.header.outbox if fold.header else [])
+        resent = self.outbox.recover(fold.header.outbox if fold.header else [])
         outputs = Outputs._make(self.machine.take_outputs())
-        self._standing = Standing(outputs.early, usage_end=usage_end, accounts_end=accounts_end)
-        return actions + self.outbox.add(outputs._replace(early=[])) + self._collect()
+        self._standing = Standing(outputs.early, usage_end, accounts_end)
+        self.outbox.add(outputs._replace(early=[]))
+        return [Ready(len(fold.rows), fold.void_records), *resent, *self._collect()]
 
     # The state log: what was asked of it, and what its replies say about who else writes.
 
@@ -282,9 +282,8 @@ class PartitionCore:
 
     def _collect(self) -> list[Action]:
         outputs = Outputs._make(self.machine.take_outputs())
-        self._standing.superseded_by(outputs.early)
-        standing = self._standing.release(self.usage_next, self.accounts_next)
-        return list[Action](self.outbox.add(outputs._replace(early=standing + outputs.early)))
+        early = self._standing.ahead_of(outputs.early, self.usage_next, self.accounts_next)
+        return list[Action](self.outbox.add(outputs._replace(early=early)))
 
     def published(self, token: int) -> None:
         """The broker has the output."""
@@ -351,8 +350,7 @@ class PartitionCore:
 
     def _flush(self, now: float) -> list[Action]:
         machine = self.machine
-        changes = machine.take_changes()
-        number = self._flushes.number + 1
+        changes, number = machine.take_changes(), self._flushes.number + 1
         records = self._writer.build(
             changes,
             flush=number,

@@ -1,6 +1,6 @@
 """What a new owner publishes again, held back until it has caught up with what its predecessor had read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sluicegate_schemas.state import OutboxRecord
 
@@ -12,20 +12,18 @@ class Standing:
     before it died, and an older verdict behind it in a compacted topic would stand for whoever starts cold.
     """
 
-    def __init__(self, records: Iterable[OutboxRecord] = (), *, usage_end: int = 0, accounts_end: int = 0) -> None:
+    def __init__(self, records: Iterable[OutboxRecord] = (), usage_end: int = 0, accounts_end: int = 0) -> None:
         self._held = {(record.topic, record.key): record for record in records}
         self._usage_end = usage_end
         self._accounts_end = accounts_end
 
-    def superseded_by(self, records: Iterable[OutboxRecord]) -> None:
-        """These are published now."""
-        if self._held:
-            for record in records:
-                self._held.pop((record.topic, record.key), None)
-
-    def release(self, usage_next: int, accounts_next: int) -> list[OutboxRecord]:
-        """What may go out now; each record once."""
-        if not self._held or usage_next < self._usage_end or accounts_next < self._accounts_end:
-            return []
+    def ahead_of(self, new: Sequence[OutboxRecord], usage_next: int, accounts_next: int) -> list[OutboxRecord]:
+        """``new``, with what stood before it where it may go out now; each held record once."""
+        if not self._held:
+            return list(new)
+        for record in new:
+            self._held.pop((record.topic, record.key), None)
+        if usage_next < self._usage_end or accounts_next < self._accounts_end:
+            return list(new)
         held, self._held = list(self._held.values()), {}
-        return held
+        return held + list(new)
