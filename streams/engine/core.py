@@ -320,7 +320,7 @@ class PartitionCore:
 
     @property
     def dirty(self) -> bool:
-        """Something waits for a flush that has not begun."""
+        """Something waits for a flush."""
         return bool(
             self.machine.changed_rows
             or self._writer.repairs
@@ -363,8 +363,7 @@ class PartitionCore:
         if (size_bytes := batch_bytes(records)) > self.limits.batch_bytes_max:
             return self.append_impossible(size_bytes)
         self._flushes.begin(Flush(number, self.usage.applied, self.accounts.applied, len(records)), now)
-        self.stats["flushes"] += 1
-        self.stats["rows"] += len(changes)
+        self.stats.update(flushes=self.stats["flushes"] + 1, rows=self.stats["rows"] + len(changes))
         return [Append(records)]
 
     # The end.
