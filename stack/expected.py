@@ -212,7 +212,7 @@ class Expectation:
     def _home(self, event: WireEvent, partition: int) -> int | None:
         """The partition that judges the event; None for one that is judged anywhere, since it breaks a bound."""
         try:
-            validate_event(event)
+            _validate(event)
         except Malformed:
             return None
         return partition_of(self._account(event, partition), self._partitions)
@@ -237,7 +237,7 @@ class Expectation:
 
     def _check_names(self, event: WireEvent, partition: int) -> None:
         try:
-            validate_event(event)
+            _validate(event)
         except Malformed as malformed:
             raise RejectedError(malformed.reason) from None
         tenants = self._tenants
@@ -351,6 +351,13 @@ class Expectation:
             totals.by_breakdown[account_id, month, group] += micro
             if event.api_key_id is not None:
                 totals.by_key[event.api_key_id, month] += micro
+
+
+def _validate(event: WireEvent) -> None:
+    """Raises Malformed where the event breaks a bound, or has a charge without the key that only a sample can lack."""
+    validate_event(event)
+    if event.api_key_id is None and any(charge.operation != event.operation for charge in event.charges or ()):
+        raise Malformed("invalid", "api_key_id", "is required for charges of all operations but storage")
 
 
 def _digest(event: WireEvent) -> bytes:

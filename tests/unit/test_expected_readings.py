@@ -244,6 +244,13 @@ def test_a_sample_with_a_test_key_changes_nothing() -> None:
     assert log.totals.credits_micro == 75_000_000
 
 
+def test_a_sample_without_a_key_cannot_carry_the_charges_of_a_request() -> None:
+    log = Log()
+    sample(log, NOW_MS, 1, charges=[WireCharge("search.knn")])
+    sample(log, NOW_MS, 1, charges=[WireCharge("storage", {"bytes": 1})])
+    assert log.fates() == (1, 0, {"invalid": 1})
+
+
 def test_a_held_charge_inside_a_request_needs_its_quantity_and_costs_nothing() -> None:
     log = Log()
     log.single(operation="retriever.execute", charges=[WireCharge("storage")])
