@@ -17,6 +17,7 @@ from faust.types import TP
 
 from sluicegate_schemas.topics import DECISIONS, STATE
 from streams.engine.batching import Batch, BatchApp, BatchSchema, batch_app
+from streams.health import Health
 from streams.settings import Settings
 from streams.topics import wait_for_topics
 
@@ -44,6 +45,12 @@ def make_app() -> BatchApp:
     tables, patience = Tables(ClickHouse.from_environment()), Patience()
     intake = Intake(tables, patience, state_topic=state_topic, decisions_topic=decisions_topic)
 
+    reading: list[str] | None = None
+
+    def health() -> Health:
+        """ClickHouse being away is waited for, and no reason to start this process anew."""
+        return Health.now(reading or [], "its broker, or for the group to assign partitions" if reading is None else "")
+
     async def log_ranges(assigned: frozenset[TP]) -> dict[tuple[str, int], tuple[int, int]]:
         while True:
             try:
@@ -56,6 +63,8 @@ def make_app() -> BatchApp:
                 return {(tp.topic, tp.partition): (firsts[tp] or 0, ends[tp] or 0) for tp in assigned}
 
     async def positions(assigned: frozenset[TP]) -> Mapping[TP, int]:
+        nonlocal reading
+        reading = sorted(f"{tp.topic}/{tp.partition}" for tp in assigned)
         if not assigned:
             return {}
         try:
@@ -70,6 +79,7 @@ def make_app() -> BatchApp:
         brokers=settings.brokers,
         positions=positions,
         prepare=partial(wait_for_topics, settings, (STATE, DECISIONS), create=False),
+        health=health,
         session_s=settings.session_s,
         datadir=settings.data_dir,
         fetch_wait_ms=settings.fetch_wait_ms,

@@ -22,6 +22,8 @@
 | SLUICEGATE_TICK_INTERVAL_S | seconds between the ticks that let time pass on a partition | 5 |
 | SLUICEGATE_CATALOGUE_AGE_MAX_S | seconds that the catalogue may be unseen before the worker waits with rating | 5 |
 | SLUICEGATE_ACCEPT_LOST_SOURCE | 1: go on though retention removed input that was not counted | 0 |
+
+``python -m streams.health`` says by the file ``health.json`` in SLUICEGATE_DATA_DIR whether a worker or sink works.
 """
 
 import os

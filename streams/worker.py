@@ -17,6 +17,7 @@ def build_worker(settings: Settings, machine_factory: MachineFactory) -> BatchAp
         brokers=settings.brokers,
         positions=engine.positions,
         prepare=partial(wait_for_topics, settings),
+        health=engine.health,
         session_s=settings.session_s,
         datadir=settings.data_dir,
         fetch_wait_ms=settings.fetch_wait_ms,

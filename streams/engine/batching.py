@@ -9,6 +9,7 @@ Everything hangs on one app object (``BatchApp``); nothing of Faust is changed f
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +21,8 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP
 
 from sluicegate.brokers import Brokers
+
+from ..health import Health, write_forever
 
 Positions = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int]]]
 """Given the assigned partitions, the next offset to read of each one that shall be sought.
@@ -194,16 +197,25 @@ class BatchApp(faust.App):
     BootStrategy = _NoWebServer
 
     def __init__(
-        self, app_id: str, *, positions: Positions, prepare: Prepare, fetch_wait_ms: int = 50, **options: Any
+        self,
+        app_id: str,
+        *,
+        positions: Positions,
+        prepare: Prepare,
+        health: Callable[[], Health],
+        fetch_wait_ms: int = 50,
+        **options: Any,
     ) -> None:
         self.positions = positions
         self.fetch_wait_ms = fetch_wait_ms
         self._prepare = prepare
+        self._health = health
         super().__init__(app_id, **options)
 
     async def on_first_start(self) -> None:
         os.makedirs(self.conf.datadir, exist_ok=True)
         await super().on_first_start()
+        self.add_future(write_forever(Path(self.conf.datadir), self._health))
         await self._prepare()
 
     def _new_transport(self) -> BatchTransport:
@@ -216,14 +228,15 @@ def batch_app(
     brokers: Brokers,
     positions: Positions,
     prepare: Prepare,
+    health: Callable[[], Health],
     session_s: float,
     datadir: str,
     **options: Any,
 ) -> BatchApp:
     """A ``BatchApp`` with the settings that Faust needs to be safe.
 
-    No web server (it has no authentication), no tables, no leader topic, bounded buffers. ``options`` are further
-    Faust settings, and win.
+    No web server (it has no authentication), no tables, no leader topic, bounded buffers. ``health`` is asked once a
+    second, see ``streams.health``. ``options`` are further Faust settings, and win.
     """
     settings: dict[str, Any] = {
         "broker": [f"kafka://{server.strip()}" for server in brokers.bootstrap_servers.split(",")],
@@ -245,7 +258,7 @@ def batch_app(
         # next look at the metadata shows the change, and the group is balanced anew.
         "consumer_metadata_max_age_ms": 3_000,
     }
-    return BatchApp(app_id, positions=positions, prepare=prepare, **{**settings, **options})
+    return BatchApp(app_id, positions=positions, prepare=prepare, health=health, **{**settings, **options})
 
 
 def _credentials(brokers: Brokers) -> Any:

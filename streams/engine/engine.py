@@ -12,6 +12,7 @@ from faust.types import TP
 
 from sluicegate_schemas.topics import STATE, USAGE
 
+from ..health import Health
 from ..settings import Settings
 from .batching import Batch, BatchApp, BatchConsumer
 from .broker import Broker
@@ -51,6 +52,7 @@ class Engine:
             catalogue_age_max_s=settings.catalogue_age_max_s,
         )
         self._parked: dict[int, Runner] = {}
+        self._assigned: list[int] | None = None
         self._usage_topic = settings.topic(USAGE.name)
         self._accounts = AccountsFollower(self.broker, settings, self._live)
         self._catalogue = CatalogueFollower(self.broker, settings, self._live)
@@ -79,6 +81,16 @@ class Engine:
         assert isinstance(consumer, BatchConsumer)
         return consumer
 
+    def health(self) -> Health:
+        """Ready once the group has answered and each partition that it gave is recovered and not given up."""
+        ready = [number for number, runner in sorted(self.runners.items()) if runner.ready]
+        waits_for = ""
+        if self._assigned is None:
+            waits_for = "its broker, or for the group to assign partitions"
+        elif missing := [number for number in self._assigned if number not in ready]:
+            waits_for = f"partitions {missing}, which are not recovered or were given up"
+        return Health.now([f"{self._usage_topic}/{number}" for number in ready], waits_for)
+
     # What Faust asks.
 
     async def positions(self, assigned: frozenset[TP]) -> Mapping[TP, int]:
@@ -101,6 +113,7 @@ class Engine:
         assert app is not None
         generation = app.consumer_generation_id
         mine = sorted(tp.partition for tp in consumer.assignment() if tp.topic == self._usage_topic)
+        self._assigned = mine
         self._round += 1
         this_round = self._round
         parked, self._parked = self._parked, {}
@@ -163,6 +176,7 @@ class Engine:
         return runner
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
+        self._assigned = None
         self._round += 1
         self._close([runner for runner in self.runners.values() if not runner.ready])
         owned = [runner for runner in self.runners.values() if runner.ready]

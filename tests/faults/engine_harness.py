@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from sluicegate_schemas.catalogue import CatalogueRecord
 from sluicegate_schemas.files import load_catalogue
+from streams.health import complaint
 from streams.settings import Settings
 from streams.topics import ensure_topics
 from tests.faults.engine_verifier import Report, verify
@@ -42,6 +43,7 @@ class Worker:
     def __init__(self, name: str, environment: dict[str, str], folder: Path) -> None:
         self.name = name
         self.log_path = folder / f"{name}.log"
+        self._data = Path(environment["SLUICEGATE_DATA_DIR"])
         self._log = self.log_path.open("w")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "faust", "-A", "tests.faults.counting_worker", "worker", "-l", "info"],
@@ -54,6 +56,10 @@ class Worker:
     @property
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
+
+    def health(self, max_age_s: float = 15) -> str:
+        """What ``python -m streams.health`` says of it: nothing where it is well."""
+        return complaint(self._data, max_age_s) or ""
 
     async def says(self, text: str, *, times: int = 1, limit_s: float = 40) -> None:
         """Waits until the log holds ``text`` so many times."""

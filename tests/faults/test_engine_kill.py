@@ -50,7 +50,9 @@ async def test_a_worker_killed_twice_counts_each_envelope_once(system: System) -
         await asyncio.sleep(draw.uniform(0.6, 1.8))
         worker.kill()
     survivor = system.start("survivor")
+    await eventually(lambda: "is not ready" in survivor.health(), "a sign of life", 40, survivor)
     await survivor.says("READY")
+    await eventually(lambda: not survivor.health(max_age_s=3), "the survivor to be well", 40, survivor)
     events = await feeding
     await system.settled()
     await system.stop_cleanly()

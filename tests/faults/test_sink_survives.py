@@ -22,6 +22,7 @@ from sluicegate_schemas.state import parse_rollup_key
 from sluicegate_schemas.topics import DECISIONS, STATE
 from stack.clickhouse import ClickHouse as Engine
 from stack.kafka import Kafka
+from streams.health import complaint
 from streams.settings import Settings
 from streams.topics import ensure_topics
 from tests.state_log import Record, StateLog
@@ -250,6 +251,8 @@ async def test_totals_are_exact_though_the_sink_is_killed_and_clickhouse_goes_aw
             engine.kill()
             await made.flow(100)
             assert not sink.ended, tail(sink)
+            assert "cannot be written to" in sink.said_since_start()
+            assert complaint(tmp_path, 3) is None, "an outage of ClickHouse is no reason to start the sink anew"
             engine.start()
             await made.flow(50)
             await made.end()

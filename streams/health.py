@@ -1,0 +1,87 @@
+"""Whether a worker or a sink does its work, as its container asks: ``python -m streams.health [--max-age 15]``.
+
+The process writes ``health.json`` into its data folder once a second, on the event loop that does the work: where the
+loop is stuck, the file grows old. A process that waits (for its broker, for partitions) lives, but is not ready.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import time
+from typing import Final, Self
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+FILE_NAME: Final = "health.json"
+INTERVAL_S: Final = 1.0
+MAX_AGE_S_DEFAULT: Final = 15.0
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What a process says of itself."""
+
+    written_at_ms: int
+    ready: bool
+    partitions: list[str]
+    """Those that it works on, as ``topic/number``."""
+    waits_for: str = ""
+    """What it is not ready for, in words; empty where it is ready."""
+
+    @classmethod
+    def now(cls, partitions: Sequence[str], waits_for: str = "") -> Self:
+        """As of now; ready where nothing is waited for."""
+        return cls(int(time() * 1000), not waits_for, list(partitions), waits_for)
+
+
+def write(folder: Path, health: Health) -> None:
+    """Replaces the file in one step. Raises OSError."""
+    draft = folder / f"{FILE_NAME}.new"
+    draft.write_bytes(msgspec.json.encode(health))
+    draft.replace(folder / FILE_NAME)
+
+
+async def write_forever(folder: Path, health: Callable[[], Health]) -> None:
+    """Writes until cancelled. A folder that cannot be written to stops no work: it is logged, once a failure."""
+    failed = False
+    while True:
+        try:
+            write(folder, health())
+            failed = False
+        except OSError as error:
+            if not failed:
+                log.warning("%s cannot be written (%s): who watches this process will call it dead", FILE_NAME, error)
+            failed = True
+        await asyncio.sleep(INTERVAL_S)
+
+
+def complaint(folder: Path, max_age_s: float = MAX_AGE_S_DEFAULT) -> str | None:
+    """What is wrong with the process that writes into ``folder``, in one sentence; None where it is well."""
+    path = folder / FILE_NAME
+    try:
+        health = msgspec.json.decode(path.read_bytes(), type=Health)
+    except FileNotFoundError:
+        return f"{path} is not there: the process has not begun, or has another SLUICEGATE_DATA_DIR."
+    except (OSError, msgspec.MsgspecError) as error:
+        return f"{path} cannot be read: {error}."
+    age_s = time() - health.written_at_ms / 1000
+    if abs(age_s) > max_age_s:
+        return f"{path} was written {age_s:.0f} s ago, more than {max_age_s:g} s: the process is stuck or has ended."
+    return None if health.ready else f"The process lives, but is not ready: it waits for {health.waits_for}."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Ends with status 0 where the process is well, else with 1 and a sentence."""
+    parser = argparse.ArgumentParser(prog="python -m streams.health", description="Asks whether a process works.")
+    parser.add_argument("--max-age", type=float, default=MAX_AGE_S_DEFAULT, help="seconds; default %(default)g")
+    max_age_s = parser.parse_args(arguments).max_age
+    folder = os.environ.get("SLUICEGATE_DATA_DIR")
+    raise SystemExit(complaint(Path(folder), max_age_s) if folder else "SLUICEGATE_DATA_DIR is not set.")
+
+
+if __name__ == "__main__":
+    main()
