@@ -16,7 +16,7 @@ from sluicegate_schemas.outputs import Decision, Reject
 from sluicegate_schemas.state import DECODE_ROLLUP_CELL, OutboxRecord, RollupCell, parse_rollup_key
 from streams.domain.partition import Partition
 from streams.domain.settings import DomainSettings
-from streams.domain.tables import LedgerRow
+from streams.domain.tables import LedgerRow, StandingRow
 
 NOW_MS = 1_795_291_200_000
 """2026-11-21T20:00:00Z."""
@@ -196,6 +196,11 @@ class World:
         """The rollup cells in the state."""
         cells = (item for item in self.rows.items() if item[0].startswith(b"c|"))
         return {parse_rollup_key(key): DECODE_ROLLUP_CELL(payload) for key, payload in cells}
+
+    def standing(self) -> dict[str, StandingRow]:
+        """The standing decisions in the state, by record key."""
+        rows = (item for item in self.rows.items() if item[0].startswith(b"d|"))
+        return {key.decode()[2:]: msgspec.msgpack.decode(payload, type=StandingRow) for key, payload in rows}
 
     def used(self, kind: str, identifier: str, month: str = "2026-11") -> int:
         """What a ledger row says is used; its breakdown has to say the same."""

@@ -12,7 +12,7 @@ from sluicegate_schemas.envelope import WireEvent
 from sluicegate_schemas.outputs import RejectReason
 from sluicegate_schemas.partitioning import partition_of
 
-from .meter import Meter
+from .route_table import RouteTable
 from .routes import Route
 from .tables import KeyRow, OrganizationRow
 
@@ -42,18 +42,18 @@ class Admitter:
         partitions: int,
         organizations: Mapping[str, OrganizationRow],
         keys: Mapping[str, KeyRow],
-        meter: Meter,
+        routes: RouteTable,
     ) -> None:
         self._partition = partition
         self._partitions = partitions
         self._organizations = organizations
         self._keys = keys
-        self._meter = meter
+        self._routes = routes
 
     def admit(self, events: list[WireEvent], *, is_forward: bool = False) -> Admission:
         """Looks up each event's route; decides about those that have none."""
-        find = self._meter.routes.get
-        routes: list[Route | None] = [find((event.api_key_id or event.org_id, event.operation)) for event in events]
+        find = self._routes.get
+        routes: list[Route | None] = [find((event.api_key_id, event.operation)) for event in events]
         admission = Admission(routes)
         for index, (event, route) in enumerate(zip(events, routes, strict=True)):
             if (
@@ -72,6 +72,9 @@ class Admitter:
             validate_event(event)
         except Malformed as malformed:
             refuse(malformed.reason, malformed.field, malformed.detail)
+            return None
+        if event.api_key_id is None and any(one.operation != event.operation for one in event.charges or ()):
+            refuse("invalid", "api_key_id", "is required for charges of all operations but storage")
             return None
         organization = self._organizations.get(event.org_id)
         account_id = event.account_id or (event.org_id if organization is None else organization.account_id)
@@ -95,4 +98,4 @@ class Admitter:
         if (key is None and event.api_key_id is not None) or (key is not None and key.organization_id != event.org_id):
             refuse("unknown_key", "api_key_id", "is not a key of the organization")
             return None
-        return self._meter.route(event.org_id, event.api_key_id or "", event.operation)
+        return self._routes.find(event.org_id, event.api_key_id or "", event.operation)

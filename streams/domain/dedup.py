@@ -1,4 +1,4 @@
-"""Dedup: envelopes by (producer, epoch, sequence), foreign events by (organization, id) within a horizon.
+"""Dedup: envelopes by (producer, epoch, sequence), events with an id of their own by (organization, id) in a horizon.
 
 Both memories are bounded, and neither bound can make anything count twice: what is forgotten raises a horizon, and what
 lies before the horizon is rejected by name (requirements, sections 8 and 9).
@@ -119,7 +119,7 @@ class Producers:
 
 
 class EventIds:
-    """The ids of foreign events that were counted, by second of their ``ts``."""
+    """The own ids of events that were counted, by second of their ``ts``."""
 
     def __init__(self, settings: DomainSettings, changed: ChangedRows, horizon: Horizon) -> None:
         self._settings = settings

@@ -11,7 +11,9 @@ from .admit import TICK, Admission, Admitter
 from .dedup import EventIds, Producers, digest_of
 from .meter import Meter
 from .outputs import Outbox, RecordOrigin
+from .period import LogTime
 from .record_context import RecordContext
+from .routes import Route
 from .settings import DomainSettings
 from .tables import TotalsRow
 
@@ -29,6 +31,7 @@ class Intake:
         self,
         partition: int,
         settings: DomainSettings,
+        time: LogTime,
         admitter: Admitter,
         producers: Producers,
         event_ids: EventIds,
@@ -38,6 +41,7 @@ class Intake:
     ) -> None:
         self._partition = partition
         self._settings = settings
+        self._time = time
         self._admitter = admitter
         self._producers = producers
         self._event_ids = event_ids
@@ -78,10 +82,12 @@ class Intake:
         else:
             logged_at_ms = min(content.logged_at_ms, log_time_ms) if isinstance(content, WireForward) else log_time_ms
             self._count_single(events, admission, origin, logged_at_ms)
+        self._meter.judge_debts()
         return True
 
     def _count_envelope(self, envelope: WireEnvelope, admission: Admission, origin: RecordOrigin) -> None:
         producer_id, events, routes = envelope.producer_id, envelope.events, admission.routes
+        has_own_ids = any(event.id is not None for event in events)
 
         def name(index: int) -> str:
             return f"{producer_id}-{envelope.producer_epoch}-{origin.partition}-{envelope.sequence}-{index}"
@@ -110,14 +116,21 @@ class Intake:
         for refused in admission.refused:
             refuse(*refused)
         record = RecordContext(origin.offset, origin.logged_at_ms, name, refuse)
-        self.totals.counted += self._meter.count(events, routes, record)
+        if has_own_ids:
+            for index, (event, route) in enumerate(zip(events, routes, strict=True)):
+                if event.id is not None:
+                    self._count_once(event, route, record, index)
+                else:
+                    self.totals.counted += self._meter.count([event], [route], record, index)
+        else:
+            self.totals.counted += self._meter.count(events, routes, record)
         ts_ms_max = min(max(event.ts_ms for event in events), origin.logged_at_ms + self._settings.clock_ahead_ms)
-        self._producers.mark(producer_id, envelope.producer_epoch, envelope.sequence, self._meter.now_ms, ts_ms_max)
+        self._producers.mark(producer_id, envelope.producer_epoch, envelope.sequence, self._time.now_ms, ts_ms_max)
 
     def _count_single(
         self, events: list[WireEvent], admission: Admission, origin: RecordOrigin, logged_at_ms: int
     ) -> None:
-        """Counts a foreign client's event, or a forwarded one, unless its id was counted before.
+        """Counts a foreign client's event, or a forwarded one.
 
         A forward's origin position names the same event each time it is sent, so its id tells repeats of it too.
         """
@@ -130,7 +143,13 @@ class Intake:
             self._forward(origin, index, event, account_id, home)
         for refused in admission.refused:
             refuse(*refused)
-        if admission.routes[0] is None:
+        event_id = event.id or ""
+        record = RecordContext(origin.offset, logged_at_ms, lambda _: event_id, refuse)
+        self._count_once(event, admission.routes[0], record, 0)
+
+    def _count_once(self, event: WireEvent, route: Route | None, record: RecordContext, index: int) -> None:
+        """Counts an event with an id of its own, unless that id was counted before or could have been."""
+        if route is None:
             return
         digest = digest_of(event)
         known = self._event_ids.find(event)
@@ -138,15 +157,14 @@ class Intake:
             if known.digest == digest:
                 self.totals.duplicate += 1
             else:
-                refuse(0, "id_conflict", "id", "was the id of another event before")
+                record.refuse(index, "id_conflict", "id", "was the id of another event before")
             return
-        is_in_time = event.started_at_ms >= logged_at_ms - self._settings.clock_behind_ms
-        if is_in_time and self._event_ids.is_past_horizon(event.ts_ms, self._meter.now_ms):
-            refuse(0, "older_than_dedup_horizon", "ts", "lies before the horizon within which repeats are known")
+        is_in_time = event.started_at_ms >= record.logged_at_ms - self._settings.clock_behind_ms
+        if is_in_time and self._event_ids.is_past_horizon(event.ts_ms, self._time.now_ms):
+            detail = "lies before the horizon within which repeats are known"
+            record.refuse(index, "older_than_dedup_horizon", "ts", detail)
             return
-        event_id = event.id or ""
-        record = RecordContext(origin.offset, logged_at_ms, lambda _: event_id, refuse)
-        if self._meter.count(events, admission.routes, record):
+        if self._meter.count([event], [route], record, index):
             self.totals.counted += 1
             self._event_ids.mark(event, digest)
 
@@ -166,7 +184,7 @@ class Intake:
             index,
             reason,
             detail,
-            self._meter.now_ms,
+            self._time.now_ms,
             field=field,
             event_id=None if event is None else event.id,
             organization_id=None if event is None else event.org_id,

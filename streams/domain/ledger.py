@@ -78,6 +78,12 @@ class Ledgers:
             self._changed[ledger.key] = ledger  # at once: its total is of this moment
         return ledger
 
+    def open(self, account_id: str, month: int, total_micro: int | None) -> None:
+        """Gives the account's month its ledgers with this total, unless it has them."""
+        for kind, organization_id in (("account", None), ("organization", account_id)):
+            if (kind, account_id, month) not in self._ledgers:
+                self.find(kind, account_id, month, account_id, organization_id).total_micro = total_micro
+
     def mark(self, ledger: Ledger) -> None:
         """Something in ``ledger`` changed."""
         self._changed[ledger.key] = ledger

@@ -11,18 +11,17 @@ from sluicegate_schemas.bounds import CREDITS_MICRO_MAX, DURATION_MS_MAX, EPOCH_
 from sluicegate_schemas.decode import Malformed, check_numbers, validate_event
 from sluicegate_schemas.envelope import WireEvent
 
-from .ledger import Ledgers
-from .limits import MINUTE_MS, SECOND_MS, KeyBuckets
-from .notices import MODEL, OPERATION, Notices
-from .period import month_index, month_start_ms, month_text
-from .policy import EventCause, Moment, Policy
+from .limits import MINUTE_MS, SECOND_MS, Buckets
+from .notices import MODEL, Notices
+from .period import LogTime
+from .policy import PER_MINUTE, PER_SECOND, EventCause, Moment, Policy
 from .rate import MissingQuantityError
 from .record_context import RecordContext
-from .rollup import Cells
-from .routes import RateCards, Route
+from .route_table import RouteTable
+from .routes import Route
 from .settings import DomainSettings
-from .storage import StorageMeter
-from .tables import ChangedRows, KeyRow, OrganizationRow
+from .storage import HeldPart, StorageMeter
+from .tables import ChangedRows, OrganizationRow
 
 _NOTHING: Final[Mapping[str, int]] = {}
 _UNITS_CHECKED: Final = 10**12
@@ -36,140 +35,37 @@ class Meter:
         self,
         partition: int,
         settings: DomainSettings,
+        time: LogTime,
         changed: ChangedRows,
         organizations: Mapping[str, OrganizationRow],
-        keys: Mapping[str, KeyRow],
-        buckets: KeyBuckets,
-        cards: RateCards,
-        cells: Cells,
-        ledgers: Ledgers,
+        routes: RouteTable,
         storage: StorageMeter,
         notices: Notices,
         policy: Policy,
     ) -> None:
         self._partition = partition
         self._settings = settings
+        self._time = time
         self._changed = changed.rows
         self._organizations = organizations
-        self._keys = keys
-        self._buckets = buckets
-        self._cards = cards
-        self._cells = cells
-        self._ledgers = ledgers
+        self._routes = routes
         self._storage = storage
         self._notices = notices
         self._policy = policy
-        self.routes: dict[tuple[str, str], Route] = {}
-        self._pending: list[Route] = []
-        self.now_ms = 0
-        """The log time: the running maximum."""
-        self.month = 0
-        self.version = 0
+        self._debts: dict[tuple[Buckets, str], tuple[str, EventCause]] = {}
+        """By bucket: the organization, and the first event of the record after which the bucket was in debt."""
 
-    @property
-    def pending_routes(self) -> int:
-        """How many routes hold something that is not folded yet."""
-        return len(self._pending)
+    def count(self, events: list[WireEvent], routes: list[Route | None], record: RecordContext, first: int = 0) -> int:
+        """Counts the events that have a route; returns how many were counted and not refused.
 
-    def route(self, organization_id: str, api_key_id: str, operation: str) -> Route:
-        """The route of a known organization and key (none: empty)."""
-        identity = (api_key_id or organization_id, operation)
-        route = self.routes.get(identity)
-        if route is None:
-            if len(self.routes) >= self._settings.routes_max:
-                self.fold()
-                self.routes.clear()
-            key = self._keys.get(api_key_id)
-            account_id = self._organizations[organization_id].account_id
-            is_test = key is not None and key.mode == "test"
-            route = Route(organization_id, account_id, api_key_id, operation, is_costless=is_test)
-            route.buckets = self._buckets.find(api_key_id) if api_key_id else None
-            self.routes[identity] = route
-        return route
-
-    def forget_routes(self) -> None:
-        """Something that routes are made of changed: prices, months, organizations, limits."""
-        self.fold()
-        self.routes.clear()
-
-    def bind(self, route: Route, ts_ms: int) -> None:
-        """Moves the route's window to the minute of ``ts_ms``."""
-        if route.is_pending:
-            self._fold(route)
-            route.is_pending = False
-        catalogue, from_ms, until_ms = self._cards.window(ts_ms)
-        tariff = route.tariff = self._cards.tariff(catalogue, route.operation)
-        route.flat_micro = 0 if route.is_costless and tariff.flat_micro is not None else tariff.flat_micro
-        minute = ts_ms // MINUTE_MS
-        route.cell = self._cells.find(route.organization_id, route.api_key_id, route.operation, minute)
-        month = month_index(ts_ms)
-        route.correction = None
-        if month < self.month and self.now_ms >= month_start_ms(month + 1) + self._settings.grace_ms:
-            route.correction = month_text(month)
-            month = self.month
-        find, organization_id, account_id = self._ledgers.find, route.organization_id, route.account_id
-        route.account = find("account", account_id, month, account_id, None)
-        self._policy.watch(route.account, self.month)
-        route.organization = find("organization", organization_id, month, account_id, organization_id)
-        route.key_ledger = (
-            find("key", route.api_key_id, month, account_id, organization_id) if route.api_key_id else None
-        )
-        route.start_ms = max(minute * MINUTE_MS, from_ms)
-        route.end_ms = min((minute + 1) * MINUTE_MS, until_ms)
-
-    def fold(self) -> None:
-        """Adds what the routes gathered to cells and ledgers."""
-        for route in self._pending:
-            if route.is_pending:  # not when it was folded by a move to another minute
-                self._fold(route)
-                route.is_pending = False
-        self._pending.clear()
-
-    def _fold(self, route: Route) -> None:
-        assert route.cell is not None
-        cell, credits_micro, requests = route.cell, route.credits_micro, route.requests
-        cell.requests += requests
-        cell.errors += route.errors
-        cell.throttled += route.throttled
-        cell.units += route.units
-        cell.credits_micro += credits_micro
-        cell.events += route.events
-        cell.rated_version = route.tariff.version
-        if route.tariff.is_unrated:
-            self._notices.count(OPERATION, route.operation, route.events + route.charges)
-        self._cells.mark(cell)
-        account, group = route.account, route.tariff.group
-        for ledger in (account, route.organization, route.key_ledger):
-            if ledger is None:
-                continue
-            ledger.requests += requests
-            if credits_micro:
-                if ledger is not account:
-                    ledger.used_micro += credits_micro
-                ledger.breakdown_micro[group] += credits_micro
-                if route.correction is not None:
-                    corrections = ledger.corrections_micro
-                    corrections[route.correction] = corrections.get(route.correction, 0) + credits_micro
-            self._ledgers.mark(ledger)
-        route.clear()
-
-    def _touch(self, route: Route, offset: int) -> None:
-        """Something is gathered in ``route``: it will be folded, into a cell that this record makes if need be."""
-        if not route.is_pending:
-            route.is_pending = True
-            self._pending.append(route)
-        if route.cell is None or route.cell.is_evicted:
-            names = route.organization_id, route.api_key_id, route.operation
-            route.cell = self._cells.make(*names, route.start_ms // MINUTE_MS, offset, route.tariff.category)
-
-    def count(self, events: list[WireEvent], routes: list[Route | None], record: RecordContext) -> int:
-        """Counts the events that have a route; returns how many were counted and not refused."""
-        settings, now_ms, offset = self._settings, self.now_ms, record.offset
+        ``first`` is the index in the record of the first of them. After the record's last, ``judge_debts`` is due.
+        """
+        settings, now_ms, offset = self._settings, self._time.now_ms, record.offset
         earliest_ms = max(record.logged_at_ms - settings.clock_behind_ms, EPOCH_MS_MIN)
         latest_ms = record.logged_at_ms + settings.clock_ahead_ms
         start_floor_ms = now_ms - settings.start_skew_ms + 1
         counted = 0
-        index = -1
+        index = first - 1
         for event, route in zip(events, routes, strict=True):
             index += 1
             if route is None:
@@ -200,7 +96,7 @@ class Meter:
                     self._refuse_time(event, record, index, earliest_ms, latest_ms)
                     continue
             if not route.start_ms <= ts_ms < route.end_ms:
-                self.bind(route, ts_ms)
+                self._routes.bind(route, ts_ms)
             tariff = route.tariff
             if event.charges is not None or tariff.held is not None:
                 if not self._count_parts(event, route, record, index):
@@ -246,7 +142,7 @@ class Meter:
             counted += 1
             route.events += 1
             if not route.is_pending:
-                self._touch(route, offset)
+                self._routes.touch(route, offset)
             if not tariff.counts_requests:
                 continue
             route.requests += requests
@@ -274,11 +170,25 @@ class Meter:
                 arrival = buckets.minute_arrival
             buckets.minute_arrival = arrival = arrival + requests * MINUTE_MS
             self._changed[buckets.key] = buckets
-            if in_debt or arrival - now_ms * rate > buckets.minute_capacity:
-                tier = self._organizations[route.organization_id].tier
-                cause = self._cause(event, record, index)
-                self._policy.rate_debt(self._moment(record, index), buckets, tier, cause)
+            if in_debt:
+                self._note_debt(buckets, PER_SECOND, event, record, index)
+            if arrival - now_ms * rate > buckets.minute_capacity:
+                self._note_debt(buckets, PER_MINUTE, event, record, index)
         return counted
+
+    def _note_debt(
+        self, buckets: Buckets, limit_name: str, event: WireEvent, record: RecordContext, index: int
+    ) -> None:
+        if (buckets, limit_name) not in self._debts:
+            self._debts[buckets, limit_name] = event.org_id, self._cause(event, record, index)
+
+    def judge_debts(self) -> None:
+        """Decides about the keys that the record's events put, or left, in debt: once each, by all that was counted."""
+        for (buckets, limit_name), (organization_id, cause) in self._debts.items():
+            tier = self._organizations[organization_id].tier
+            moment = self._moment(cause.offset, cause.event_index)
+            self._policy.rate_debt(moment, buckets, limit_name, tier, cause)
+        self._debts.clear()
 
     def _count_parts(self, event: WireEvent, route: Route, record: RecordContext, index: int) -> bool:
         """Counts the units and credits of an event with charges, or of a storage sample. All of it, or nothing."""
@@ -295,21 +205,27 @@ class Meter:
             record.refuse(index, malformed.reason, malformed.field, malformed.detail)
             return False
         held = route.tariff.held
-        held_parts = self._storage.plan(event, route, held) if held is not None and is_paid else []
-        for month, _, cost in held_parts:
-            parts.append((self._month_route(route, month, event.ts_ms), 0, cost))
+        held_parts: list[HeldPart] = []
+        is_held = held is not None and is_paid and not route.is_costless
+        if is_held:
+            held_parts = self._storage.plan(event, route)
+            for held_part in held_parts:
+                if held_part.credits_micro:
+                    at_ms = held_part.at_ms
+                    part = route if at_ms == event.ts_ms else self._routes.at(route, at_ms)
+                    parts.append((part, 0, held_part.credits_micro))
         if any(part.account.used_micro + sum(one[2] for one in parts) > CREDITS_MICRO_MAX for part, _, _ in parts):
             record.refuse(index, "invalid", "quantities", "costs more than a ledger can hold")
             return False
         if held is None:
             self._notice_models(event, parts)
         for part, units, cost in parts:
-            self._touch(part, record.offset)
+            self._routes.touch(part, record.offset)
             part.charges += part is not route
             part.units += units
             part.credits_micro += cost
             part.account.used_micro += cost
-        if held is not None and is_paid:
+        if held is not None and is_held:
             self._storage.commit(event, route, held, held_parts)
         if route.account.used_micro >= route.account.watch_micro:
             self._credits_reached(event, route, record, index)
@@ -322,23 +238,12 @@ class Meter:
                 self._notices.count(MODEL, f"{part.operation}:{model or ''}")
 
     def _charge_route(self, event: WireEvent, route: Route, operation: str) -> Route:
-        part = self.routes.get((route.api_key_id or route.organization_id, operation))
+        part = self._routes.get((route.api_key_id, operation))
         if part is None:
             validate_event(event)
-            part = self.route(route.organization_id, route.api_key_id, operation)
+            part = self._routes.find(route.organization_id, route.api_key_id, operation)
         if not part.start_ms <= event.ts_ms < part.end_ms:
-            self.bind(part, event.ts_ms)
-        return part
-
-    def _month_route(self, route: Route, month: int, ts_ms: int) -> Route:
-        """``route`` itself, or one like it for what a storage sample adds to an earlier month: at its last minute."""
-        end_ms = month_start_ms(month + 1)
-        if ts_ms < end_ms:
-            return route
-        names = route.organization_id, route.account_id, route.api_key_id, route.operation
-        part = Route(*names, is_costless=route.is_costless)
-        part.buckets = None
-        self.bind(part, end_ms - 1)
+            self._routes.bind(part, event.ts_ms)
         return part
 
     def _rated(
@@ -377,13 +282,14 @@ class Meter:
         event_id = event.id if event.id is not None else record.name(index)
         return EventCause(record.offset, index, event_id, event.org_id, event.ts_ms, record.logged_at_ms)
 
-    def _moment(self, record: RecordContext, index: int) -> Moment:
-        return Moment(self.now_ms, self.month, self.version, f"u{self._partition}-{record.offset}-{index}")
+    def _moment(self, offset: int, index: int) -> Moment:
+        time = self._time
+        return Moment(time.now_ms, time.month, time.version, f"u{self._partition}-{offset}-{index}")
 
     def _credits_reached(self, event: WireEvent, route: Route, record: RecordContext, index: int) -> None:
         root = self._organizations[route.account_id]
         cause = self._cause(event, record, index)
-        self._policy.credits_reached(self._moment(record, index), route.account, root.tier, cause)
+        self._policy.credits_reached(self._moment(record.offset, index), route.account, root.tier, cause)
 
 
 def _units(route: Route) -> int:

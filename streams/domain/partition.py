@@ -19,11 +19,12 @@ from .limits import KeyBuckets
 from .meter import Meter
 from .notices import Notices
 from .outputs import Outbox, Outputs, RecordOrigin
-from .period import MINUTE_MS, month_index, month_start_ms
+from .period import MINUTE_MS, LogTime, month_index, month_start_ms
 from .plans import PlanChanges, Plans
 from .policy import Moment, Policy
 from .recovery import Recovery, by_names
 from .rollup import Cells
+from .route_table import RouteTable
 from .routes import RateCards
 from .settings import DomainSettings
 from .storage import StorageMeter
@@ -43,25 +44,29 @@ class Partition:
         self._changed = changed = ChangedRows()
         self._outbox = outbox = Outbox(partition)
         self.accounts = accounts = Accounts(partition, partitions, settings, changed, outbox)
+        self._time = time = LogTime()
         self._cards = RateCards()
-        self._plans = Plans(accounts, self._cards)
+        self._plans = Plans(time, accounts, self._cards)
         self.ledgers = Ledgers(changed, self._plans.credits_of)
         self.buckets = KeyBuckets(changed, self._plans.rates_of)
         self.cells = Cells(changed, settings.cells_max)
-        self._storage = StorageMeter(changed)
+        self._storage = StorageMeter(changed, self._cards)
         self.notices = Notices(changed, settings.notices_max)
-        self.policy = Policy(settings, changed, outbox)
+        self.policy = Policy(settings, changed, outbox, self.buckets)
         self.horizon = Horizon(changed)
         self.producers = Producers(settings, changed, self.horizon)
         self.event_ids = EventIds(settings, changed, self.horizon)
-        self._changes = PlanChanges(accounts, self.buckets, self.ledgers, self.policy)
-        self._meter = Meter(
-            partition, settings, changed, accounts.organizations, accounts.keys, self.buckets, self._cards, self.cells,
-            self.ledgers, self._storage, self.notices, self.policy,
+        self._changes = PlanChanges(accounts, self._plans, self.buckets, self.ledgers, self.policy)
+        self._routes = routes = RouteTable(
+            settings, time, accounts.organizations, accounts.keys, self.buckets, self._cards, self.cells, self.ledgers,
+            self.notices, self.policy,
         )  # fmt: skip
-        admitter = Admitter(partition, partitions, accounts.organizations, accounts.keys, self._meter)
+        meter = Meter(
+            partition, settings, time, changed, accounts.organizations, routes, self._storage, self.notices, self.policy
+        )
+        admitter = Admitter(partition, partitions, accounts.organizations, accounts.keys, routes)
         self._intake = Intake(
-            partition, settings, admitter, self.producers, self.event_ids, self._meter, outbox, self._advance_to
+            partition, settings, time, admitter, self.producers, self.event_ids, meter, outbox, self._advance_to
         )
         self._recovery = self._make_recovery()
         self._boundary_ms = 0
@@ -100,7 +105,7 @@ class Partition:
     @property
     def log_time_ms(self) -> int:
         """The running maximum of the inputs' log time; 0 before the first."""
-        return self._meter.now_ms
+        return self._time.now_ms
 
     @property
     def catalogue_version(self) -> int:
@@ -111,7 +116,7 @@ class Partition:
     @property
     def changed_rows(self) -> int:
         """About how many rows ``take_changes`` would return: what is gathered but not folded yet is estimated."""
-        return len(self._changed.rows) + 2 * self._meter.pending_routes
+        return len(self._changed.rows) + 2 * self._routes.pending
 
     @property
     def needs_accounts(self) -> bool:
@@ -120,7 +125,7 @@ class Partition:
 
     def use_catalogues(self, versions: Sequence[Catalogue]) -> None:
         """All catalogue versions known so far."""
-        self._meter.forget_routes()
+        self._routes.forget()
         self._cards.use(versions)
         self._boundary_ms = 0
 
@@ -131,17 +136,16 @@ class Partition:
     def resume(self, epoch: int, flush: int, log_time_ms: int) -> None:
         """All rows are back: from here on outputs are of ``epoch``; what stands is published again."""
         self._outbox.start_epoch(epoch)
-        meter = self._meter
-        meter.now_ms = self._plans.now_ms = max(meter.now_ms, log_time_ms)
-        meter.month = month_index(meter.now_ms)
-        meter.version = self.catalogue_version
-        self._minute = meter.now_ms // MINUTE_MS
+        time = self._time
+        time.now_ms = max(time.now_ms, log_time_ms)
+        time.month = month_index(time.now_ms)
+        time.version = self.catalogue_version
+        self._minute = time.now_ms // MINUTE_MS
         self.accounts.resume()
         self.policy.resume(self._moment(f"r{self._partition}-{epoch}"), self.ledgers)
         for ledger in self.ledgers:
-            self.policy.watch(ledger, meter.month)
-            if ledger.month == meter.month:
-                self.ledgers.unpublished[ledger] = None
+            self.policy.watch(ledger, time.month)
+            self.ledgers.unpublished[ledger] = None
         self._publish_balances()
 
     def apply_usage(self, records: Sequence[InputTuple], *, accounts_current: bool = False) -> int:
@@ -153,6 +157,7 @@ class Partition:
             if not self._intake.apply(record, accounts_current=accounts_current):
                 self._needs_accounts = True
                 break
+            self._catch_up()
             consumed += 1
             self.totals.usage_offset = record[0]
             if self._is_full():
@@ -179,21 +184,24 @@ class Partition:
                 self._refuse_command(record, refused, None, None)
                 continue
             try:
+                before = self.accounts.organizations.get(command.organization_id)
                 if self.accounts.obey(command, offset):
-                    self._meter.forget_routes()
+                    self._routes.forget()
                     if isinstance(command, OrganizationPut):
-                        self._changes.organization(self._moment(word), command.organization_id)
+                        self._changes.organization(self._moment(word), command.organization_id, before)
                     self.totals.commands += 1
                 else:
                     self.totals.commands_repeated += 1
             except RefusedError as refused:
                 self._refuse_command(record, refused, command.command_id, command.organization_id)
+            self._catch_up()
             self._changed.rows[_TOTALS_KEY] = self.totals
         self._publish_balances()
 
     def advance(self, log_time_ms: int) -> None:
         """Time passes without input."""
         self._advance_to(log_time_ms)
+        self._catch_up()
         self._publish_balances()
 
     def cells_durable_until(self, state_offset: int) -> None:
@@ -206,7 +214,7 @@ class Partition:
 
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         """(row key, payload or None for a removed row) of each row changed since the last call."""
-        self._meter.fold()
+        self._routes.fold()
         self.cells.taken()
         return self._changed.take()
 
@@ -217,14 +225,14 @@ class Partition:
     # ---- time ----
 
     def _moment(self, word: str) -> Moment:
-        return Moment(self._meter.now_ms, self._meter.month, self.catalogue_version, word)
+        return Moment(self._time.now_ms, self._time.month, self.catalogue_version, word)
 
     def _advance_to(self, log_time_ms: int) -> bool:
         """Moves the log time on; returns whether routes that were looked up before are void."""
-        meter = self._meter
-        if log_time_ms > meter.now_ms:
-            meter.now_ms = self._plans.now_ms = log_time_ms
-        now_ms = meter.now_ms
+        time, routes = self._time, self._routes
+        if log_time_ms > time.now_ms:
+            time.now_ms = log_time_ms
+        now_ms = time.now_ms
         is_void = False
         if now_ms >= self._boundary_ms:
             self._cross_boundary()
@@ -235,21 +243,27 @@ class Partition:
             self.policy.expire(now_ms)
             self.producers.expire(now_ms)
             self.event_ids.expire(now_ms)
-            meter.fold()
+            routes.fold()
             self.cells.evict((now_ms - self.settings.cells_kept_ms) // MINUTE_MS)
             is_due = minute // _BUCKETS_EVICTED_EVERY_MINUTES != before // _BUCKETS_EVICTED_EVERY_MINUTES
             if is_due and self.buckets.evict(now_ms - self.settings.start_skew_ms):
-                meter.forget_routes()
+                routes.forget()
                 is_void = True
         return is_void
 
+    def _catch_up(self) -> None:
+        """After a record, so that what is published again holds all of it."""
+        now_ms = self._time.now_ms
+        if now_ms >= self.policy.due_ms:
+            self.policy.catch_up(self._moment(f"t{self._partition}-{now_ms}"))
+
     def _cross_boundary(self) -> None:
         """A month began, its grace ended, or another catalogue version took effect."""
-        meter, now_ms = self._meter, self._meter.now_ms
-        meter.forget_routes()
+        time, now_ms = self._time, self._time.now_ms
+        self._routes.forget()
         month, version = month_index(now_ms), self.catalogue_version
-        is_new_month, is_new_version = month != meter.month, version != meter.version
-        meter.month, meter.version = month, version
+        is_new_month, is_new_version = month != time.month, version != time.version
+        time.month, time.version = month, version
         grace_end_ms = month_start_ms(month) + self.settings.grace_ms
         self._boundary_ms = min(
             month_start_ms(month + 1),
@@ -265,10 +279,10 @@ class Partition:
             self._changes.month(moment)
 
     def _publish_balances(self) -> None:
-        now_ms = self._meter.now_ms
+        now_ms = self._time.now_ms
         if now_ms - self._balances_ms < self.settings.balance_interval_ms:
             return
-        self._meter.fold()
+        self._routes.fold()
         waiting = self.ledgers.unpublished
         if waiting:
             self._balances_ms = now_ms
@@ -283,6 +297,6 @@ class Partition:
         offset, log_time_ms, _, value = record
         origin = RecordOrigin(topics.ACCOUNTS.name, self._partition, offset, log_time_ms, value or b"")
         self._outbox.reject(
-            origin, 0, refused.reason, str(refused), self._meter.now_ms, field=refused.field, event_id=command_id,
+            origin, 0, refused.reason, str(refused), self._time.now_ms, field=refused.field, event_id=command_id,
             organization_id=organization_id,
         )  # fmt: skip

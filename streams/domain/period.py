@@ -7,6 +7,18 @@ DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 
 
+class LogTime:
+    """Where the log stands: its running maximum of time, the month that lies in and the catalogue version in force.
+
+    One owner moves it (``partition.Partition``), the steps read it.
+    """
+
+    __slots__ = ("month", "now_ms", "version")
+
+    def __init__(self) -> None:
+        self.now_ms = self.month = self.version = 0
+
+
 def _days_before_month(index: int) -> int:
     """Days from 1970-01-01 to the first day of the month ``index``."""
     year, month = 1970 + index // 12, index % 12 + 1

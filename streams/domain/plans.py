@@ -7,28 +7,30 @@ from sluicegate_schemas.catalogue import Catalogue, Tier
 from .accounts import Accounts
 from .ledger import Ledgers
 from .limits import KeyBuckets, Rates
+from .period import LogTime
 from .policy import Moment, Policy
 from .routes import RateCards
+from .tables import OrganizationRow
 
 
 class Plans:
-    """Reads plans from the catalogue version in force at the log time, and an organization's own limits.
+    """Reads plans from the catalogue version in force at the log time, and an organization's own limits."""
 
-    ``now_ms`` is that log time; its owner moves it.
-    """
-
-    def __init__(self, accounts: Accounts, cards: RateCards) -> None:
+    def __init__(self, time: LogTime, accounts: Accounts, cards: RateCards) -> None:
+        self._time: Final = time
         self._accounts: Final = accounts
         self._cards: Final = cards
-        self.now_ms = 0
 
     def catalogue(self) -> Catalogue | None:
         """The version in force at the log time."""
-        return self._cards.at(self.now_ms)
+        return self._cards.at(self._time.now_ms)
 
     def credits_of(self, account_id: str) -> int | None:
         """The micro-credits of the account's month; None is unlimited."""
-        row = self._accounts.organizations[account_id]
+        return self.credits_by(self._accounts.organizations[account_id])
+
+    def credits_by(self, row: OrganizationRow) -> int | None:
+        """The micro-credits of a month by ``row``; None is unlimited."""
         catalogue = self.catalogue()
         if catalogue is None:
             return row.credits_micro_own
@@ -50,17 +52,23 @@ class Plans:
 class PlanChanges:
     """Brings buckets, totals and standing decisions to changed plans."""
 
-    def __init__(self, accounts: Accounts, buckets: KeyBuckets, ledgers: Ledgers, policy: Policy) -> None:
+    def __init__(self, accounts: Accounts, plans: Plans, buckets: KeyBuckets, ledgers: Ledgers, policy: Policy) -> None:
         self._accounts = accounts
+        self._plans = plans
         self._buckets = buckets
         self._ledgers = ledgers
         self._policy = policy
 
-    def organization(self, moment: Moment, organization_id: str) -> None:
-        """An organization was put."""
+    def organization(self, moment: Moment, organization_id: str, before: OrganizationRow | None) -> None:
+        """An organization was put; it was ``before``, if it was known.
+
+        This month is the old plan's, also where nothing was used in it yet: a downgrade waits for the reset.
+        """
         for api_key_id in self._accounts.keys_of(organization_id):
             self._adapt_key(moment, api_key_id)
         if self._accounts.organizations[organization_id].account_id == organization_id:
+            if before is not None and self._plans.catalogue() is not None:
+                self._ledgers.open(organization_id, moment.month, self._plans.credits_by(before))
             self._adapt_account(moment, organization_id)
 
     def catalogue(self, moment: Moment) -> None:

@@ -9,9 +9,10 @@ from typing import Final, NamedTuple
 from sluicegate_schemas.bounds import EPOCH_MS_MAX
 
 from .ledger import NEVER, Ledger, Ledgers
-from .limits import Buckets
+from .limits import Buckets, KeyBuckets
 from .outputs import Outbox
 from .period import month_start_ms
+from .routes import FOREVER_MS
 from .settings import DomainSettings
 from .tables import COUNT_MAX, ChangedRows, StandingRow, row_key
 
@@ -45,11 +46,15 @@ class Moment(NamedTuple):
 class Policy:
     """Keeps the standing decisions and publishes what changes."""
 
-    def __init__(self, settings: DomainSettings, changed: ChangedRows, outbox: Outbox) -> None:
+    def __init__(self, settings: DomainSettings, changed: ChangedRows, outbox: Outbox, buckets: KeyBuckets) -> None:
         self._settings = settings
+        self._buckets = buckets
         self._changed = changed.rows
         self._outbox = outbox
         self._standing: dict[str, StandingRow] = {}
+        self._behind: set[str] = set()
+        self.due_ms = FOREVER_MS
+        """From this log time on ``catch_up`` has something to look at."""
 
     def _decide(self, moment: Moment, scope_kind: str, scope_id: str, verdict: str, limit_name: str, limit: int,
                 observed: int, until_ms: int | None, tier: str, cause: EventCause | None) -> None:  # fmt: skip
@@ -68,55 +73,75 @@ class Policy:
             cause=cause,
         )
         record_key = f"{limit_name}:{scope_kind}:{scope_id}"
-        if verdict == "block":
-            self._standing[record_key] = row
-            self._changed[row_key("d", record_key)] = row
-        else:
-            self._forget(record_key)
+        self._standing[record_key] = row
+        self._behind.discard(record_key)
+        self._changed[row_key("d", record_key)] = row
         self._outbox.decision(row)
 
-    def _forget(self, record_key: str) -> None:
-        if self._standing.pop(record_key, None) is not None:
-            self._changed[row_key("d", record_key)] = None
+    def rate_debt(self, moment: Moment, buckets: Buckets, limit_name: str, tier: str, cause: EventCause) -> None:
+        """A key's bucket is in debt: blocks the key until the debt is paid, unless that is known already.
 
-    def rate_debt(self, moment: Moment, buckets: Buckets, tier: str, cause: EventCause) -> None:
-        """A key's bucket is in debt: blocks the key until the debt is paid, unless that is known already."""
-        second, minute = buckets.in_debt(moment.now_ms)
-        held_second, held_minute = buckets.held(moment.now_ms)
-        if second:
-            until_ms = buckets.second_until_ms()
-            self._block_key(moment, buckets, PER_SECOND, buckets.burst, held_second, until_ms, tier, cause)
-        if minute:
-            until_ms = buckets.minute_until_ms()
-            limit = buckets.requests_per_minute
-            self._block_key(moment, buckets, PER_MINUTE, limit, held_minute, until_ms, tier, cause)
-
-    def _block_key(self, moment: Moment, buckets: Buckets, limit_name: str, limit: int, observed: int, until_ms: int,
-                   tier: str, cause: EventCause) -> None:  # fmt: skip
-        standing = self._standing.get(f"{limit_name}:key:{buckets.api_key_id}")
-        if standing is not None and standing.until_ms is not None:
-            settings, now_ms = self._settings, moment.now_ms
-            if now_ms - standing.decided_at_ms < settings.block_interval_ms:
+        What can't be said yet, so soon after the last time, is noted: ``catch_up`` says it.
+        """
+        limit, observed, until_ms = _measured(buckets, limit_name, moment.now_ms)
+        record_key = f"{limit_name}:key:{buckets.api_key_id}"
+        standing = self._standing.get(record_key)
+        if standing is not None and standing.verdict == "block":
+            if not self._is_too_short(standing, until_ms, moment.now_ms):
                 return
-            left_ms = standing.until_ms - now_ms
-            step_ms = max(settings.block_step_ms, left_ms * settings.block_step_percent // 100)
-            if left_ms > 0 and until_ms - standing.until_ms < step_ms:
+            if moment.now_ms - standing.decided_at_ms < self._settings.block_interval_ms:
+                if standing.behind is None:
+                    standing.behind = cause
+                    self._changed[row_key("d", record_key)] = standing
+                    self._wait(record_key, standing)
                 return
         self._decide(moment, "key", buckets.api_key_id, "block", limit_name, limit, observed, until_ms, tier, cause)
 
+    def _is_too_short(self, standing: StandingRow, until_ms: int, now_ms: int) -> bool:
+        """Whether a bucket that is in debt until ``until_ms`` makes the standing block materially too short."""
+        if standing.until_ms is None:
+            return False
+        left_ms = standing.until_ms - now_ms
+        step_ms = max(self._settings.block_step_ms, left_ms * self._settings.block_step_percent // 100)
+        return left_ms <= 0 or until_ms - standing.until_ms >= step_ms
+
+    def _wait(self, record_key: str, standing: StandingRow) -> None:
+        self._behind.add(record_key)
+        self.due_ms = min(self.due_ms, standing.decided_at_ms + self._settings.block_interval_ms)
+
+    def catch_up(self, moment: Moment) -> None:
+        """Publishes the blocks again that became too short soon after they were published."""
+        now_ms = moment.now_ms
+        waiting = sorted(self._behind)
+        self._behind.clear()
+        self.due_ms = FOREVER_MS
+        for record_key in waiting:
+            row = self._standing[record_key]
+            if now_ms - row.decided_at_ms < self._settings.block_interval_ms:
+                self._wait(record_key, row)
+                continue
+            assert row.behind is not None
+            cause, row.behind = row.behind, None
+            self._changed[row_key("d", record_key)] = row
+            buckets = self._buckets.get(row.scope_id)
+            if buckets is None:
+                continue
+            limit, observed, until_ms = _measured(buckets, row.limit_name, now_ms)
+            if until_ms > now_ms and self._is_too_short(row, until_ms, now_ms):
+                self._decide(
+                    moment, "key", row.scope_id, "block", row.limit_name, limit, observed, until_ms, row.tier,
+                    EventCause(*cause),
+                )  # fmt: skip
+
     def rates_changed(self, moment: Moment, buckets: Buckets, tier: str) -> None:
-        """A key has other limits now: blocks that the new ones would not make are taken back.
+        """A key has other limits now: says what they make of the requests in its buckets.
 
         Said even where no block stands: a former owner may have published one that its flush did not keep.
         """
-        second, minute = buckets.in_debt(moment.now_ms)
-        held_second, held_minute = buckets.held(moment.now_ms)
-        for limit_name, in_debt, limit, observed in (
-            (PER_SECOND, second, buckets.burst, held_second),
-            (PER_MINUTE, minute, buckets.requests_per_minute, held_minute),
-        ):
-            if not in_debt:
-                self._decide(moment, "key", buckets.api_key_id, "allow", limit_name, limit, observed, None, tier, None)
+        for limit_name, in_debt in zip((PER_SECOND, PER_MINUTE), buckets.in_debt(moment.now_ms), strict=True):
+            limit, observed, until_ms = _measured(buckets, limit_name, moment.now_ms)
+            verdict, until = ("block", until_ms) if in_debt else ("allow", None)
+            self._decide(moment, "key", buckets.api_key_id, verdict, limit_name, limit, observed, until, tier, None)
 
     def rates_lifted(self, moment: Moment, buckets: Buckets, tier: str) -> None:
         """A key has no limits any more."""
@@ -157,24 +182,46 @@ class Policy:
         self.watch(ledger, moment.month)
 
     def expire(self, now_ms: int) -> None:
-        """Forgets the blocks that time has cleared: readers know from ``until``."""
+        """Forgets the blocks that time has cleared, since readers know from ``until``, and allows of long ago."""
         settled_ms = now_ms - self._settings.block_interval_ms
+        allowed_ms = now_ms - self._settings.allows_kept_ms
         for record_key, row in list(self._standing.items()):
-            if row.until_ms is not None and row.until_ms <= now_ms and row.decided_at_ms <= settled_ms:
-                self._forget(record_key)
+            if row.verdict == "allow":
+                is_over = row.decided_at_ms <= allowed_ms
+            else:
+                is_cleared = row.until_ms is not None and row.until_ms <= now_ms and row.behind is None
+                is_over = is_cleared and row.decided_at_ms <= settled_ms
+            if is_over:
+                del self._standing[record_key]
+                self._changed[row_key("d", record_key)] = None
 
     def restore(self, record_key: str, row: StandingRow) -> None:
         """Takes in a recovered row."""
         self._standing[record_key] = row
+        if row.behind is not None:
+            self._wait(record_key, row)
 
     def resume(self, moment: Moment, ledgers: Ledgers) -> None:
-        """A new owner: publishes what stands, and takes back a credit block that its ledger does not bear out."""
+        """A new owner: publishes what stands, and takes back a credit block that its ledger does not bear out.
+
+        Allows too: an owner that lost the partition may have written an older block behind one, and compaction would
+        leave that block alone on the topic.
+        """
         self.expire(moment.now_ms)
         for row in list(self._standing.values()):
             if row.until_ms is not None and row.until_ms <= moment.now_ms:
                 continue
-            ledger = ledgers.get("account", row.scope_id, moment.month) if row.limit_name == CREDITS else None
+            is_credit_block = row.limit_name == CREDITS and row.verdict == "block"
+            ledger = ledgers.get("account", row.scope_id, moment.month) if is_credit_block else None
             if ledger is not None and (ledger.total_micro is None or ledger.used_micro < ledger.total_micro):
                 self.total_changed(moment, ledger, row.tier)
             else:
                 self._outbox.decision(row)
+
+
+def _measured(buckets: Buckets, limit_name: str, now_ms: int) -> tuple[int, int, int]:
+    """(limit, requests that the bucket holds, when one more fits) of one of a key's buckets."""
+    held_second, held_minute = buckets.held(now_ms)
+    if limit_name == PER_SECOND:
+        return buckets.burst, held_second, buckets.second_until_ms()
+    return buckets.requests_per_minute, held_minute, buckets.minute_until_ms()

@@ -17,9 +17,9 @@ class DomainSettings:
     clock_ahead_ms: int = bounds.CLOCK_AHEAD_MS_MAX
     clock_behind_ms: int = bounds.CLOCK_BEHIND_MS_MAX
     dedup_horizon_ms: int = bounds.CLOCK_BEHIND_MS_MAX
-    """How long the id of a foreign event is kept, by the event's ``ts``."""
+    """How long an event's own id is kept, by the event's ``ts``."""
     dedup_ids_max: int = 500_000
-    """Above it the oldest hour of ids goes, and the horizon with it: events of that hour are rejected."""
+    """Above it the oldest second of ids goes, and the horizon follows: events of that second are rejected."""
     producers_max: int = 10_000
     """Above it the producer that was silent longest goes; unknown producers are then heard only from its last event's
     time on."""
@@ -45,7 +45,10 @@ class DomainSettings:
     block_step_percent: int = 10
     """… and by this share of what was left of it …"""
     block_interval_ms: int = 250
-    """… and not sooner than this after its last publication."""
+    """… and not sooner than this after its last publication, but with the first record after that."""
+    allows_kept_ms: int = 15 * 60_000
+    """How long an ``allow`` stands in the state, to be published again by a new owner; longer than the decisions
+    topic's ``min.compaction.lag.ms``."""
     changed_rows_max: int = 10_000
     routes_max: int = 200_000
     """Cached (key, operation) pairs; above it the cache starts anew."""

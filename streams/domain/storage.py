@@ -1,58 +1,80 @@
 """Storage: what is held costs by time, from samples (requirements, section 9).
 
-Between two samples the earlier one's amount was held. That time is cut at the months' ends, each part adds to its own
-month, and what is charged is always the floor of the month's cumulated amount. A sample that is older than the newest
-one changes nothing.
+Between two samples the earlier one's amount was held. That time is cut at the months' ends and where another catalogue
+version takes effect; each part costs by its own version and adds to its own month, and what is charged is always the
+floor of the month's cumulated amount. A sample that is older than the newest one changes nothing.
 """
 
 from fractions import Fraction
+from math import floor
+from typing import NamedTuple
 
 from sluicegate_schemas.catalogue import HeldPrice
 from sluicegate_schemas.envelope import WireEvent
 
 from .period import month_index, month_start_ms, month_text, parse_month
 from .rate import amount_of
-from .routes import Route
+from .routes import RateCards, Route
 from .tables import ChangedRows, HeldRow, SampleRow, row_key
 
-HeldPart = tuple[int, Fraction, int]
-"""(month, its cumulated amount in micro-credits, what of its floor is new)."""
+
+class HeldPart(NamedTuple):
+    """One part of the time between two samples: booked at ``at_ms``, the month's cumulated amount in micro-credits
+    after it, and what of its floor is new."""
+
+    at_ms: int
+    month: int
+    cumulated_micro: Fraction
+    credits_micro: int
 
 
 class StorageMeter:
     """The newest sample of each organization and held operation, and what each month has come to."""
 
-    def __init__(self, changed: ChangedRows) -> None:
+    def __init__(self, changed: ChangedRows, cards: RateCards) -> None:
         self._changed = changed.rows
+        self._cards = cards
         self._samples: dict[tuple[str, str], SampleRow] = {}
         self._held: dict[tuple[str, str, int], HeldRow] = {}
 
-    def plan(self, event: WireEvent, route: Route, price: HeldPrice) -> list[HeldPart]:
-        """What a sample adds, month by month; nothing is changed yet."""
+    def plan(self, event: WireEvent, route: Route) -> list[HeldPart]:
+        """What a sample adds, part by part; nothing is changed yet. A part that was cut is booked at its last
+        millisecond, the last one with the event."""
         before = self._samples.get((route.organization_id, route.operation))
-        if before is None or event.ts_ms <= before.ts_ms or route.is_costless:
+        if before is None or event.ts_ms <= before.ts_ms:
             return []
-        parts = []
+        parts: list[HeldPart] = []
+        cumulated: dict[int, Fraction] = {}
         since_ms = before.ts_ms
-        for month in range(month_index(since_ms), month_index(event.ts_ms) + 1):
-            start_ms, end_ms = month_start_ms(month), month_start_ms(month + 1)
-            until_ms = min(event.ts_ms, end_ms)
-            row = self._held.get((route.organization_id, route.operation, month))
-            held = Fraction(0) if row is None else Fraction(int(row.numerator), int(row.denominator))
-            charged = 0 if row is None else row.charged_micro
-            weight = before.amount * (until_ms - since_ms) * price.credits_micro
-            held += Fraction(weight, price.per * (end_ms - start_ms))
-            parts.append((month, held, held.numerator // held.denominator - charged))
+        while since_ms < event.ts_ms:
+            month = month_index(since_ms)
+            month_ms, month_end_ms = month_start_ms(month), month_start_ms(month + 1)
+            catalogue, _, version_end_ms = self._cards.window(since_ms)
+            cut_ms = min(month_end_ms, version_end_ms)
+            until_ms = min(event.ts_ms, cut_ms)
+            held = cumulated[month] if month in cumulated else self._cumulated(route, month)
+            charged = floor(held)
+            price = self._cards.tariff(catalogue, route.operation).held
+            if price is not None:
+                weight = before.amount * (until_ms - since_ms) * price.credits_micro
+                held += Fraction(weight, price.per * (month_end_ms - month_ms))
+            cumulated[month] = held
+            parts.append(HeldPart(until_ms - (until_ms == cut_ms), month, held, floor(held) - charged))
             since_ms = until_ms
         return parts
+
+    def _cumulated(self, route: Route, month: int) -> Fraction:
+        row = self._held.get((route.organization_id, route.operation, month))
+        return Fraction(0) if row is None else Fraction(int(row.numerator), int(row.denominator))
 
     def commit(self, event: WireEvent, route: Route, price: HeldPrice, parts: list[HeldPart]) -> None:
         """Remembers a counted sample and what ``plan`` said of it."""
         names = route.organization_id, route.operation
-        for month, held, _ in parts:
-            row = HeldRow(str(held.numerator), str(held.denominator), held.numerator // held.denominator)
-            self._held[(*names, month)] = row
-            self._changed[row_key("h", *names, month_text(month))] = row
+        for part in parts:
+            held = part.cumulated_micro
+            row = HeldRow(str(held.numerator), str(held.denominator), floor(held))
+            self._held[(*names, part.month)] = row
+            self._changed[row_key("h", *names, month_text(part.month))] = row
         before = self._samples.get(names)
         if before is None or event.ts_ms >= before.ts_ms:
             sample = SampleRow(event.ts_ms, amount_of(event.quantities or {}, price.quantity))

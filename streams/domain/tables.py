@@ -84,7 +84,7 @@ class ProducerRow(_ArrayRow):
 
 
 class EventIdRow(_ArrayRow):
-    """``f|organization|id``: a foreign event that was counted: the second of its ``ts``, 8 bytes of its hash."""
+    """``f|organization|id``: a counted event with an id of its own: the second of its ``ts``, 8 bytes of its hash."""
 
     second: int
     digest: int
@@ -98,7 +98,7 @@ class HorizonRow(_ArrayRow):
 
 
 class CommandRow(_ArrayRow):
-    """``m|account|command id``: a command that acted, or was refused. ``digest`` as in ``EventIdRow``."""
+    """``m|account|command id``: a command that acted. ``digest`` as in ``EventIdRow``."""
 
     offset: int
     digest: int
@@ -140,7 +140,10 @@ class TotalsRow(_ArrayRow):
 
 
 class StandingRow(_ArrayRow):
-    """``d|record key``: the newest decision of a scope and limit, as published, without its sequence."""
+    """``d|record key``: the newest decision of a scope and limit, as published, without its sequence.
+
+    ``behind`` is the first event since that made a block materially too short: it is to be published again.
+    """
 
     decision_id: str
     scope_kind: str
@@ -155,6 +158,7 @@ class StandingRow(_ArrayRow):
     decided_at_ms: int
     cause: tuple[int, int, str, str, int, int] | None
     """(offset, index, event id, organization, ts_ms, logged_at_ms) on this partition's usage topic."""
+    behind: tuple[int, int, str, str, int, int] | None = None
 
 
 def row_key(table: str, *identifiers: str) -> bytes:

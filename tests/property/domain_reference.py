@@ -63,8 +63,8 @@ def cost_and_units(price: Any, quantities: dict[str, int], model: str | None) ->
 class Reference:
     """Adds events up; each is handed in once, in log order, with its organization's account and its log time."""
 
-    def __init__(self, catalogue: Catalogue, test_keys: set[str], grace_ms: int = DAY_MS) -> None:
-        self.card = catalogue.operations
+    def __init__(self, catalogues: list[Catalogue], test_keys: set[str], grace_ms: int = DAY_MS) -> None:
+        self.catalogues = sorted(catalogues, key=lambda one: one.effective_at)
         self.test_keys = test_keys
         self.grace_ms = grace_ms
         self.now = 0
@@ -77,14 +77,20 @@ class Reference:
         self.held: dict[tuple[str, str], Fraction] = defaultdict(Fraction)
         self.counted = 0
 
+    def version_at(self, ms: int) -> Catalogue:
+        """The version in force; the first one also before it."""
+        started = [one for one in self.catalogues if one.effective_at.timestamp() * 1000 <= ms]
+        return (started or self.catalogues)[len(started) - 1 if started else 0]
+
     def add(self, event: WireEvent, account: str, log_time_ms: int) -> None:
         self.now = max(self.now, log_time_ms)
         paid = 200 <= event.status < 300
         parts = [(event.operation, event.quantities or {}, event.model, event.cached)]
         parts += [(one.operation, one.quantities or {}, one.model, one.cached) for one in event.charges or []]
         rated = []
+        card = self.version_at(event.ts_ms).operations
         for operation, quantities, model, cached in parts:
-            entry = self.card.get(operation)
+            entry = card.get(operation)
             if entry is None:
                 rated.append((operation, None, 0, quantities.get("requests", 1)))
                 continue
@@ -113,24 +119,28 @@ class Reference:
             self.sample(event, account)
 
     def sample(self, event: WireEvent, account: str) -> None:
+        if event.api_key_id in self.test_keys:
+            return
         before = self.samples.get(event.org_id)
         assert event.quantities is not None
         if before is None or event.ts_ms >= before[0]:
             self.samples[event.org_id] = event.ts_ms, event.quantities["bytes"]
         if before is None or event.ts_ms <= before[0]:
             return
-        price: Any = self.card["storage"].price
         since, held = before
-        month = month_of(since)
+        starts = [int(one.effective_at.timestamp() * 1000) for one in self.catalogues]
         while since < event.ts_ms:
+            month = month_of(since)
             start, end = month_start(month), month_start(month_after(month))
-            until = min(end, event.ts_ms)
+            cut = min([end, *(one for one in starts if one > since)])
+            until = min(cut, event.ts_ms)
+            price: Any = self.version_at(since).operations["storage"].price
             key = event.org_id, month
             charged = floor(self.held[key])
             self.held[key] += Fraction(held, price.per) * price.credits_micro * Fraction(until - since, end - start)
-            at = event.ts_ms if until < end or (until == event.ts_ms and month == month_of(event.ts_ms)) else end - 1
+            at = until - 1 if until == cut else until
             self.book(event, account, "storage", "storage", floor(self.held[key]) - charged, at)
-            since, month = until, month_after(month)
+            since = until
 
     def ledgers(self, event: WireEvent, account: str, ts: int) -> list[tuple[str, str, str]]:
         month = month_of(ts)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluicegate_schemas.bounds import from_epoch_ms
-from sluicegate_schemas.envelope import ENCODE, WireCharge, WireEnvelope, WireEvent
+from sluicegate_schemas.catalogue import Catalogue
+from sluicegate_schemas.envelope import DECODE_ENVELOPE, ENCODE, WireCharge, WireEnvelope, WireEvent
 from streams.domain.partition import Partition
 from tests.domain_world import NOW_MS, World, default_catalogue, key_put, organization_put, usage
 from tests.property.domain_reference import Reference
@@ -21,6 +22,24 @@ HOUR_MS = 3_600_000
 OPERATIONS = [*sorted(default_catalogue().operations.keys() - {"storage"})[:40], "nobody.knows"]
 PRICED = ["documents.create", "inference.embedding", "inference.llm", "search.knn", "search.web", "cluster.execute",
           "upload.file", "video.process"]  # fmt: skip
+
+
+def _versions() -> list[Catalogue]:
+    """The project's catalogue, and two that follow with other prices."""
+    first = default_catalogue()
+    versions = [first]
+    for version, starts_ms, credits_micro in ((2, NOW_MS + 31 * 60_000, 7), (3, MONTH_END_MS - HOUR_MS, 10**10)):
+        held, web = (first.operations[name] for name in ("storage", "search.web"))
+        dear = {
+            name: entry.model_copy(update={"price": entry.price.model_copy(update={"credits_micro": credits_micro})})
+            for name, entry in (("storage", held), ("search.web", web))
+        }
+        update = {"version": version, "effective_at": from_epoch_ms(starts_ms), "operations": first.operations | dear}
+        versions.append(first.model_copy(update=update))
+    return versions
+
+
+VERSIONS = _versions()
 Entry = tuple[str, int, bytes, list[WireEvent]]
 """(topic, log time, value, events that count if it is not repeated)."""
 
@@ -44,7 +63,7 @@ def events(draw: st.DrawFn, log_time_ms: int) -> WireEvent:
     account = None if org != "org_sub" or draw(st.booleans()) else "org_a"
     if draw(st.integers(0, 9)) == 0:
         return usage(
-            "storage", key=None, org=org, ts=ts, account=account,
+            "storage", key="key_t" if org == "org_a" and draw(st.booleans()) else None, org=org, ts=ts, account=account,
             quantities={"bytes": draw(st.integers(0, 10**13))}, status=draw(st.sampled_from([200, 200, 500])),
         )  # fmt: skip
     operation = draw(st.sampled_from(PRICED + OPERATIONS))
@@ -93,6 +112,8 @@ def logs(draw: st.DrawFn) -> list[Entry]:
                 producer = draw(st.sampled_from(["p1", "p2"]))
                 sequences[producer] += draw(st.integers(1, 2))
                 held = draw(st.lists(events(log_time_ms), min_size=1, max_size=5))
+                for at, event in enumerate(held):
+                    event.id = draw(st.sampled_from([None, None, f"o{number}-{at}"]))
                 value = ENCODE(WireEnvelope(1, producer, 1, sequences[producer], 0, None, held))
                 entries.append(("usage", log_time_ms, value, held))
             case "foreign":
@@ -110,7 +131,8 @@ def logs(draw: st.DrawFn) -> list[Entry]:
 
 
 def with_repeats(entries: list[Entry], seed: int) -> list[Entry]:
-    """The same log with envelopes and foreign events sent again, some of them several times."""
+    """The same log with envelopes and foreign events sent again, some of them several times; the events with an id
+    of their own also in another envelope or alone."""
     source = random.Random(seed)
     log = list(entries)
     for _ in range(source.randint(1, 8)):
@@ -118,12 +140,23 @@ def with_repeats(entries: list[Entry], seed: int) -> list[Entry]:
         if log[origin][0] == "usage":
             at = source.randint(origin + 1, len(log))
             time = log[at - 1][1]
-            log.insert(at, ("usage", time, log[origin][2], []))
+            log.insert(at, ("usage", time, _sent_again(log[origin][2], source), []))
     return log
 
 
+def _sent_again(value: bytes, source: random.Random) -> bytes:
+    known = DECODE_ENVELOPE(value).events if value[:1] == b"\x97" else []
+    own = [event for event in known if event.id is not None]
+    match source.randrange(3):
+        case 1 if own:
+            return ENCODE(WireEnvelope(1, f"again{source.random()}", 1, 1, 0, None, own))
+        case 2 if own:
+            return json_event(source.choice(own))
+    return value
+
+
 def prepared() -> World:
-    world = World()
+    world = World(catalogues=VERSIONS)
     world.log_time_ms = NOW_MS - HOUR_MS
     world.obey(
         organization_put("org_a", "free"), organization_put("org_b"), organization_put("org_sub", account_id="org_a"),
@@ -156,7 +189,7 @@ def summed(world: World) -> dict[tuple[str, str, str, int], Counter[str]]:
 @settings(max_examples=60, deadline=None)
 def test_used_is_the_sum_of_the_rated_events_and_rollups_sum_to_the_ledgers(entries):
     world = prepared()
-    reference = Reference(default_catalogue(), {"key_t"})
+    reference = Reference(VERSIONS, {"key_t"})
     play(world, entries)
     for _, log_time_ms, _, held in entries:
         reference.now = max(reference.now, log_time_ms)
@@ -214,7 +247,7 @@ def rows_after(entries: list[Entry], flushes: set[int], crashes: set[int]) -> tu
             left.discard(position)
             epoch += 1
             machine = Partition(0, 1)
-            machine.use_catalogues([default_catalogue()])
+            machine.use_catalogues(VERSIONS)
             for key, payload in sorted(rows.items()):
                 machine.restore(key, payload)
             machine.resume(epoch << 32, flushed, flushed_time)

@@ -94,7 +94,9 @@ def test_an_account_is_blocked_once_its_credits_are_used_up_and_an_upgrade_opens
     allow = [one for one in world.decisions if one.limit_name == "credits"][-1]
     assert (allow.verdict, allow.limit, allow.observed) == ("allow", 100_000_000_000, 1_250_000_000)
     assert allow.sequence.counter > block.sequence.counter
-    assert not any(key.startswith(b"d|credits") for key in world.rows)
+    assert world.standing()[allow_key := "credits:account:org_a"].verdict == "allow"
+    world.pass_time(NOW_MS + 16 * 60_000)
+    assert allow_key not in world.standing()
 
 
 def test_an_upgrade_raises_the_total_at_once_and_a_downgrade_waits_for_the_month():
@@ -106,6 +108,33 @@ def test_an_upgrade_raises_the_total_at_once_and_a_downgrade_waits_for_the_month
     assert world.ledger("account", "org_a").total_micro == 10**12
     world.send(usage(ts=DECEMBER_MS), at=DECEMBER_MS)
     assert world.ledger("account", "org_a", "2026-12").total_micro == 10**9
+
+
+def test_a_downgrade_waits_also_in_a_month_without_any_event():
+    world = small_world("pro")
+    world.obey(organization_put(tier="free"))
+    world.send(usage())
+    assert world.ledger("account", "org_a").total_micro == world.ledger("organization", "org_a").total_micro == 10**11
+    world.send(usage(ts=DECEMBER_MS), at=DECEMBER_MS)
+    assert world.ledger("account", "org_a", "2026-12").total_micro == 10**9
+
+
+def test_an_upgrade_in_a_month_without_any_event_counts_and_a_refused_command_makes_no_ledger():
+    world = small_world("free")
+    world.obey(organization_put(tier="pro", account_id="org_x"))
+    assert not any(key.startswith(b"l|") for key in world.rows)
+    world.obey(organization_put(tier="pro", command_id="again"))
+    assert world.ledger("account", "org_a").total_micro == 10**11
+
+
+def test_without_a_catalogue_no_month_is_given_a_total():
+    world = World()
+    world.machine.use_catalogues([])
+    world.obey(organization_put(tier="free"), organization_put(tier="free", command_id="again"))
+    world.machine.use_catalogues([default_catalogue()])
+    world.obey(key_put())
+    world.send(usage())
+    assert world.ledger("account", "org_a").total_micro == 10**9
 
 
 def test_a_month_that_events_opened_early_still_takes_the_downgrade():
@@ -146,7 +175,8 @@ def test_new_limits_keep_what_the_buckets_hold_and_take_back_a_block():
     assert [one.observed for one in world.decisions] == [201]
     world.obey(organization_put(tier="enterprise"))
     assert [one.verdict for one in world.decisions[-2:]] == ["allow", "allow"]
-    assert not any(key.startswith((b"d|", b"b|")) for key in world.rows)
+    assert {row.verdict for row in world.standing().values()} == {"allow"}
+    assert not any(key.startswith(b"b|") for key in world.rows)
 
 
 def test_a_new_owner_publishes_what_stands_with_a_higher_sequence():
@@ -264,6 +294,20 @@ def test_balances_are_the_ledgers_and_come_at_most_once_a_second():
         ("account", "organization", "key"), 250_000_000
     )
     assert {one.source.offset for one in balances} == {24}
+
+
+def test_a_new_owner_publishes_the_balances_of_all_months_that_are_kept():
+    world = small_world("pro")
+    world.send(usage("search.web", ts=DECEMBER_MS - 500), at=DECEMBER_MS - 500)
+    world.send(usage("search.web", ts=DECEMBER_MS - 400), at=DECEMBER_MS - 400)
+    world.pass_time(DECEMBER_MS + 600)
+    world.derived.clear()  # lost with their owner
+    world.take_over()
+    world.pass_time(DECEMBER_MS + 2_000)
+    balances = [Balance.model_validate_json(one.value) for one in world.derived]
+    assert {(one.kind, one.month): one.used_micro for one in balances} == dict.fromkeys(
+        (("account", "2026-11"), ("organization", "2026-11"), ("key", "2026-11")), 20_000_000
+    )
 
 
 def test_entitlements_say_what_gates_need_and_wait_for_the_flush():

@@ -2,9 +2,10 @@
 
 import pytest
 
+from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.envelope import WireCharge
 from streams.domain.settings import DomainSettings
-from tests.domain_world import NOW_MS, small_world, usage
+from tests.domain_world import NOW_MS, default_catalogue, small_world, usage
 
 GB = 10**9
 HOUR_MS = 3_600_000
@@ -147,3 +148,43 @@ def test_above_the_bound_of_open_cells_sums_stay_exact_and_detail_is_shared():
         cell for (_, key, operation, _, _), cell in world.cells.items() if (key, operation) == ("", "overflow")
     ]
     assert shared.events == 8
+
+
+def test_a_sample_of_a_test_key_changes_nothing_of_what_storage_costs():
+    world = small_world()
+    world.send(sample(NOW_MS, 720 * GB))
+    of_test_key = usage("storage", key="key_t", ts=NOW_MS + HOUR_MS, quantities={"bytes": 0})
+    world.send(of_test_key, at=NOW_MS + HOUR_MS)
+    world.send(sample(NOW_MS + 2 * HOUR_MS, 0), at=NOW_MS + 2 * HOUR_MS)
+    assert world.used("account", "org_a") == 200_000_000
+    assert world.ledger("key", "key_t").used_micro == 0
+
+
+def test_held_storage_costs_by_each_version_for_its_own_time():
+    first = default_catalogue()
+    held = first.operations["storage"]
+    versions = [first]
+    for version, starts_ms, credits_micro in ((2, NOW_MS + HOUR_MS, 10**9), (3, NOW_MS + 2 * HOUR_MS, 0)):
+        entry = held.model_copy(update={"price": held.price.model_copy(update={"credits_micro": credits_micro})})
+        operations = {**first.operations, "storage": entry}
+        update = {"version": version, "effective_at": from_epoch_ms(starts_ms), "operations": operations}
+        versions.append(first.model_copy(update=update))
+    world = small_world(catalogues=versions)
+    world.send(sample(NOW_MS, 720 * GB))
+    world.send(sample(NOW_MS + 3 * HOUR_MS, 0), at=NOW_MS + 3 * HOUR_MS)
+    assert world.used("account", "org_a") == 100_000_000 + 1_000_000_000
+    by_minute = {key[3]: (cell.credits_micro, cell.rated_version) for key, cell in world.cells.items()}
+    first_end, second_end = ((NOW_MS + hours * HOUR_MS) // 60_000 - 1 for hours in (1, 2))
+    assert (by_minute[first_end], by_minute[second_end]) == ((100_000_000, 1), (1_000_000_000, 2))
+
+
+def test_storage_is_the_floor_of_the_month_over_all_parts():
+    first = default_catalogue()
+    starts_ms = NOW_MS + 1
+    second = first.model_copy(update={"version": 2, "effective_at": from_epoch_ms(starts_ms)})
+    world = small_world(catalogues=[first, second])
+    month_ms = 30 * 24 * HOUR_MS
+    amount = GB * month_ms // 100_000_000 * 6 // 10  # six tenths of a micro-credit a millisecond
+    world.send(sample(NOW_MS, amount))
+    world.send(sample(NOW_MS + 2, 0), at=NOW_MS + 2)
+    assert world.used("account", "org_a") == 1

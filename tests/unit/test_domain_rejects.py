@@ -249,3 +249,73 @@ def test_an_event_refused_in_another_minute_leaves_what_was_gathered_before():
     assert [reject.reason for reject in world.rejects] == ["missing_quantity"]
     assert world.used("account", "org_a") == 10_000_000
     assert [(key[3], cell.events) for key, cell in world.cells.items()] == [(NOW_MS // 60_000, 1)]
+
+
+def test_an_id_of_ones_own_counts_once_whatever_envelope_or_client_brings_it():
+    world = small_world()
+    for _ in range(2):
+        world.send(usage("search.knn", event_id="same"), usage("search.knn"))
+    world.append(foreign("same"))
+    world.take_over()
+    world.send(usage("search.knn", event_id="same"), producer="p2")
+    totals = world.machine.totals
+    assert (totals.counted, totals.duplicate, totals.rejected) == (3, 3, 0)
+    assert world.used("account", "org_a") == 300_000
+
+
+def test_an_id_counts_once_inside_an_envelope_and_the_first_that_is_usable_counts():
+    world = small_world()
+    bad = usage("inference.llm", event_id="e1")
+    good = usage("inference.llm", event_id="e1", quantities={"tokens": 1})
+    other = usage("inference.llm", event_id="e1", quantities={"tokens": 2})
+    world.send(usage("search.knn"), bad, good, good, other, usage("search.knn"))
+    assert [(one.reason, one.source.index, one.event_id) for one in world.rejects] == [
+        ("missing_quantity", 1, "e1"),
+        ("id_conflict", 4, "e1"),
+    ]
+    totals = world.machine.totals
+    assert (totals.counted, totals.duplicate, totals.rejected) == (3, 1, 2)
+    assert world.used("account", "org_a") == 10_200_000
+
+
+def test_an_own_id_before_the_horizon_is_rejected_and_an_event_without_one_is_not():
+    world = small_world(settings=DomainSettings(dedup_horizon_ms=DAY_MS))
+    old = NOW_MS - DAY_MS - 1_000
+    world.send(usage("search.knn", ts=old, event_id="e1"), usage("search.knn", ts=old))
+    assert [(one.reason, one.source.index) for one in world.rejects] == [("older_than_dedup_horizon", 0)]
+    assert world.used("account", "org_a") == 100_000
+
+
+def test_a_decision_names_the_event_by_its_place_in_an_envelope_with_own_ids():
+    world = small_world("free")
+    world.send(*(usage(event_id=f"e{number}") for number in range(30)))
+    (decision,) = world.decisions
+    assert decision.cause is not None
+    assert (decision.cause.position.index, decision.cause.event_id, decision.observed) == (20, "e20", 30)
+
+
+@pytest.mark.parametrize(
+    ("api_key_id", "operation"),
+    [(None, "search.web"), ("", "search.web"), ("", "storage"), ("org_a", "storage"), ("org_a", "search.web")],
+)
+def test_what_has_no_key_is_rejected_whatever_was_counted_before(api_key_id, operation):
+    world = small_world()
+    charges = [WireCharge("search.web")]
+    world.send(usage("storage", key=None, quantities={"bytes": 1}))
+    world.send(usage("storage", key=None, quantities={"bytes": 1}, charges=charges))
+    world.durable.clear()
+    counted = world.machine.totals.counted
+    world.send(usage(operation, key=api_key_id, quantities={"bytes": 1}))
+    assert [(one.reason, one.field) for one in world.rejects] == [("invalid", "api_key_id")]
+    assert world.machine.totals.counted == counted == 1
+
+
+def test_a_storage_sample_without_a_key_may_not_charge_other_operations():
+    world = small_world()
+    sample = usage("storage", key=None, quantities={"bytes": 1}, charges=[WireCharge("search.web")])
+    world.send(sample)
+    assert [(one.reason, one.field) for one in world.rejects] == [("invalid", "api_key_id")]
+    assert not any(key.startswith((b"s|", b"l|")) for key in world.rows)
+    sample.api_key_id = "key_a"
+    world.send(sample)
+    assert world.used("account", "org_a") == 10_000_000
