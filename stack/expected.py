@@ -124,7 +124,7 @@ class Expectation:
         self._partitions = partitions
         self._log_time_ms: Counter[int] = Counter()
         self._envelopes: set[tuple[str, int, int, int]] = set()
-        self._bodies: dict[tuple[str, str], bytes] = {}
+        self._bodies: dict[tuple[str, str], tuple[bytes, int]] = {}
         self._leaving: dict[Origin, bytes] = {}
         self._arrived: dict[Origin, bytes] = {}
         self._samples: dict[tuple[str, str], tuple[int, int]] = {}
@@ -231,7 +231,7 @@ class Expectation:
             return True
         if event.id is not None:
             _check_size(self._bodies)
-            self._bodies[event.org_id, event.id] = body
+            self._bodies[event.org_id, event.id] = (body, event.ts_ms)
         self._book(event, charges, place)
         return True
 
@@ -248,25 +248,27 @@ class Expectation:
         if event.api_key_id is not None and tenants.organization_of_key.get(event.api_key_id) != event.org_id:
             raise RejectedError("unknown_key")
 
-    def _is_past_horizon(self, event: WireEvent, place: Place) -> bool:
-        horizon_s = (self._log_time_ms[place.partition] - DEDUP_HORIZON_MS) // 1000
-        return event.id is not None and event.ts_ms < horizon_s * 1000
+    def _is_past_horizon(self, ts_ms: int, partition: int) -> bool:
+        horizon_s = (self._log_time_ms[partition] - DEDUP_HORIZON_MS) // 1000
+        return ts_ms < horizon_s * 1000
 
     def _is_repeated(self, event: WireEvent, body: bytes, place: Place) -> bool:
-        """Whether the event's id was counted before, with the same body; with another one it is rejected."""
-        if event.id is None or self._is_past_horizon(event, place):
+        """Whether the event's id was counted within the horizon with the same body; with another it is rejected."""
+        if event.id is None:
             return False
-        known = self._bodies.get((event.org_id, event.id))
-        if known not in (None, body):
+        known, ts_ms = self._bodies.get((event.org_id, event.id), (None, 0))
+        if known is None or self._is_past_horizon(ts_ms, place.partition):
+            return False
+        if known != body:
             raise RejectedError("id_conflict")
-        return known is not None
+        return True
 
     def _check_times(self, event: WireEvent, place: Place) -> None:
         if event.ts_ms > place.logged_at_ms + bounds.CLOCK_AHEAD_MS_MAX:
             raise RejectedError("too_far_ahead")
         if event.started_at_ms < place.logged_at_ms - bounds.CLOCK_BEHIND_MS_MAX:
             raise RejectedError("too_far_behind")
-        if self._is_past_horizon(event, place):
+        if event.id is not None and self._is_past_horizon(event.ts_ms, place.partition):
             raise RejectedError("older_than_dedup_horizon")
 
     def _charges(self, event: WireEvent, place: Place) -> list[Charge]:

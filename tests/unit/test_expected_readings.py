@@ -102,6 +102,16 @@ def test_a_rejected_event_leaves_its_id_free() -> None:
     assert log.fates() == (1, 0, {"missing_quantity": 1})
 
 
+def test_an_id_is_free_again_once_its_event_lies_before_the_horizon() -> None:
+    log = Log()
+    log.single(ts_ms=NOW_MS - 6 * DAY_MS, at_ms=NOW_MS)
+    for after_ms in (0, 999):
+        log.single(operation="search.web", ts_ms=NOW_MS, at_ms=NOW_MS + DAY_MS + after_ms)
+    assert log.fates() == (1, 0, {"id_conflict": 2})
+    log.single(operation="search.web", ts_ms=NOW_MS, at_ms=NOW_MS + DAY_MS + 1_000)
+    assert log.fates() == (2, 0, {"id_conflict": 2})
+
+
 def test_an_event_in_another_partition_has_its_forwards_fate() -> None:
     log = Log(partitions=2)
     log.single(partition=AWAY)
