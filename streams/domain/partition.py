@@ -254,7 +254,7 @@ class Partition:
     def _catch_up(self) -> None:
         """After a record, so that what is published again holds all of it."""
         now_ms = self._time.now_ms
-        if now_ms >= self.policy.due_ms:
+        if now_ms >= self.policy.behind.next_ms:
             self.policy.catch_up(self._moment(f"t{self._partition}-{now_ms}"))
 
     def _cross_boundary(self) -> None:

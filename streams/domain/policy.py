@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 from sluicegate_schemas.bounds import EPOCH_MS_MAX
 
+from .deadlines import Deadlines
 from .ledger import NEVER, Ledger, Ledgers
 from .limits import Buckets, KeyBuckets
 from .outputs import Outbox
 from .period import month_start_ms
-from .routes import FOREVER_MS
 from .settings import DomainSettings
 from .tables import COUNT_MAX, ChangedRows, StandingRow, row_key
 
@@ -52,9 +52,8 @@ class Policy:
         self._changed = changed.rows
         self._outbox = outbox
         self._standing: dict[str, StandingRow] = {}
-        self._behind: set[str] = set()
-        self.due_ms = FOREVER_MS
-        """From this log time on ``catch_up`` has something to look at."""
+        self.behind = Deadlines()
+        """Blocks that end too early by now, and when that is to be said: then ``catch_up`` is due."""
 
     def _decide(self, moment: Moment, scope_kind: str, scope_id: str, verdict: str, limit_name: str, limit: int,
                 observed: int, until_ms: int | None, tier: str, cause: EventCause | None) -> None:  # fmt: skip
@@ -74,64 +73,56 @@ class Policy:
         )
         record_key = f"{limit_name}:{scope_kind}:{scope_id}"
         self._standing[record_key] = row
-        self._behind.discard(record_key)
+        self.behind.drop(record_key)
         self._changed[row_key("d", record_key)] = row
         self._outbox.decision(row)
 
     def rate_debt(self, moment: Moment, buckets: Buckets, limit_name: str, tier: str, cause: EventCause) -> None:
         """A key's bucket is in debt: blocks the key until the debt is paid, unless that is known already.
 
-        What can't be said yet, so soon after the last time, is noted: ``catch_up`` says it.
+        What need not or can't be said yet is noted: ``catch_up`` says it.
         """
         limit, observed, until_ms = _measured(buckets, limit_name, moment.now_ms)
         record_key = f"{limit_name}:key:{buckets.api_key_id}"
         standing = self._standing.get(record_key)
         if standing is not None and standing.verdict == "block":
-            if not self._is_too_short(standing, until_ms, moment.now_ms):
-                return
-            if moment.now_ms - standing.decided_at_ms < self._settings.block_interval_ms:
+            due_ms = self._due_ms(standing, until_ms)
+            if moment.now_ms < due_ms:
                 if standing.behind is None:
                     standing.behind = cause
                     self._changed[row_key("d", record_key)] = standing
-                    self._wait(record_key, standing)
+                self.behind.set(record_key, due_ms)
                 return
         self._decide(moment, "key", buckets.api_key_id, "block", limit_name, limit, observed, until_ms, tier, cause)
 
-    def _is_too_short(self, standing: StandingRow, until_ms: int, now_ms: int) -> bool:
-        """Whether a bucket that is in debt until ``until_ms`` makes the standing block materially too short."""
-        if standing.until_ms is None:
-            return False
-        left_ms = standing.until_ms - now_ms
-        step_ms = max(self._settings.block_step_ms, left_ms * self._settings.block_step_percent // 100)
-        return left_ms <= 0 or until_ms - standing.until_ms >= step_ms
-
-    def _wait(self, record_key: str, standing: StandingRow) -> None:
-        self._behind.add(record_key)
-        self.due_ms = min(self.due_ms, standing.decided_at_ms + self._settings.block_interval_ms)
+    def _due_ms(self, standing: StandingRow, until_ms: int) -> int:
+        """When a block whose debt is paid at ``until_ms`` is to be published again: once its own end is materially too
+        early, at the latest at that end."""
+        settings = self._settings
+        end_ms = until_ms if standing.until_ms is None else standing.until_ms
+        late_ms, percent = until_ms - end_ms, settings.block_step_percent
+        if late_ms >= settings.block_step_ms:
+            end_ms = end_ms - late_ms * 100 // percent if percent else 0
+        return max(end_ms, standing.decided_at_ms + settings.block_interval_ms)
 
     def catch_up(self, moment: Moment) -> None:
-        """Publishes the blocks again that became too short soon after they were published."""
+        """Publishes the blocks again that ended too early and for which it is time."""
         now_ms = moment.now_ms
-        waiting = sorted(self._behind)
-        self._behind.clear()
-        self.due_ms = FOREVER_MS
-        for record_key in waiting:
+        for record_key in self.behind.take(now_ms):
             row = self._standing[record_key]
-            if now_ms - row.decided_at_ms < self._settings.block_interval_ms:
-                self._wait(record_key, row)
-                continue
-            assert row.behind is not None
-            cause, row.behind = row.behind, None
-            self._changed[row_key("d", record_key)] = row
             buckets = self._buckets.get(row.scope_id)
-            if buckets is None:
-                continue
-            limit, observed, until_ms = _measured(buckets, row.limit_name, now_ms)
-            if until_ms > now_ms and self._is_too_short(row, until_ms, now_ms):
+            limit, observed, until_ms = (0, 0, 0) if buckets is None else _measured(buckets, row.limit_name, now_ms)
+            due_ms = self._due_ms(row, until_ms)
+            if now_ms < due_ms:
+                self.behind.set(record_key, due_ms)
+            elif until_ms <= now_ms:  # the debt was paid meanwhile
+                row.behind = None
+                self._changed[row_key("d", record_key)] = row
+            else:
+                cause = None if row.behind is None else EventCause(*row.behind)
                 self._decide(
-                    moment, "key", row.scope_id, "block", row.limit_name, limit, observed, until_ms, row.tier,
-                    EventCause(*cause),
-                )  # fmt: skip
+                    moment, "key", row.scope_id, "block", row.limit_name, limit, observed, until_ms, row.tier, cause
+                )
 
     def rates_changed(self, moment: Moment, buckets: Buckets, tier: str) -> None:
         """A key has other limits now: says what they make of the requests in its buckets.
@@ -199,7 +190,7 @@ class Policy:
         """Takes in a recovered row."""
         self._standing[record_key] = row
         if row.behind is not None:
-            self._wait(record_key, row)
+            self.behind.set(record_key, 0)  # its buckets may not be back yet
 
     def resume(self, moment: Moment, ledgers: Ledgers) -> None:
         """A new owner: publishes what stands, and takes back a credit block that its ledger does not bear out.

@@ -41,9 +41,9 @@ class DomainSettings:
     """How long after its minute a rollup cell stays open; a later event makes another chunk."""
     balance_interval_ms: int = 1_000
     block_step_ms: int = 1_000
-    """A standing block is published again when it clears later than it said by this much …"""
+    """A standing block that clears later than it said by this much …"""
     block_step_percent: int = 10
-    """… and by this share of what was left of it …"""
+    """… is published again once that is this share of what is left of it, any other at its end …"""
     block_interval_ms: int = 250
     """… and not sooner than this after its last publication, but with the first record after that."""
     allows_kept_ms: int = 15 * 60_000

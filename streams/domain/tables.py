@@ -142,7 +142,7 @@ class TotalsRow(_ArrayRow):
 class StandingRow(_ArrayRow):
     """``d|record key``: the newest decision of a scope and limit, as published, without its sequence.
 
-    ``behind`` is the first event since that made a block materially too short: it is to be published again.
+    ``behind`` is the first event since that made a block too short: it is to be published again when that matters.
     """
 
     decision_id: str

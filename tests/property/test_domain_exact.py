@@ -61,9 +61,10 @@ def events(draw: st.DrawFn, log_time_ms: int) -> WireEvent:
     ts = log_time_ms - draw(st.sampled_from([0, 0, 1, 7, 60_000, 61_000, HOUR_MS, 25 * HOUR_MS, 50 * HOUR_MS, -9]))
     org = draw(st.sampled_from(sorted(ORGANIZATIONS)))
     account = None if org != "org_sub" or draw(st.booleans()) else "org_a"
-    if draw(st.integers(0, 9)) == 0:
+    if draw(st.integers(0, 3)) == 0:
         return usage(
-            "storage", key="key_t" if org == "org_a" and draw(st.booleans()) else None, org=org, ts=ts, account=account,
+            "storage", org=org, ts=ts, account=account,
+            key=draw(st.sampled_from([None, "key_a", "key_t"] if org == "org_a" else [None])),
             quantities={"bytes": draw(st.integers(0, 10**13))}, status=draw(st.sampled_from([200, 200, 500])),
         )  # fmt: skip
     operation = draw(st.sampled_from(PRICED + OPERATIONS))

@@ -73,6 +73,20 @@ def test_a_short_block_that_ran_out_while_its_key_went_on_is_renewed():
     assert until_ms(newest(world, "requests_per_second")) == clears_ms(world, "requests_per_second") == NOW_MS + 920
 
 
+def test_what_is_a_small_part_of_a_long_block_is_said_before_it_is_a_large_one():
+    world = small_world("free")
+    burst(world, 400)
+    burst(world, 25, NOW_MS + 1_000)
+    first = newest(world, "requests_per_minute")
+    assert until_ms(first) == NOW_MS + 341_000
+    for step in range(1, 341, 5):  # no more requests: ticks alone
+        world.pass_time(NOW_MS + step * 1_000)
+        short_ms = clears_ms(world, "requests_per_minute") - until_ms(newest(world, "requests_per_minute"))
+        assert short_ms <= (until_ms(newest(world, "requests_per_minute")) - world.log_time_ms) // 10 + 500
+    assert until_ms(newest(world, "requests_per_minute")) == clears_ms(world, "requests_per_minute") == NOW_MS + 366_000
+    assert newest(world, "requests_per_minute").cause.position.offset == 1
+
+
 def test_no_standing_block_is_materially_too_short_for_longer_than_the_interval():
     world = small_world("free")
     wrong_since = None
