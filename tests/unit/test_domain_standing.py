@@ -6,7 +6,7 @@ from sluicegate_schemas.bounds import to_epoch_ms
 from sluicegate_schemas.outputs import Decision
 from sluicegate_schemas.topics import DECISIONS
 from streams.domain.settings import DomainSettings
-from tests.domain_world import NOW_MS, World, organization_put, small_world, usage
+from tests.domain_world import NOW_MS, World, key_put, organization_put, small_world, usage
 
 INTERVAL_MS = DomainSettings().block_interval_ms
 
@@ -157,3 +157,18 @@ def test_a_key_that_was_allowed_is_blocked_at_once_when_it_is_in_debt_again():
         burst(world, 300, NOW_MS + 1)
     assert newest(world, "requests_per_minute").verdict == "block"
     assert world.standing()["requests_per_minute:key:key_a"].verdict == "block"
+
+
+@pytest.mark.parametrize("what", ["another key's request", "a tick in the log", "a command"])
+def test_a_correction_goes_out_with_the_first_record_of_any_kind_after_the_interval(what):
+    world = small_world("free")
+    burst(world, 61)
+    burst(world, 100, NOW_MS + 10)
+    at = NOW_MS + INTERVAL_MS
+    if what == "a command":
+        world.obey(key_put("key_b"), at=at)
+    elif what == "a tick in the log":
+        world.append(b"\x91\x03", at)
+    else:
+        burst(world, 1, at, key="key_t")
+    assert newest(world, "requests_per_minute").observed == 161
