@@ -63,7 +63,7 @@ def run_plain_faust(bootstrap: str, count: int) -> float:
             "BENCH_BOOTSTRAP": bootstrap,
             "BENCH_DATA": folder,
         }
-        command = [sys.executable, "-m", "faust", "-A", "tests.bench.plain_faust", "worker", "--loglevel", "info"]
+        command = [sys.executable, "-m", "faust", "-A", "tests.bench.plain_faust", "worker", "--without-web"]
         child = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
