@@ -7,7 +7,9 @@ of the app, so that the position can live with the state that it belongs to. Com
 Everything hangs on one app object (``BatchApp``); nothing of Faust is changed for other apps in the process.
 """
 
+import logging
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
@@ -24,6 +26,8 @@ from sluicegate.brokers import Brokers
 
 from ..health import Health, write_forever
 
+log = logging.getLogger(__name__)
+
 Positions = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int]]]
 """Given the assigned partitions, the next offset to read of each one that shall be sought.
 
@@ -33,6 +37,8 @@ committed offset, or at ``consumer_auto_offset_reset``.
 Prepare = Callable[[], Awaitable[None]]
 """Awaited once before anything of the app connects: here the topics are made, which Faust would make wrongly."""
 
+STOP_LIMIT_S: Final = 15.0
+"""How long leaving the group may take; a flush that was in hand has long ended by then."""
 _PAUSED_WAIT_S: Final = 0.05
 """A fetch ends after this while a partition is paused, so that the partition is soon asked for again."""
 
@@ -218,8 +224,27 @@ class BatchApp(faust.App):
         self.add_future(write_forever(Path(self.conf.datadir), self._health))
         await self._prepare()
 
+    async def stop(self) -> None:
+        """Stops, or ends the process: a stop that meets a rebalance can leave Faust waiting for its consumer for ever.
+
+        What was applied is flushed by then or not; either way the next owner goes on from the state.
+        """
+        end = threading.Timer(STOP_LIMIT_S, _end_now)
+        end.daemon = True
+        end.start()
+        try:
+            await super().stop()
+        finally:
+            end.cancel()
+
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)
+
+
+def _end_now() -> None:
+    log.critical("not stopped within %g s; ending without it. Nothing is lost, the next owner goes on", STOP_LIMIT_S)
+    logging.shutdown()
+    os._exit(1)
 
 
 def batch_app(
