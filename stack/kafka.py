@@ -16,15 +16,15 @@ from aiokafka.errors import KafkaError
 from stack import cache
 from stack.errors import ChildDiedError, StackError
 from stack.java import find_java
-from stack.ports import LOOPBACK, accepts, free_port, require_free
+from stack.ports import LOOPBACK, accepts, free_port
 from stack.process import ChildProcess, leashed
+from stack.server import Server
 
 HEAP = "256m"
 START_LIMIT_S = 90.0
 STOP_LIMIT_S = 20.0
 FORMAT_LIMIT_S = 60.0
 METADATA_LIMIT_MS = 2_000
-PORT_TRIES = 3
 JAVA_OPTIONS = (
     f"-Xmx{HEAP}",
     "-XX:+UseSerialGC",  # fewest threads and fastest start on few cores
@@ -68,79 +68,38 @@ SERVER_SETTINGS = {
 }
 
 
-class Kafka:
-    """One broker, usable from tests and from the launcher; blocking, like ``ChildProcess``.
+class Kafka(Server):
+    """One broker; see ``Server``. Its folder holds logs, settings and the node's identity.
 
-    :param data: its folder (logs, settings, the node's identity); a second start with the same folder goes on.
-    :param port: the loopback port; None chooses a free one at the first start, and this object keeps it.
     :param cache_folder: where the jars are; default the user's cache.
     """
 
     def __init__(self, data: Path, *, port: int | None = None, cache_folder: Path | None = None) -> None:
-        self.data = data.absolute()
+        super().__init__("Kafka", data, port, option="--kafka-port")
         self.log = self.data / "kafka.log"
-        self._given_port = port
-        self._port = port
         self._cache_folder = cache_folder
-        self._child: ChildProcess | None = None
-
-    @property
-    def port(self) -> int:
-        if self._port is None:
-            raise StackError("Kafka has no port before its first start")
-        return self._port
 
     @property
     def bootstrap(self) -> str:
         """What clients take as ``bootstrap_servers``."""
         return f"{LOOPBACK}:{self.port}"
 
-    @property
-    def pid(self) -> int | None:
-        return None if self._child is None else self._child.pid
-
-    @property
-    def running(self) -> bool:
-        return self._child is not None and self._child.running
-
-    def start(self) -> None:
-        """Start and return when the broker answers metadata requests; also after ``stop`` or ``kill``, on the same
-        port and data.
-
-        :raises PortInUseError: the port is taken.
-        :raises StackError: the cache cannot be filled, or Kafka does not start; the log's last lines are in it.
-        """
-        if self.running:
-            raise StackError(f"Kafka runs already (process {self.pid})")
-        if self._port is not None:
-            require_free(self._port, user="Kafka", option="--kafka-port")
-        jars = cache.kafka_jars(self._cache_folder)
+    def _start_on_a_port(self) -> None:
+        cache.kafka_jars(self._cache_folder)
         try:
-            self._start_on_a_port(jars)
+            super()._start_on_a_port()
         except (ChildDiedError, subprocess.CalledProcessError) as error:
             if "ClassNotFoundException" not in (text := _said(error)) and "ClassDef" not in text and "ZipE" not in text:
                 raise _as_stack_error(error, self.log) from error
             # A jar of the right size may still be damaged: check every hash, fetch what is wrong, try once more.
             cache.kafka_jars(self._cache_folder, verify=True)
-            self._start_on_a_port(jars)
+            super()._start_on_a_port()
 
-    def _start_on_a_port(self, jars: Path) -> None:
-        for tries_left in reversed(range(PORT_TRIES)):
-            port = self._port or free_port()
-            try:
-                self._start_once(jars, port)
-            except ChildDiedError as error:
-                if self._port is None and tries_left and "in use" in error.log_tail:
-                    continue  # somebody took the free port between the choice and the start
-                raise
-            self._port = port
-            return
-
-    def _start_once(self, jars: Path, port: int) -> None:
-        java, classpath = str(find_java()), f"{jars}/*"
+    def _child_on(self, port: int) -> ChildProcess:
+        java, classpath = str(find_java()), f"{cache.kafka_jars(self._cache_folder)}/*"
         settings = self._write_settings(port)
         self._format(java, classpath, settings)
-        self._child = ChildProcess(
+        return ChildProcess(
             "Kafka",
             [java, *JAVA_OPTIONS, "-cp", classpath, "kafka.Kafka", str(settings)],
             log=self.log,
@@ -148,7 +107,6 @@ class Kafka:
             ready_limit_s=START_LIMIT_S,
             stop_limit_s=STOP_LIMIT_S,
         )
-        self._child.start()
 
     def _write_settings(self, port: int) -> Path:
         controller_port = free_port()
@@ -191,34 +149,6 @@ class Kafka:
             raise StackError(
                 f"Kafka's data folder was not prepared within {FORMAT_LIMIT_S:g} s", next_step="Start again"
             ) from error
-
-    def stop(self) -> None:
-        """SIGTERM (about 0.5 s), SIGKILL after a limit. Does nothing if it does not run."""
-        if self._child is not None:
-            self._child.stop()
-
-    def kill(self) -> None:
-        """``kill -9``; ``start`` goes on with the same port and data."""
-        if self._child is not None:
-            self._child.kill()
-
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
-        self.check()
-        assert self._child is not None
-        self._child.pause()
-
-    def resume(self) -> None:
-        """SIGCONT."""
-        self.check()
-        assert self._child is not None
-        self._child.resume()
-
-    def check(self) -> None:
-        """Raise ``ChildDiedError`` if it does not run."""
-        if self._child is None:
-            raise ChildDiedError("Kafka was never started")
-        self._child.check()
 
 
 def _said(error: ChildDiedError | subprocess.CalledProcessError) -> str:
