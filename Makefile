@@ -40,7 +40,7 @@ test: $(STAMP) ## all tests, on a real Kafka and the real ClickHouse engine (ARG
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: sim
-sim: $(STAMP) ## seeded crash histories of the engine and the domain (SEEDS=300)
+sim: $(STAMP) ## seeded histories of the engine's core: crashes, zombies, lost replies (SEEDS=300)
 	SLUICEGATE_SIM_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/sim -q -s $(ARGS)
 
 .PHONY: faults
