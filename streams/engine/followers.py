@@ -79,8 +79,10 @@ class AccountsFollower:
                 self._assigned = {}  # not taken in (the partition is being given back): read again from where it stands
         for runner, end in list(self._refreshes.items()):
             tp = TopicPartition(self._topic, runner.partition)
-            if not runner.ready or owned.get(tp) is not runner:
+            if not runner.ready:
                 del self._refreshes[runner]
+            elif owned.get(tp) is not runner:
+                continue  # it became ready after this cycle began: the next one reads its partition
             elif end is not None and await consumer.position(tp) >= end:
                 del self._refreshes[runner]
                 runner.perform(runner.core.accounts_current())
