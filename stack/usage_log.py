@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from sluicegate_schemas.decode import Malformed, decode_usage
-from sluicegate_schemas.envelope import WireEnvelope, WireEvent, WireForward
-
-TICK: Final = b"\x91\x03"
-"""What an owner appends to an idle partition so that its time goes on; it holds no usage."""
+from sluicegate_schemas.envelope import TICK, WireEnvelope, WireEvent, WireForward
 
 Usage = WireEnvelope | WireForward | WireEvent | Malformed
 

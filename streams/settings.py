@@ -32,7 +32,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
-from sluicegate.brokers import Brokers
+from sluicegate.brokers import BOOTSTRAP_SERVERS_DEFAULT, Brokers
 from sluicegate_schemas.topics import PARTITIONS_DEFAULT, PREFIX_DEFAULT
 
 VARIABLE_PREFIX = "SLUICEGATE_"
@@ -100,7 +100,7 @@ def _worker_name() -> str:
 class Settings:
     """See the module's table; field names are the variables' in lower case."""
 
-    bootstrap_servers: str = _setting("127.0.0.1:9092", _word)
+    bootstrap_servers: str = _setting(BOOTSTRAP_SERVERS_DEFAULT, _word)
     topic_prefix: str = _setting(PREFIX_DEFAULT, _word)
     partitions: int = _setting(PARTITIONS_DEFAULT, _integer(1, 4096))
     replication: int = _setting(1, _integer(1, 9))

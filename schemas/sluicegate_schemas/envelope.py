@@ -10,6 +10,9 @@ import msgspec
 
 ENVELOPE_VERSION: Final = 1
 FORWARD_VERSION: Final = 2
+TICK: Final = b"\x91\x03"
+"""A usage record that only carries its log time, the MessagePack array ``[3]``: an owner appends it so that time goes
+on where nothing else comes in."""
 
 
 class WireCharge(msgspec.Struct, array_like=True, gc=False, frozen=True):

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from sluicegate_schemas import bounds
 from sluicegate_schemas.topics import PREFIX_DEFAULT, USAGE
 
-from ..brokers import Brokers
+from ..brokers import BOOTSTRAP_SERVERS_DEFAULT, Brokers
 
 Overflow = Literal["drop", "spool"]
 _NODE: Final = bounds.full_match(bounds.NAME_PATTERN)
@@ -28,7 +28,7 @@ class PublisherSettings:
     A caller that would rather wait for room than lose an event uses ``publish_wait`` with either.
     """
 
-    bootstrap_servers: str = "127.0.0.1:9092"
+    bootstrap_servers: str = BOOTSTRAP_SERVERS_DEFAULT
     node: str
     """The name of this API node, on every envelope: one word of 1 to 64 signs."""
     brokers: Brokers | None = None

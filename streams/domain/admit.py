@@ -5,7 +5,6 @@ Nothing is changed in this step, so that a record can be left for later as a who
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from sluicegate_schemas.decode import Malformed, validate_event
 from sluicegate_schemas.envelope import WireEvent
@@ -15,9 +14,6 @@ from sluicegate_schemas.partitioning import partition_of
 from .route_table import RouteTable
 from .routes import Route
 from .tables import KeyRow, OrganizationRow
-
-TICK: Final = b"\x91\x03"
-"""A record without usage: an owner appends it so that time passes in an idle partition's log."""
 
 
 @dataclass(slots=True)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from sluicegate_schemas import topics
 from sluicegate_schemas.decode import Malformed, decode_usage
-from sluicegate_schemas.envelope import WireEnvelope, WireEvent, WireForward
+from sluicegate_schemas.envelope import TICK, WireEnvelope, WireEvent, WireForward
 from sluicegate_schemas.outputs import RejectReason
 
-from .admit import TICK, Admission, Admitter
+from .admit import Admission, Admitter
 from .dedup import EventIds, Producers, digest_of
 from .meter import Meter
 from .outputs import Outbox, RecordOrigin

@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Literal
 
+from sluicegate_schemas.envelope import TICK
+
 from .machine import InputRecord, Machine
 
-TICK: Final = b"\x91\x03"
-"""The value of a usage record that only carries its log time: the MessagePack array ``[3]``."""
 CHUNK_RECORDS_MAX: Final = 32
 CHUNK_BYTES_MAX: Final = 65_536
 """What the machine gets at a time: a few milliseconds of work, and a bounded size of what comes out."""

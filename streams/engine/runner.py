@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+from sluicegate_schemas.envelope import TICK
 from sluicegate_schemas.topics import ACCOUNTS, STATE, USAGE
 
 from ..settings import Settings
@@ -36,7 +37,6 @@ from .batching import Batch
 from .broker import BatchTooLargeError, Broker
 from .core import PartitionCore
 from .fold import StateFormatError
-from .intake import TICK
 from .machine import InputRecord
 from .refusals import counted_wrongly
 

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Sequence
 
-from streams.engine.intake import CHUNK_RECORDS_MAX, TICK, UsageIntake
+from sluicegate_schemas.envelope import TICK
+from streams.engine.intake import CHUNK_RECORDS_MAX, UsageIntake
 from streams.engine.machine import InputRecord
 from tests.faults.counting_machine import CountingMachine
 

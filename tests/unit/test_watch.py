@@ -8,11 +8,10 @@ import pytest
 from aiokafka import ConsumerRecord
 
 from sluicegate_schemas import topics
-from sluicegate_schemas.envelope import ENCODE, ENVELOPE_VERSION, WireEnvelope, WireEvent
+from sluicegate_schemas.envelope import ENCODE, ENVELOPE_VERSION, TICK, WireEnvelope, WireEvent
 from sluicegate_schemas.outputs import Balance, Position, Sequence
 from sluicegate_schemas.state import HEADER_KEY, Header, OutboxRecord
 from stack.freshness import Freshness
-from stack.usage_log import TICK
 from stack.watch import BALANCES_REST_S, Watcher
 
 EPOCH = 1 << 32
