@@ -34,8 +34,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
+from typing import BinaryIO
 
 from stack.errors import ChildDiedError, StackError
 
@@ -142,20 +143,24 @@ class ChildProcess:
                 self.log.replace(self.log.with_suffix(self.log.suffix + ".1"))
             with self.log.open("ab") as output:
                 self._log_start_bytes = output.tell()
-                self._process = _spawner.run(
-                    lambda: subprocess.Popen(
-                        command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=output,
-                        stderr=subprocess.STDOUT,
-                        cwd=self._cwd,
-                        env={**os.environ, **self._environment},
-                        start_new_session=True,
-                    )
-                )
-            self._swept = False
+                _spawner.run(lambda: self._fork(command, output))
         except OSError as error:
             raise StackError(f"{self.name} could not be started: {error}", kept="Nothing was changed") from error
+        except BaseException:  # Ctrl-C while the spawner forks: nothing may stay behind
+            self.kill()
+            raise
+
+    def _fork(self, command: list[str], output: BinaryIO) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=self._cwd,
+            env={**os.environ, **self._environment},
+            start_new_session=True,
+        )
+        self._swept = False
 
     def wait_until_ready(self) -> None:
         """Wait until ``ready`` says yes; the same errors as ``start``."""
@@ -269,24 +274,31 @@ class _Spawner:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._orders: queue.SimpleQueue[tuple[Callable[[], subprocess.Popen[bytes]], Future[subprocess.Popen[bytes]]]]
-        self._orders = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def run(self, start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    def run(self, fork: Callable[[], None]) -> None:
+        """Have ``fork`` called; when this returns or raises, interrupts included, it has ended or never will begin."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._serve, name="stack-spawner", daemon=True)
                 self._thread.start()
-        answer: Future[subprocess.Popen[bytes]] = Future()
-        self._orders.put((start, answer))
-        return answer.result()
+        answer: Future[None] = Future()
+        self._orders.put((fork, answer))
+        try:
+            answer.result()
+        except BaseException:
+            if not answer.cancel():
+                wait([answer])
+            raise
 
     def _serve(self) -> None:
         while True:
-            start, answer = self._orders.get()
+            fork, answer = self._orders.get()
+            if not answer.set_running_or_notify_cancel():
+                continue
             try:
-                answer.set_result(start())
+                answer.set_result(fork())
             except BaseException as error:
                 answer.set_exception(error)
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,6 +163,24 @@ def test_it_can_start_again_after_a_kill(make: Make) -> None:
     assert child.pid not in (None, first)
     with pytest.raises(StackError, match="runs already"):
         child.start()
+
+
+def test_an_interrupt_while_it_is_forked_leaves_nothing_running(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = make("import time; time.sleep(60)")
+    forked: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def interrupted_popen(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        time.sleep(0.2)  # the main thread has long heard the interrupt when the child begins
+        forked.append(real(*words, **options))
+        return forked[0]
+
+    monkeypatch.setattr("stack.process.subprocess.Popen", interrupted_popen)
+    with pytest.raises(KeyboardInterrupt):
+        child.start()
+    assert forked and forked[0].poll() is not None
+    assert child.pid is None
 
 
 def test_a_child_outlives_the_thread_that_started_it(make: Make) -> None:
