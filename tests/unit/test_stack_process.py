@@ -179,7 +179,8 @@ def test_an_interrupt_while_it_is_forked_leaves_nothing_running(make: Make, monk
     monkeypatch.setattr("stack.process.subprocess.Popen", interrupted_popen)
     with pytest.raises(KeyboardInterrupt):
         child.start()
-    assert forked and forked[0].poll() is not None
+    assert forked
+    assert forked[0].poll() is not None
     assert child.pid is None
 
 
