@@ -70,6 +70,8 @@ class Pipeline:
         self.clickhouse = clickhouse
         self.prefix = f"{name}."
         self.workers: dict[str, ChildProcess] = {}
+        self.environment_of: dict[str, dict[str, str]] = {}
+        """What a process gets beside ``environment``, by its name: "worker-a", "sink"."""
         self.restarts = 0
         self._folder = folder
         self._database = name
@@ -140,7 +142,9 @@ class Pipeline:
             [sys.executable, "-m", "faust", "-A", module, "worker", "--loglevel", "info"],
             log=self._folder / f"{name}.log",
             cwd=ROOT,
-            environment=self.environment() | {"SLUICEGATE_DATA_DIR": str(self._folder / name)},
+            environment=self.environment()
+            | {"SLUICEGATE_DATA_DIR": str(self._folder / name)}
+            | self.environment_of.get(name, {}),
             stop_limit_s=20,
         )
         child.start()
