@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-import subprocess
 import threading
 import uuid
 from pathlib import Path
@@ -17,7 +15,7 @@ from stack import cache
 from stack.errors import ChildDiedError, StackError
 from stack.java import find_java
 from stack.ports import LOOPBACK, accepts, free_port
-from stack.process import ChildProcess, leashed
+from stack.process import ChildProcess
 from stack.server import Server
 
 HEAP = "256m"
@@ -88,9 +86,10 @@ class Kafka(Server):
         cache.kafka_jars(self._cache_folder)
         try:
             super()._start_on_a_port()
-        except (ChildDiedError, subprocess.CalledProcessError) as error:
-            if "ClassNotFoundException" not in (text := _said(error)) and "ClassDef" not in text and "ZipE" not in text:
-                raise _as_stack_error(error, self.log) from error
+        except ChildDiedError as error:
+            text = error.log_tail
+            if "ClassNotFoundException" not in text and "ClassDef" not in text and "ZipE" not in text:
+                raise
             # A jar of the right size may still be damaged: check every hash, fetch what is wrong, try once more.
             cache.kafka_jars(self._cache_folder, verify=True)
             super()._start_on_a_port()
@@ -131,42 +130,18 @@ class Kafka(Server):
     def _format(self, java: str, classpath: str, settings: Path) -> None:
         if (self.data / "log" / "meta.properties").exists():
             return
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        try:
-            subprocess.run(
-                leashed(
-                    [
-                        *(java, *JAVA_OPTIONS, "-XX:TieredStopAtLevel=1", "-cp", classpath, "kafka.tools.StorageTool"),
-                        *("format", "--ignore-formatted", "--cluster-id", cluster_id, "--config", str(settings)),
-                    ]
-                ),
-                capture_output=True,
-                text=True,
-                timeout=FORMAT_LIMIT_S,
-                check=True,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise StackError(
-                f"Kafka's data folder was not prepared within {FORMAT_LIMIT_S:g} s", next_step="Start again"
-            ) from error
+        words = ("format", "--ignore-formatted", "--cluster-id", new_cluster_id(), "--config", str(settings))
+        options = (*JAVA_OPTIONS, "-XX:TieredStopAtLevel=1", "-cp", classpath)
+        ChildProcess(
+            "The preparation of Kafka's data folder", [java, *options, "kafka.tools.StorageTool", *words], log=self.log
+        ).run_to_end(FORMAT_LIMIT_S)
 
 
-def _said(error: ChildDiedError | subprocess.CalledProcessError) -> str:
-    return error.log_tail if isinstance(error, ChildDiedError) else f"{error.stdout}{error.stderr}"
-
-
-def _as_stack_error(error: ChildDiedError | subprocess.CalledProcessError, log: Path) -> StackError:
-    if isinstance(error, ChildDiedError):
-        return error
-    said = _said(error)
-    with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
-        file.write(said)
-    full = "No space left" in said
-    return StackError(
-        "Kafka's data folder could not be prepared" + (": the disk is full" if full else ""),
-        kept="Nothing else was changed",
-        next_step="Free some space and start again" if full else f"Kafka said:\n{said.strip()[-1000:]}",
-    )
+def new_cluster_id() -> str:
+    """A random UUID in Kafka's form: 22 characters that begin with no dash, which the tool would take for an option."""
+    while (cluster_id := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return cluster_id
 
 
 def answers_metadata(port: int) -> bool:

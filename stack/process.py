@@ -132,6 +132,22 @@ class ChildProcess:
             self.kill()
             raise
 
+    def run_to_end(self, limit_s: float) -> None:
+        """Start it and return when it has ended well. If that fails, nothing of it is left running.
+
+        :raises ChildDiedError: its exit code is not 0.
+        :raises StackError: it could not be started, or had not ended within the limit.
+        """
+        self.spawn()
+        assert self._process is not None
+        try:
+            if self._process.wait(limit_s):
+                self.check()
+        except subprocess.TimeoutExpired as error:
+            raise StackError(f"{self.name} did not end within {limit_s:g} s", next_step="Start again") from error
+        finally:  # Ctrl-C included: nothing may stay behind
+            self.kill()
+
     def spawn(self) -> None:
         """Start it without waiting; ``wait_until_ready`` may follow, so that several children start side by side."""
         if self.running:

@@ -184,7 +184,10 @@ def test_an_interrupt_at_any_moment_stops_all_and_says_so(
 ) -> None:
     process = launcher.start("--foreground")
     assert process.stderr is not None
-    assert any(moment in line for line in process.stderr), "the moment came"
+    said: list[str] = []
+    while moment not in "".join(said[-1:]):
+        said.append(process.stderr.readline())
+        assert said[-1], f"it ended before the moment came, and said: {''.join(said)}"
     process.send_signal(number)
     _, words = process.communicate(timeout=60)
     assert process.returncode == 130
