@@ -79,6 +79,11 @@ class Accounts:
         self._key_by_hash: dict[str, str] = {}
         self._commands: dict[bytes, CommandRow] = {}
 
+    @property
+    def commands_known(self) -> int:
+        """How many command ids are remembered."""
+        return len(self._commands)
+
     def keys_of(self, organization_id: str) -> list[str]:
         """The ids of an organization's keys, revoked ones too, in order."""
         return sorted(self._keys_of.get(organization_id, ()))

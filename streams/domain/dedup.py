@@ -134,8 +134,17 @@ class EventIds:
 
     def is_past_horizon(self, ts_ms: int, now_ms: int) -> bool:
         """Whether an event of this time could have been counted and forgotten."""
-        horizon_ms = max(self._horizon.row.ids_from_ms, (now_ms - self._settings.dedup_horizon_ms) // 1000 * 1000)
-        return ts_ms < horizon_ms
+        return ts_ms < self.reach_ms(now_ms)
+
+    def reach_ms(self, now_ms: int) -> int:
+        """Events before this time could have been counted and forgotten."""
+        return max(self._horizon.row.ids_from_ms, (now_ms - self._settings.dedup_horizon_ms) // 1000 * 1000)
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """The second of the oldest id that is remembered; None without any."""
+        seconds = self._seconds[:1]
+        return seconds[0] * 1000 if seconds else None
 
     def find(self, event: WireEvent) -> EventIdRow | None:
         """What is remembered of an event with this organization and id."""

@@ -63,6 +63,9 @@ class Ledgers:
     def __iter__(self) -> Iterator[Ledger]:
         return iter(self._ledgers.values())
 
+    def __len__(self) -> int:
+        return len(self._ledgers)
+
     def get(self, kind: str, identifier: str, month: int) -> Ledger | None:
         """The ledger, if the month has one."""
         return self._ledgers.get((kind, identifier, month))

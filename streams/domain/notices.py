@@ -15,6 +15,9 @@ class Notices:
         self._names_max = names_max
         self._rows: dict[tuple[str, str], NoticeRow] = {}
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def get(self, kind: str, name: str) -> int:
         """How often ``name`` was counted."""
         row = self._rows.get((kind, name))

@@ -1,6 +1,7 @@
 """What goes out: decisions at once, rejects, forwards and entitlements with the flush, balances after it."""
 
 import hashlib
+from collections import Counter
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -92,6 +93,8 @@ class Outbox:
         self._epoch = 0
         self._counter = 0
         self._waiting = Outputs([], [], [])
+        self.rejects: Counter[str] = Counter()
+        """How many were rejected since this machine was made, by reason."""
 
     @property
     def durable_records(self) -> int:
@@ -187,6 +190,7 @@ class Outbox:
     ) -> None:
         """Publishes why an input, or the event ``index`` of it, was not used. Names that break their pattern are left
         out."""
+        self.rejects[reason] += 1
         reject = Reject(
             id=f"{origin.topic}/{origin.partition}/{origin.offset}/{index}",
             reason=reason,

@@ -222,6 +222,36 @@ class Partition:
         """What is to be sent since the last call."""
         return self._outbox.take()
 
+    # ---- what it did and holds, see ``streams.engine.machine.Measured`` ----
+
+    def tally(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Events by outcome, and rejects by reason."""
+        totals = self.totals
+        outcomes = {
+            "counted": totals.counted,
+            "duplicate": totals.duplicate,
+            "rejected": totals.rejected,
+            "forwarded": totals.forwarded,
+        }
+        return outcomes, dict(self._outbox.rejects)
+
+    def sizes(self) -> tuple[dict[str, int], int | None, int | None]:
+        """Rows by table, since when repeats are known, and the oldest event whose own id is remembered (ms)."""
+        rows = {
+            "organizations": len(self.accounts.organizations),
+            "keys": len(self.accounts.keys),
+            "commands": self.accounts.commands_known,
+            "ledgers": len(self.ledgers),
+            "buckets": len(self.buckets),
+            "cells": len(self.cells),
+            "decisions": len(self.policy),
+            "producers": len(self.producers),
+            "event_ids": len(self.event_ids),
+            "storage": len(self._storage),
+            "notices": len(self.notices),
+        }
+        return rows, self.event_ids.reach_ms(self._time.now_ms) or None, self.event_ids.oldest_ms
+
     # ---- time ----
 
     def _moment(self, word: str) -> Moment:

@@ -55,6 +55,9 @@ class Policy:
         self.behind = Deadlines()
         """Blocks that end too early by now, and when that is to be said: then ``catch_up`` is due."""
 
+    def __len__(self) -> int:
+        return len(self._standing)
+
     def _decide(self, moment: Moment, scope_kind: str, scope_id: str, verdict: str, limit_name: str, limit: int,
                 observed: int, until_ms: int | None, tier: str, cause: EventCause | None) -> None:  # fmt: skip
         row = StandingRow(

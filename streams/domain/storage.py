@@ -37,6 +37,9 @@ class StorageMeter:
         self._samples: dict[tuple[str, str], SampleRow] = {}
         self._held: dict[tuple[str, str, int], HeldRow] = {}
 
+    def __len__(self) -> int:
+        return len(self._samples) + len(self._held)
+
     def plan(self, event: WireEvent, route: Route) -> list[HeldPart]:
         """What a sample adds, part by part; nothing is changed yet. A part that was cut is booked at its last
         millisecond, the last one with the event."""

@@ -4,7 +4,7 @@ The adapter answers with the call on ``PartitionCore`` that the docstring names.
 past the last record.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sluicegate_schemas.state import OutboxRecord
 
@@ -80,6 +80,11 @@ class Acknowledge(NamedTuple):
     offset: int
 
 
+DropCause = Literal["claimed", "append", "publish", "log", "broker"]
+"""claimed: another worker has the partition. append, publish: the fate of something sent is not known. log: the state
+log is shorter than it was. broker: a question to Kafka failed."""
+
+
 class Drop(NamedTuple):
     """This worker is not, or no longer surely, the partition's only owner: forget the core and rejoin the group.
 
@@ -87,6 +92,7 @@ class Drop(NamedTuple):
     """
 
     reason: str
+    cause: DropCause = "broker"
 
 
 class Stop(NamedTuple):

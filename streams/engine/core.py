@@ -169,7 +169,7 @@ class PartitionCore:
 
     def append_failed(self, reason: str) -> list[Action]:
         """The batch may be in the log or may come to stand in it later: only a new claim makes sure."""
-        return self._over([Drop(f"an append to the state topic failed: {reason}")])
+        return self._over([Drop(f"an append to the state topic failed: {reason}", "append")])
 
     def append_impossible(self, size_bytes: int) -> list[Action]:
         """The batch is larger than the broker takes; nothing was sent."""
@@ -291,7 +291,7 @@ class PartitionCore:
 
     def publish_failed(self, reason: str) -> list[Action]:
         """An output may be lost; the next owner sends again what must not be."""
-        return self._over([Drop(f"an output could not be sent: {reason}")])
+        return self._over([Drop(f"an output could not be sent: {reason}", "publish")])
 
     # Time.
 

@@ -17,6 +17,7 @@ from ..settings import Settings
 from .batching import Batch, BatchApp, BatchConsumer
 from .broker import Broker
 from .core import PartitionCore
+from .figures import Figures
 from .followers import AccountsFollower, CatalogueFollower, SinkFollower
 from .limits import Limits
 from .machine import Machine
@@ -42,6 +43,7 @@ class Engine:
         self.settings = settings
         self.broker = Broker(settings.brokers, settings.batch_bytes_max)
         self.runners: dict[int, Runner] = {}
+        self.figures = Figures()
         self._app: BatchApp | None = None
         self._machine_factory = machine_factory
         self._limits = Limits(
@@ -91,6 +93,22 @@ class Engine:
             waits_for = f"partitions {missing}, which are not recovered or were given up"
         return Health.now([f"{self._usage_topic}/{number}" for number in ready], waits_for)
 
+    @property
+    def assigned(self) -> list[int] | None:
+        """The partitions that the group gave last; None while it is asked."""
+        return self._assigned
+
+    @property
+    def catalogue_seen_at(self) -> float | None:
+        """When the catalogue topic was last read to its end with a version in it (monotonic seconds)."""
+        return self._catalogue.seen_at
+
+    @property
+    def lease_until(self) -> float:
+        """Before that no other worker can have been given this one's partitions (monotonic seconds)."""
+        settings = self.settings
+        return self._consumer.heartbeat_sent_at + settings.session_s - settings.lease_margin_s
+
     # What Faust asks.
 
     async def positions(self, assigned: frozenset[TP]) -> Mapping[TP, int]:
@@ -115,6 +133,7 @@ class Engine:
         mine = sorted(tp.partition for tp in consumer.assignment() if tp.topic == self._usage_topic)
         self._assigned = mine
         self._round += 1
+        self.figures.rebalances += 1
         this_round = self._round
         parked, self._parked = self._parked, {}
         self._close(self.runners.values())
@@ -171,6 +190,7 @@ class Engine:
             accept_lost_source=self.settings.accept_lost_source,
         )
         runner = Runner(core, self)
+        runner.figures = self.figures
         self._catalogue.brief(runner)
         runner.start(generation, secrets.randbits(32), int(time() * 1000))
         return runner
@@ -224,6 +244,7 @@ class Engine:
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         if self._app is not None and not self._app.should_stop:
+            self.figures.rejoins += 1
             self._consumer.rejoin()
 
     def refused(self, reason: str) -> None:
@@ -253,9 +274,8 @@ class Engine:
     # Time.
 
     async def _tick(self) -> None:
-        settings = self.settings
         while True:
-            lease_until = self._consumer.heartbeat_sent_at + settings.session_s - settings.lease_margin_s
+            lease_until = self.lease_until
             now = monotonic()
             for runner in self._live():
                 runner.tick(now, lease_until)

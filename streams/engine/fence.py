@@ -37,7 +37,7 @@ class Fence:
     def appended(self, base_offset: int | None, count: int) -> list[Action]:
         """An append of ``count`` records is acknowledged; None where the broker can no longer tell its offset."""
         if base_offset is None:
-            return [Drop("the broker no longer knows where the last append to the state stands")]
+            return [Drop("the broker no longer knows where the last append to the state stands", "append")]
         start, self.next_offset = self.next_offset, base_offset + count
         return self._look_at(start, base_offset)
 
@@ -48,7 +48,7 @@ class Fence:
 
     def _look_at(self, start: int, end: int) -> list[Action]:
         if end < start:
-            return [Drop(f"the log of the state shrank from {start} to {end}")]
+            return [Drop(f"the log of the state shrank from {start} to {end}", "log")]
         if end == start:
             return []
         self.jumps += 1
@@ -71,7 +71,7 @@ class Fence:
             return []
         foreign, self._foreign = self._foreign, None
         if any(epoch >= self.epoch for epoch, _ in foreign):
-            return [Drop("another worker claimed the partition after us")]
+            return [Drop("another worker claimed the partition after us", "claimed")]
         self.foreign_records += len(foreign)
         self._epochs = Epochs()
         self._rows = dict.fromkeys(key for _, key in foreign)

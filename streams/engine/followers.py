@@ -96,15 +96,16 @@ class CatalogueFollower:
         self._tp = TopicPartition(settings.topic(CATALOG.name), 0)
         self._runners = runners
         self._versions: dict[int, Catalogue] = {}
-        self._seen_at: float | None = None
+        self.seen_at: float | None = None
+        """When the topic was last read to its end, and held a version (monotonic seconds)."""
         self._told_at = float("-inf")
 
     def brief(self, runner: Runner) -> None:
         """Tells a new runner what is known so far, before anything is restored or applied."""
         if self._versions:
             runner.core.catalogues(self._rising())
-        if self._versions and self._seen_at is not None:
-            runner.core.catalogue_seen(self._seen_at)
+        if self._versions and self.seen_at is not None:
+            runner.core.catalogue_seen(self.seen_at)
 
     def _rising(self) -> list[Catalogue]:
         return [self._versions[version] for version in sorted(self._versions)]
@@ -137,7 +138,7 @@ class CatalogueFollower:
                 self._told_at = asked_at
                 log.warning("no catalogue is published yet (topic %s); waiting: nothing can be rated", self._tp.topic)
             return
-        self._seen_at = asked_at
+        self.seen_at = asked_at
         for runner in self._runners():
             if added:
                 runner.core.catalogues(self._rising())
@@ -188,4 +189,5 @@ class SinkFollower:
         committed = await admin.list_consumer_group_offsets(self._settings.sink_group, partitions=list(runners))
         for tp, position in committed.items():
             if position.offset >= 0 and (runner := runners.get(tp)) is not None:
+                runner.figures.of(tp.partition).sink_offset = position.offset
                 runner.core.cells_durable_until(position.offset)

@@ -5,8 +5,8 @@ and takes what changed and what is to be sent. A machine has no clock, no random
 same inputs give the same changes and outputs.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.state import OutboxRecord
@@ -33,6 +33,28 @@ class Outputs(NamedTuple):
     early: list[OutboxRecord]
     durable: list[OutboxRecord]
     derived: list[OutboxRecord]
+
+
+Tally = tuple[Mapping[str, int], Mapping[str, int]]
+"""Events by outcome (counted, duplicate, rejected, forwarded), rejects by reason: cumulative, only compared within one
+machine's life."""
+Sizes = tuple[Mapping[str, int], int | None, int | None]
+"""Rows by table; events before this log time in ms are rejected, since repeats of them are no longer known; the time of
+the oldest event whose own id is remembered. None where there is nothing to say."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A machine that can say what it did and holds; for the metrics, never for the work.
+
+    ``sizes`` may be asked from another thread, so it only reads lengths and single values.
+    """
+
+    def tally(self) -> Tally:
+        """As of the last applied record."""
+
+    def sizes(self) -> Sizes:
+        """As of now."""
 
 
 class Machine(Protocol):

@@ -79,7 +79,7 @@ class Recovery:
             self._step = _Step.CLAIMING
             return [Append([FlushWriter(self.epoch, self._claim, {}).claim_record])]
         if self._fold.top_epoch > self.epoch:
-            return [Drop("another worker with a higher epoch claimed the partition first")]
+            return [Drop("another worker with a higher epoch claimed the partition first", "claimed")]
         self._step = _Step.CHECKING_SOURCES
         return [LookAtSources()]
 
@@ -87,7 +87,7 @@ class Recovery:
         """The claim stands in the log at ``base_offset``; what came before it meanwhile is still to be read."""
         start, self._end = self._end, base_offset + 1
         if base_offset < start:
-            return [Drop(f"the log of the state shrank from {start} to {base_offset}")]
+            return [Drop(f"the log of the state shrank from {start} to {base_offset}", "log")]
         self._step = _Step.READING_TAIL
         return [ReadState(start, base_offset)] if base_offset > start else self.state_read(base_offset)
 

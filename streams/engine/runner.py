@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Final, Protocol
 
 from aiokafka.errors import KafkaError
@@ -36,8 +36,9 @@ from .actions import (
 from .batching import Batch
 from .broker import BatchTooLargeError, Broker
 from .core import PartitionCore
+from .figures import Figures
 from .fold import StateFormatError
-from .machine import InputRecord
+from .machine import InputRecord, Measured, Tally
 from .refusals import counted_wrongly
 
 log = logging.getLogger(__name__)
@@ -80,13 +81,21 @@ class Runner:
         self.recovered = asyncio.Event()
         """Set once the core is ready, or never will be."""
         self.ready = False
+        self.figures = Figures()
+        """The engine's, once it has put them here."""
+        self.records_read = 0
+        """Of the state log, by the recovery that is under way."""
+        self.appending_since: float | None = None
+        """When the append was sent whose reply has not come."""
         self._host = host
         self._broker = host.broker
         self._settings = host.settings
         self._tp = TP(host.settings.topic(USAGE.name), core.partition)
         self._state_topic = host.settings.topic(STATE.name)
         self._unacknowledged: deque[tuple[int, Any]] = deque()
-        self._outputs: asyncio.Queue[Publish] = asyncio.Queue()
+        self._outputs: asyncio.Queue[tuple[Publish, float]] = asyncio.Queue()
+        self._delivered: deque[tuple[int, float]] = deque()
+        self._started_at = monotonic()
         self._lease_until = float("-inf")
         self._leased = asyncio.Event()
         self._work = asyncio.Event()
@@ -101,6 +110,7 @@ class Runner:
     def start(self, generation: int, nonce: int, wall_ms: int) -> None:
         """The group gave us the partition: recover it."""
         self.generation = generation
+        self._started_at = monotonic()
         self._spawn(self._apply())
         self._spawn(self._publish())
         owner = self._settings.worker_name
@@ -111,7 +121,10 @@ class Runner:
         if self._over or batch.generation != self.generation:
             return
         self._fetched_at = monotonic()
-        self._unacknowledged.append((batch.records[-1].offset, event))
+        last = batch.records[-1]
+        self._unacknowledged.append((last.offset, event))
+        self._delivered.append((last.offset, self._fetched_at))
+        self._count_batch(len(batch.records), last.timestamp)
         records = [input_record(record) for record in batch.records]
         self.perform(self.core.fetched(records, batch.follows_seek_to))
         if not self._paused and self.core.usage.pending_bytes > self._settings.pending_bytes_max:
@@ -148,6 +161,7 @@ class Runner:
                     "partition %d: not flushed within %.1f s; its next owner counts on", self.partition, timeout_s
                 )
         self._unacknowledged.clear()
+        self._delivered.clear()
         self._paused = False
         kept = not self._over and self.core.park()
         if not kept:
@@ -181,10 +195,12 @@ class Runner:
                 return
             match action:
                 case Publish():
-                    self._outputs.put_nowait(action)
+                    self._outputs.put_nowait((action, monotonic()))
                 case Acknowledge(offset):
                     self._acknowledge(offset)
                 case Append():
+                    if self.ready:
+                        self.figures.of(self.partition).flush_begins(len(action.records), self._tally())
                     self._spawn(self._append(action))
                 case ReadState(start, end):
                     self._spawn(self._read_state(start, end))
@@ -206,10 +222,13 @@ class Runner:
                         "partition %d: owned with epoch %d, %d rows, %d void records, from usage offset %d",
                         self.partition, self.core.epoch >> 32, rows, void_records, self.core.usage_next,
                     )  # fmt: skip
+                    took_s = monotonic() - self._started_at
+                    self.figures.of(self.partition).recovered(took_s, rows, void_records, self._tally())
                     self.ready = True
                     self.recovered.set()
-                case Drop(reason):
+                case Drop(reason, cause):
                     self.close()
+                    self.figures.drops[cause] += 1
                     self._host.dropped(self, reason)
                 case Stop(reason):
                     self.close()
@@ -241,6 +260,8 @@ class Runner:
                 self.perform(core.step(now))
                 if self._over:
                     return
+                while self._delivered and self._delivered[0][0] <= core.usage.applied:
+                    self.figures.apply_delay.observe(monotonic() - self._delivered.popleft()[1])
                 await asyncio.sleep(0)
             if self._paused and core.usage.pending_bytes < self._settings.pending_bytes_max // 4:
                 self._paused = False
@@ -250,22 +271,25 @@ class Runner:
     async def _publish(self) -> None:
         settings = self._settings
         while True:
-            token, record = await self._outputs.get()
+            (token, record), made_at = await self._outputs.get()
             while monotonic() > self._lease_until:  # another owner may have said something newer under the same key
                 self._leased.clear()
                 await self._leased.wait()
             partition = record.partition if record.partition >= 0 else None
             sent = await self._broker.send(settings.topic(record.topic), record.key, record.value, partition)
-            sent.add_done_callback(partial(self._published, token))
+            sent.add_done_callback(partial(self._published, token, record.topic, made_at))
 
-    def _published(self, token: int, future: "asyncio.Future[Any]") -> None:
+    def _published(self, token: int, topic: str, made_at: float, future: "asyncio.Future[Any]") -> None:
         if future.cancelled() or future.exception() is not None:
             reason = "cancelled" if future.cancelled() else repr(future.exception())
             self.perform(self.core.publish_failed(reason))
         else:
+            self.figures.published[topic] += 1
+            self.figures.publish.observe(monotonic() - made_at)
             self.core.published(token)
 
     async def _append(self, append: Append) -> None:
+        self.appending_since = monotonic()
         try:
             base_offset = await self._broker.append(self._state_topic, self.partition, append.records)
         except BatchTooLargeError as error:
@@ -273,15 +297,21 @@ class Runner:
         except KafkaError as error:
             self.perform(self.core.append_failed(f"{type(error).__name__}: {error}"))
         else:
-            self.perform(self.core.appended(base_offset, monotonic()))
+            now = monotonic()
+            if self.ready:
+                self.figures.flush.observe(now - self.appending_since)
+            self.perform(self.core.appended(base_offset, now))
             if self.core.clean:
                 self._clean.set()
+        finally:
+            self.appending_since = None
 
     async def _read_state(self, start: int | None, end: int | None) -> None:
         first, last = await self._broker.bounds(self._state_topic, self.partition)
         start, end = first if start is None else start, last if end is None else end
 
         def take(record: ConsumerRecord) -> None:
+            self.records_read += 1
             self.core.state_record(record.key, record.value, record.headers)
 
         try:
@@ -316,7 +346,18 @@ class Runner:
         with suppress(KafkaError, OSError):
             await (await self._broker.send(self._tp.topic, None, TICK, self.partition))
 
+    def _tally(self) -> Tally | None:
+        machine = self.core.machine
+        return machine.tally() if isinstance(machine, Measured) else None
+
+    def _count_batch(self, records: int, newest_ms: int) -> None:
+        figures = self.figures.of(self.partition)
+        figures.batches += 1
+        figures.records += records
+        self.figures.fetch_delay.observe(time() - newest_ms / 1000)
+
     def _acknowledge(self, offset: int) -> None:
+        self.figures.of(self.partition).flush_is_true()
         while self._unacknowledged and self._unacknowledged[0][0] <= offset:
             _, event = self._unacknowledged.popleft()
             event.ack()
