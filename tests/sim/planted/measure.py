@@ -1,0 +1,100 @@
+"""How many seeds it takes to find each planted bug; writes docs/planted-bugs.md."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from tests.sim.seeds import outcome, outcomes, processes
+
+from . import NOT_YET, PLANTS
+
+FIRST: Final = 1
+"""The first seed of the table, for all bugs."""
+COMMAND: Final = "make planted"
+DOCUMENT: Final = Path(__file__).parents[3] / "docs/planted-bugs.md"
+_WORDS_MAX: Final = 220
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What the search for one bug came to: after how many seeds it was found (None: not at all), and by which words."""
+
+    plant: str
+    seeds: int | None
+    violation: str
+
+
+def search(plant: str, limit: int) -> Search:
+    """Plays with ``plant`` in the code from ``FIRST`` on until a violation shows."""
+    for count in range(1, limit + 1):
+        if faults := outcome(FIRST + count - 1, plant).faults:
+            return Search(plant, count, faults[0])
+    return Search(plant, None, "")
+
+
+def searches(names: Iterable[str], limit: int, jobs: int) -> Iterable[Search]:
+    """The searches for all of ``names``, as they end."""
+    with processes(jobs) as executor:
+        for done in as_completed([executor.submit(search, name, limit) for name in names]):
+            yield done.result()
+
+
+def run(console: Console, limit: int, jobs: int, only: Sequence[str] | None) -> int:
+    """Measures and, unless it is for a few bugs ``only``, writes the document. The exit code is 1 where a bug was not
+    found, or a seed fails without any."""
+    found: dict[str, Search] = {}
+    for one in searches(only or PLANTS, limit, jobs):
+        found[one.plant] = one
+        result = "NOT FOUND" if one.seeds is None else f"after {one.seeds} seeds: {_words(one.violation)}"
+        console.print(f"{len(found)}/{len(only or PLANTS)} {one.plant}: {result}", markup=False, highlight=False)
+    missed = [name for name, one in found.items() if one.seeds is None]
+    if only:
+        return 1 if missed else 0
+    console.print(f"the same {limit} seeds without a bug …")
+    false_alarms = [one.seed for one in outcomes(FIRST, limit, jobs) if one.faults]
+    DOCUMENT.write_text(document(found, limit, false_alarms), "utf-8")
+    console.print(f"written: {DOCUMENT.name}; not found: {missed or 'none'}; false alarms: {false_alarms or 'none'}")
+    return 1 if missed or false_alarms else 0
+
+
+def _words(violation: str) -> str:
+    line = " ".join(violation.split("\n")[0].split())
+    return line if len(line) <= _WORDS_MAX else line[: _WORDS_MAX - 1] + "…"
+
+
+def document(found: dict[str, Search], limit: int, false_alarms: Sequence[int]) -> str:
+    """The document, as Markdown."""
+    without = (
+        f"The same {limit} seeds without a bug: no violation."
+        if not false_alarms
+        else f"The same {limit} seeds without a bug: violations at seeds {', '.join(map(str, false_alarms))}."
+    )
+    lines = [
+        "# Bugs planted on purpose",
+        "",
+        "A simulator that finds nothing may be blind. So bugs are planted in the real code, one at a time, and it is",
+        f"measured after how many seeds the simulator finds each. This page is written by `{COMMAND}`",
+        f"(limit {limit} seeds a bug, first seed {FIRST}, no shrinking). The bugs are in `tests/sim/planted/`, each as",
+        "the words that it replaces. To see one at work, shrunk and as a table of steps:",
+        "",
+        f'    python -m tests.sim --first {FIRST} --seeds {limit} --plant "output before flush"',
+        "",
+        without,
+        "",
+        "| bug | what it breaks | seeds needed | the violation |",
+        "|---|---|---|---|",
+    ]
+    for name in PLANTS:
+        one = found[name]
+        seeds = f"not found in {limit}" if one.seeds is None else str(one.seeds)
+        lines.append(f"| {name} | {PLANTS[name].breaks} | {seeds} | {_cell(_words(one.violation))} |")
+    lines += [f"| {name} | | not yet plantable | {why} |" for name, why in NOT_YET.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return "" if not text else "`" + text.replace("|", "¦").replace("`", "'") + "`"

@@ -1,0 +1,67 @@
+"""Bugs in ``clickhouse``: what the sink makes of the state log, and in which order it says so."""
+
+from .plant import Plant, edit
+
+PLANTS = (
+    Plant(
+        "sink commit before insert",
+        "Position and commit are written before the rows: a sink that dies between the two never writes them.",
+        (
+            edit(
+                "clickhouse.intake:Intake.write",
+                (
+                    "    await self._patience(lambda: self._tables.insert(positions))\n"
+                    "    for done in acknowledge:\n"
+                    "        done()\n",
+                    "",
+                ),
+                (
+                    "    await self._patience(lambda: self._tables.insert(usage))\n",
+                    "    await self._patience(lambda: self._tables.insert(positions))\n"
+                    "    for done in acknowledge:\n"
+                    "        done()\n"
+                    "    await self._patience(lambda: self._tables.insert(usage))\n",
+                ),
+            ),
+        ),
+    ),
+    Plant(
+        "rollup without source partition",
+        "Rollup rows name the topic alone as their source: those of two partitions replace each other, and no bucket "
+        "can be held against the partition that it came from.",
+        (
+            edit(
+                "clickhouse.rows:StateRows.__init__",
+                ("    self._source = source\n", '    self._source = source.partition("/")[0]\n'),
+            ),
+        ),
+    ),
+    Plant(
+        "void record kept by the sink",
+        "The sink writes the rollups of a zombie.",
+        (edit("clickhouse.rows:StateRows._feed", ("if not valid or key is None:", "if key is None:")),),
+    ),
+    Plant(
+        "hole believed by the sink at once",
+        "A run that does not follow on the last one is taken: what Faust had dropped between the two is never written.",
+        (
+            edit(
+                "clickhouse.cursor:Cursor.take",
+                ("if first > self.next_offset and first != self._hole_ends_at:", "if False:"),
+            ),
+        ),
+    ),
+    Plant(
+        "sink position without its epoch",
+        "The highest epoch is not stored with the position: a sink that starts anew takes a zombie's rows for true.",
+        (
+            edit(
+                "clickhouse.intake:Intake.write",
+                (
+                    "partition.cursor.next_offset, partition.top_epoch, now_ms",
+                    "partition.cursor.next_offset, 0, now_ms",
+                ),
+            ),
+        ),
+    ),
+)
