@@ -92,7 +92,7 @@ class Drop(NamedTuple):
     """
 
     reason: str
-    cause: DropCause = "broker"
+    cause: DropCause = "claimed"
 
 
 class Stop(NamedTuple):

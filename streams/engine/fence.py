@@ -71,7 +71,7 @@ class Fence:
             return []
         foreign, self._foreign = self._foreign, None
         if any(epoch >= self.epoch for epoch, _ in foreign):
-            return [Drop("another worker claimed the partition after us", "claimed")]
+            return [Drop("another worker claimed the partition after us")]
         self.foreign_records += len(foreign)
         self._epochs = Epochs()
         self._rows = dict.fromkeys(key for _, key in foreign)

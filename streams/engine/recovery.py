@@ -79,7 +79,7 @@ class Recovery:
             self._step = _Step.CLAIMING
             return [Append([FlushWriter(self.epoch, self._claim, {}).claim_record])]
         if self._fold.top_epoch > self.epoch:
-            return [Drop("another worker with a higher epoch claimed the partition first", "claimed")]
+            return [Drop("another worker with a higher epoch claimed the partition first")]
         self._step = _Step.CHECKING_SOURCES
         return [LookAtSources()]
 

@@ -244,7 +244,7 @@ class Runner:
             await work
         except (KafkaError, OSError, TimeoutError) as error:
             if not self._over:
-                self.perform([Drop(f"Kafka: {type(error).__name__}: {error}")])
+                self.perform([Drop(f"Kafka: {type(error).__name__}: {error}", "broker")])
         except asyncio.CancelledError:
             raise
         except Exception as error:
