@@ -1,6 +1,6 @@
 """From runs of records to ClickHouse, exactly: the order of steps that makes the sink safe to kill at any moment.
 
-1. Runs are turned into rows in memory, at most ``rows_waiting_max`` of them; then reading stops.
+1. Runs are turned into rows in memory, up to ``rows_waiting_max`` and ``bytes_waiting_max``; then reading stops.
 2. The rows are inserted. 3. The position behind them is inserted. 4. The runs are acknowledged to the group.
 A crash between two steps repeats rows that ClickHouse replaces by themselves. A start goes on from step 3's position,
 never from the group's, whose committed offsets only tell others what is durable here.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from .cursor import Cursor, SeekTo
+from .cursor import Cursor, LogRecord, SeekTo
 from .decisions import DecisionRow, DecisionRows
 from .patience import Patience
 from .rows import StateRows, UsageRow
@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 ROWS_WAITING_MAX: Final = 50_000
 """Rows in memory before reading stops; as many again may be on their way to ClickHouse."""
+BYTES_WAITING_MAX: Final = 32 * 1024 * 1024
+"""The same for what the runs take that are not acknowledged yet: many of them may come to few rows."""
+RECORD_OVERHEAD_BYTES: Final = 600
+"""What a record in memory costs beside its key and value, rounded up."""
 LINGER_S: Final = 0.5
 """How long rows are gathered before an insert: few large inserts, fresh figures."""
 
@@ -51,6 +55,8 @@ class _Partition:
     rows: StateRows | DecisionRows
     acknowledge: list[Callable[[], object]] = field(default_factory=list)
     """What to call once everything taken so far is durable; not empty: something is to be written."""
+    waiting_bytes: int = 0
+    """What the runs behind ``acknowledge`` take."""
 
     @property
     def top_epoch(self) -> int:
@@ -68,12 +74,14 @@ class Intake:
         state_topic: str,
         decisions_topic: str,
         rows_waiting_max: int = ROWS_WAITING_MAX,
+        bytes_waiting_max: int = BYTES_WAITING_MAX,
         linger_s: float = LINGER_S,
     ) -> None:
         self._tables = tables
         self._patience = patience
         self._topics = (state_topic, decisions_topic)
         self._rows_waiting_max = rows_waiting_max
+        self._bytes_waiting_max = bytes_waiting_max
         self._linger_s = linger_s
         self._partitions: dict[TopicPartition, _Partition] = {}
         self._arrived = asyncio.Event()
@@ -123,23 +131,28 @@ class Intake:
         """Takes in a run of an assigned partition; ``acknowledge`` is called once it is durable.
 
         Returns SeekTo where the run does not follow on what was taken before: seek there, the run was not taken. Waits
-        while as many rows wait as may. Raises StateFormatError or DecisionFormatError.
+        while as much waits as may. Raises StateFormatError or DecisionFormatError.
         """
         async with self._drained:
-            await self._drained.wait_for(lambda: self._rows_waiting() < self._rows_waiting_max)
+            await self._drained.wait_for(lambda: not self._is_full())
         partition = self._partitions[run.topic, run.partition]
         taken = partition.cursor.take(run.records)
         if isinstance(taken, SeekTo):
             return taken
         partition.rows.feed(taken)
         partition.acknowledge.append(acknowledge)
+        partition.waiting_bytes += sum(map(_held_bytes, taken))
         self._arrived.set()
-        if self._rows_waiting() >= self._rows_waiting_max:
+        if self._is_full():
             self._full.set()
         return None
 
-    def _rows_waiting(self) -> int:
-        return sum(len(partition.rows) for partition in self._partitions.values())
+    def _is_full(self) -> bool:
+        partitions = self._partitions.values()
+        return (
+            sum(len(partition.rows) for partition in partitions) >= self._rows_waiting_max
+            or sum(partition.waiting_bytes for partition in partitions) >= self._bytes_waiting_max
+        )
 
     async def write_forever(self) -> None:
         """Writes what arrives, gathered for ``linger_s`` or until full. Ends only by a hopeless error."""
@@ -165,7 +178,7 @@ class Intake:
             position = PositionRow(topic, number, partition.cursor.next_offset, partition.top_epoch, now_ms)
             positions.append(position)
             acknowledge += partition.acknowledge
-            partition.acknowledge = []
+            partition.acknowledge, partition.waiting_bytes = [], 0
             if isinstance(partition.rows, DecisionRows):
                 decisions += partition.rows.take()
                 continue
@@ -187,3 +200,7 @@ class Intake:
             for position, oldest, newest in log_times
         ]
         await self._patience(lambda: self._tables.insert(freshness))
+
+
+def _held_bytes(record: LogRecord) -> int:
+    return len(record.key or b"") + len(record.value or b"") + RECORD_OVERHEAD_BYTES

@@ -150,6 +150,28 @@ async def test_reading_stops_while_too_many_rows_wait_and_goes_on_afterwards(tab
     assert tables.kinds().count("UsageRow") == 15
 
 
+async def test_reading_stops_too_where_the_same_few_rows_are_written_again_and_again(tables: FakeTables) -> None:
+    intake = intake_of(tables, bytes_waiting_max=20_000)
+    await intake.positions({("state", 0): (0, 1_000)})
+
+    def same_cell(offset: int) -> Run:
+        (record,) = cells(0, 1).records
+        return Run("state", 0, [record._replace(offset=offset)])
+
+    async def read_on() -> None:
+        for offset in range(1_000):
+            await intake.take(same_cell(offset), nothing)
+
+    reading = asyncio.create_task(read_on())
+    for _ in range(2_000):
+        await asyncio.sleep(0)
+    assert not reading.done(), "what waits to be acknowledged takes memory, however few rows it comes to"
+    while not reading.done():
+        await intake.write()
+    await intake.write()
+    assert tables.stored["state", 0].next_offset == 1_000
+
+
 async def test_full_rows_are_written_without_waiting_for_more(tables: FakeTables) -> None:
     intake = intake_of(tables, rows_waiting_max=3, linger_s=3600.0)
     await intake.positions({("state", 0): (0, 100)})
