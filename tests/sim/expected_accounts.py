@@ -1,0 +1,211 @@
+"""What commands must come to: organizations, keys, the credits of a month, and the requests that a key's buckets hold.
+
+The buckets are kept as requests and the time at which they were counted, refilled by exact fractions (requirements,
+section 9: over any time t at most capacity + rate × t; what passes is debt).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from pydantic import ValidationError
+
+from sluicegate_schemas.accounts import ACCOUNT_COMMAND, KeyPut, KeyRevoke, OrganizationPut
+from sluicegate_schemas.catalogue import RateLimits
+from sluicegate_schemas.partitioning import partition_of
+
+from .plan import MINUTE_MS
+
+if TYPE_CHECKING:
+    from .expected import Cards
+
+SECOND_MS: Final = 1_000
+_SAME: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
+class _RefusedError(Exception):
+    """The command can't be obeyed; the argument is the reason."""
+
+
+@dataclass(slots=True)
+class Bucket:
+    """One bucket of a key: ``empty_ms`` is when all that it holds has drained."""
+
+    rate: int
+    period_ms: int
+    capacity: int
+    empty_ms: Fraction = Fraction(0)
+
+    def held(self, now_ms: int) -> Fraction:
+        """Requests in the bucket."""
+        return max(Fraction(0), (self.empty_ms - now_ms) * self.rate / self.period_ms)
+
+    def take(self, start_ms: int, requests: int) -> None:
+        self.empty_ms = max(self.empty_ms, Fraction(start_ms)) + Fraction(requests * self.period_ms, self.rate)
+
+    def change(self, rate: int, capacity: int, now_ms: int) -> None:
+        if (rate, capacity) == (self.rate, self.capacity):
+            return
+        held = self.held(now_ms)
+        self.rate, self.capacity = rate, capacity
+        self.empty_ms = now_ms + held * self.period_ms / rate
+
+
+@dataclass(slots=True)
+class Organization:
+    """Who pays, and all that it was put to, with the log time of each."""
+
+    account_id: str
+    puts: list[tuple[int, OrganizationPut]] = field(default_factory=list)
+
+
+class ExpectedAccounts:
+    """The accounts of one partition."""
+
+    def __init__(self, partition: int, partitions: int, cards: Cards, rejects: dict[str, str]) -> None:
+        self.now_ms = 0
+        self.organizations: dict[str, Organization] = {}
+        self.keys: dict[str, KeyPut] = {}
+        self.revoked: set[str] = set()
+        self.buckets: dict[str, tuple[Bucket, Bucket]] = {}
+        self.commands = self.commands_repeated = 0
+        self._partition = partition
+        self._partitions = partitions
+        self._cards = cards
+        self._rejects = rejects
+        self._done: dict[tuple[str, str], bytes] = {}
+
+    def account_of(self, organization_id: str) -> str | None:
+        """Who pays for an organization; None where it is not known."""
+        organization = self.organizations.get(organization_id)
+        return None if organization is None else organization.account_id
+
+    def organization_of_key(self, api_key_id: str) -> str | None:
+        """Whose a key is."""
+        key = self.keys.get(api_key_id)
+        return None if key is None else key.organization_id
+
+    def is_test(self, api_key_id: str | None) -> bool:
+        """Whether a key spends no credits."""
+        return api_key_id in self.keys and self.keys[api_key_id].mode == "test"
+
+    def rates_of(self, api_key_id: str) -> RateLimits | None:
+        """A key's limits at the log's time."""
+        put = self.organizations[self.keys[api_key_id].organization_id].puts[-1][1]
+        return self._cards.at(self.now_ms).rates(put.tier, put.rates)
+
+    def obey(self, offset: int, value: bytes | None) -> None:
+        """Takes in a record of the accounts topic."""
+        try:
+            command = self._decode(value)
+            memory, body = (command.account_id, command.command_id), _SAME(command.model_dump(mode="json"))
+            if partition_of(command.account_id, self._partitions) != self._partition:
+                raise _RefusedError("command_refused")
+            before = self._done.get(memory)
+            if before is not None:
+                if before != body:
+                    raise _RefusedError("command_refused")
+                self.commands_repeated += 1
+                return
+            match command:
+                case OrganizationPut():
+                    self._put_organization(command)
+                case KeyPut():
+                    self._put_key(command)
+                case KeyRevoke():
+                    if self._owner(command).get(command.api_key_id) is None:
+                        raise _RefusedError("command_refused")
+                    self.revoked.add(command.api_key_id)
+            self._done[memory] = body
+            self.commands += 1
+        except _RefusedError as refused:
+            self._rejects[f"accounts/{self._partition}/{offset}/0"] = str(refused)
+
+    def _decode(self, value: bytes | None) -> OrganizationPut | KeyPut | KeyRevoke:
+        if not value:
+            raise _RefusedError("empty")
+        try:
+            json.loads(value)
+        except ValueError:
+            raise _RefusedError("not_json") from None
+        try:
+            return ACCOUNT_COMMAND.validate_json(value)
+        except ValidationError as error:
+            is_unknown = error.errors()[0]["type"] == "union_tag_invalid"
+            raise _RefusedError("unknown_command" if is_unknown else "invalid") from None
+
+    def _put_organization(self, command: OrganizationPut) -> None:
+        known = self.organizations.get(command.organization_id)
+        if known is None:
+            if command.account_id not in (command.organization_id, *self.organizations):
+                raise _RefusedError("command_refused")
+            known = self.organizations[command.organization_id] = Organization(command.account_id)
+        elif known.account_id != command.account_id:
+            raise _RefusedError("command_refused")
+        known.puts.append((self.now_ms, command))
+        for api_key_id in [one for one, key in self.keys.items() if key.organization_id == command.organization_id]:
+            rates, buckets = self.rates_of(api_key_id), self.buckets.get(api_key_id)
+            if rates is None:
+                self.buckets.pop(api_key_id, None)
+            elif buckets is not None:
+                buckets[0].change(rates.requests_per_second, rates.burst, self.now_ms)
+                buckets[1].change(rates.requests_per_minute, rates.requests_per_minute, self.now_ms)
+
+    def _owner(self, command: KeyPut | KeyRevoke) -> dict[str, KeyPut]:
+        """The keys of the command's organization. Raises where that is not known under the command's account."""
+        if self.account_of(command.organization_id) != command.account_id:
+            raise _RefusedError("command_refused")
+        return {one: key for one, key in self.keys.items() if key.organization_id == command.organization_id}
+
+    def _put_key(self, command: KeyPut) -> None:
+        self._owner(command)
+        known = self.keys.get(command.api_key_id)
+        if known is None:
+            if any(key.key_sha256 == command.key_sha256 for key in self.keys.values()):
+                raise _RefusedError("command_refused")
+        elif (
+            known.organization_id != command.organization_id
+            or known.key_sha256 != command.key_sha256
+            or command.api_key_id in self.revoked
+        ):
+            raise _RefusedError("command_refused")
+        self.keys[command.api_key_id] = command
+
+    def take(self, api_key_id: str, started_at_ms: int, requests: int) -> None:
+        """Requests of a key that started at ``started_at_ms``; that time is held between a minute ago and now."""
+        buckets = self.buckets.get(api_key_id)
+        if buckets is None:
+            rates = self.rates_of(api_key_id)
+            if rates is None:
+                return
+            buckets = self.buckets[api_key_id] = (
+                Bucket(rates.requests_per_second, SECOND_MS, rates.burst),
+                Bucket(rates.requests_per_minute, MINUTE_MS, rates.requests_per_minute),
+            )
+        start_ms = min(max(started_at_ms, self.now_ms - MINUTE_MS + 1), self.now_ms)
+        for bucket in buckets:
+            bucket.take(start_ms, requests)
+
+    def forget_resting(self) -> None:
+        """Buckets that were full a minute ago are as good as new; a change of plan then finds none."""
+        rest_ms = self.now_ms - MINUTE_MS
+        for name in [name for name, pair in self.buckets.items() if all(one.empty_ms <= rest_ms for one in pair)]:
+            del self.buckets[name]
+
+    def total_micro(self, account_id: str, start_ms: int) -> int | None:
+        """The credits of an account in the month that begins at ``start_ms``, which is the log's or the one before:
+        the plan that it began with, or the largest since (None: no limit)."""
+        card = self._cards.at(self.now_ms)
+        found: list[int | None] = []
+        for put_at_ms, put in self.organizations[account_id].puts:
+            total = card.credits_micro_per_month(put.tier, put.credits_micro_per_month)
+            if put_at_ms < start_ms:
+                found = [total]
+            else:
+                found.append(total)
+        limited = [total for total in found if total is not None]
+        return max(limited) if len(limited) == len(found) else None

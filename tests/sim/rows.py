@@ -1,0 +1,132 @@
+"""The rows of a partition's state, read by their keys and places alone: no code of the workers."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+GROUPS: Final = ("documents", "inference", "search", "compute", "storage", "upload")
+_DECODE: Final = msgspec.msgpack.Decoder().decode
+
+
+class LedgerPlace(NamedTuple):
+    """Whose ledger of which month."""
+
+    kind: str
+    name: str
+    month: str
+
+
+class LedgerRow(NamedTuple):
+    """``l|kind|id|month``."""
+
+    account_id: str
+    organization_id: str | None
+    total_micro: int | None
+    used_micro: int
+    breakdown_micro: list[int]
+    requests: int
+    corrections_micro: dict[str, int]
+
+
+class CellPlace(NamedTuple):
+    """Which rollup cell; ``chunk`` is the usage offset that made it."""
+
+    organization: str
+    key: str
+    operation: str
+    minute: int
+    chunk: int
+
+
+class CellRow(NamedTuple):
+    """``c|organization|key|operation|minute|chunk``."""
+
+    category: str
+    requests: int
+    errors: int
+    throttled: int
+    units: int
+    credits_micro: int
+    events: int
+    rated_version: int
+
+    @property
+    def amounts(self) -> list[int]:
+        """[requests, errors, throttled, units, micro-credits, events]."""
+        return list(self[1:7])
+
+
+class TotalsRow(NamedTuple):
+    """``t|totals``."""
+
+    usage_offset: int
+    counted: int
+    duplicate: int
+    rejected: int
+    forwarded: int
+    commands: int
+    commands_repeated: int
+
+
+class BucketsRow(NamedTuple):
+    """``b|key``; arrivals are milliseconds times the rate."""
+
+    requests_per_second: int
+    burst: int
+    requests_per_minute: int
+    second_arrival: str
+    minute_arrival: str
+
+
+class StandingRow(NamedTuple):
+    """``d|limit:scope``, as far as it is looked at."""
+
+    decision_id: str
+    scope_kind: str
+    scope_id: str
+    verdict: str
+    limit_name: str
+    limit: int
+    observed: int
+    until_ms: int | None
+    tier: str
+    plan_version: int
+    decided_at_ms: int
+
+
+def ledger_place(key: bytes) -> LedgerPlace:
+    """Of the key of a ledger's row."""
+    return LedgerPlace(*key.decode().split("|")[1:])
+
+
+def cell_place(key: bytes) -> CellPlace:
+    """Of the key of a rollup cell's row."""
+    _, organization, api_key, operation, minute, chunk = key.decode().split("|")
+    return CellPlace(organization, api_key, operation, int(minute), int(chunk))
+
+
+def ledger_row(payload: bytes) -> LedgerRow:
+    """A ledger."""
+    return LedgerRow(*_DECODE(payload))
+
+
+def cell_row(payload: bytes) -> CellRow:
+    """A rollup cell."""
+    return CellRow(*_DECODE(payload))
+
+
+def totals_row(payload: bytes | None) -> TotalsRow:
+    """The totals; of a partition that never had any, too."""
+    return TotalsRow(-1, 0, 0, 0, 0, 0, 0) if payload is None else TotalsRow(*_DECODE(payload))
+
+
+def buckets_row(payload: bytes) -> BucketsRow:
+    """A key's buckets."""
+    return BucketsRow(*_DECODE(payload))
+
+
+def standing_row(payload: bytes) -> StandingRow:
+    """A standing decision."""
+    return StandingRow(*_DECODE(payload)[:11])
