@@ -1,0 +1,165 @@
+"""Virtual time and simulated processes: an event loop that jumps from timer to timer, and kill -9 and SIGSTOP in it.
+
+A process is every handle of the loop whose context belongs to it. Killed, none of its handles runs again: no
+``finally``, no cancellation, at whatever await it stood. Paused, its handles wait aside while time goes on for all
+others.
+"""
+
+import asyncio
+import contextvars
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+STARTS_AT_S: Final = 1_000.0
+PROCESS: Final = contextvars.ContextVar["Process | None"]("process", default=None)
+_TASKS_PRUNED_ABOVE: Final = 64
+
+
+class NothingLeftError(RuntimeError):
+    """The loop has neither work nor a timer: whoever waits will wait for ever."""
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop whose ``time()`` is virtual (seconds).
+
+    ``draw`` decides in which order the processes take turns among what is ready; within a process the order is
+    asyncio's, which its code may rely on.
+    """
+
+    def __init__(self, draw: random.Random) -> None:
+        super().__init__()
+        self._draw = draw
+        self._virtual_s = STARTS_AT_S
+        self._clock_resolution = 1e-9
+        self.handles_run = 0
+        self.failures: list[str] = []
+        """What callbacks raised and nobody caught."""
+        self.set_task_factory(_make_task)
+        self.set_exception_handler(self._note_failure)
+
+    def time(self) -> float:
+        return self._virtual_s
+
+    def _note_failure(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # What is told when an object is collected depends on the garbage collector, so it is no part of a history.
+        if context["message"].startswith("Exception in callback"):
+            self.failures.append(f"{context['message']}: {context.get('exception')!r}")
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Nothing: cancelled timers leave the heap when they are due."""
+
+    def _write_to_self(self) -> None:
+        """Nothing: there is no other thread to wake this one for."""
+
+    def run_in_executor(self, *_: Any) -> Any:
+        raise AssertionError("a thread has no place in virtual time")
+
+    def _run_once(self) -> None:
+        ready, scheduled = self._ready, self._scheduled
+        while scheduled and scheduled[0]._cancelled:
+            heapq.heappop(scheduled)._scheduled = False
+        if not ready and not self._stopping:
+            if not scheduled:
+                raise NothingLeftError("nothing is ready and no timer runs")
+            self._virtual_s = max(self._virtual_s, scheduled[0]._when)
+        now = self._virtual_s
+        while scheduled and scheduled[0]._when <= now:
+            timer = heapq.heappop(scheduled)
+            timer._scheduled = False
+            if not timer._cancelled:
+                ready.append(timer)
+        if len(ready) > 2:
+            self._take_turns()
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            process = handle._context.get(PROCESS)
+            if process is not None and (process.paused or not process.alive):
+                if process.alive:
+                    process.held.append(handle)
+                continue
+            self.handles_run += 1
+            handle._run()
+
+    def _take_turns(self) -> None:
+        """Merges what the processes have ready in a drawn order."""
+        ready = self._ready
+        queues: dict[int, deque[asyncio.Handle]] = {}
+        for handle in ready:
+            process = handle._context.get(PROCESS)
+            queues.setdefault(0 if process is None else process.number, deque()).append(handle)
+        if len(queues) < 2:
+            return
+        ready.clear()
+        waiting = list(queues.values())
+        while len(waiting) > 1:
+            place = int(self._draw.random() * len(waiting))
+            queue = waiting[place]
+            ready.append(queue.popleft())
+            if not queue:
+                del waiting[place]
+        ready.extend(waiting[0])
+
+
+def _make_task(loop: Any, work: Coroutine[Any, Any, Any], context: Any = None) -> "asyncio.Task[Any]":
+    task = asyncio.Task(work, loop=loop, context=context)
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # those of a killed process never end
+    process = PROCESS.get() if context is None else context.get(PROCESS)
+    if process is not None:
+        process.tasks.append(task)
+        if len(process.tasks) > process.prune_above:
+            process.tasks = [task for task in process.tasks if not task.done()]
+            process.prune_above = 2 * len(process.tasks) + _TASKS_PRUNED_ABOVE
+    return task
+
+
+class Process:
+    """A simulated operating system process; ``number`` is its place in the order of their making, from 1 on."""
+
+    def __init__(self, loop: VirtualLoop, name: str, number: int) -> None:
+        self.loop = loop
+        self.name = name
+        self.number = number
+        self.alive = True
+        self.paused = False
+        self.held: deque[asyncio.Handle] = deque()
+        self.tasks: list[asyncio.Task[Any]] = []
+        """Kept also when it is dead: what the collector closes would run its ``finally`` blocks."""
+        self.prune_above = _TASKS_PRUNED_ABOVE
+        self.clock_ahead_ms = 0
+        """How far its wall clock is ahead."""
+        self.connection: Any = None
+        """Its ``network.Connection``."""
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, Any]]) -> "asyncio.Task[Any]":
+        """Starts ``main`` in the process."""
+        context = contextvars.Context()
+        context.run(PROCESS.set, self)
+        return self.loop.create_task(context.run(main), context=context)
+
+    def kill(self) -> None:
+        """kill -9: nothing of it runs again."""
+        self.alive = False
+        self.held.clear()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """SIGCONT: first comes what waited."""
+        self.paused = False
+        held, self.held = self.held, deque()
+        self.loop._ready.extendleft(reversed(held))
+
+
+def current() -> Process:
+    """The process that runs now. Raises LookupError outside of any."""
+    process = PROCESS.get()
+    if process is None:
+        raise LookupError("not in a simulated process")
+    return process

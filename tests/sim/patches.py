@@ -1,0 +1,92 @@
+"""What the real code takes from its modules' names, replaced by the world's: clocks, randomness, Kafka's clients."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import streams.engine.broker
+import streams.engine.engine
+import streams.engine.followers
+import streams.engine.runner
+import streams.health
+
+from . import faust_twin, kafka_twin
+from .loop import PROCESS
+
+if TYPE_CHECKING:
+    from .world import World
+
+TICK_S: Final = 0.1
+POLL_MS: Final = 200
+REQUEST_TIMEOUT_MS: Final = 3_000
+_LOGGERS: Final = ("streams.engine", "clickhouse")
+
+
+class _Secrets:
+    """Twin of ``secrets``: random bits of the process's stream."""
+
+    @staticmethod
+    def randbits(count: int) -> int:
+        process = PROCESS.get()
+        assert process is not None
+        return int(process.connection.draw.getrandbits(count))
+
+
+class _Steps(logging.Handler):
+    """Keeps what the code logs among the world's steps."""
+
+    def __init__(self, world: "World") -> None:
+        super().__init__(logging.INFO)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        process = PROCESS.get()
+        what = record.getMessage()
+        self._world.note("world" if process is None else process.name, what)
+
+
+@contextmanager
+def patched(world: "World") -> Iterator[None]:
+    """For its time, the engine runs in ``world``."""
+
+    def wall_s() -> float:
+        process = PROCESS.get()
+        ahead_ms = 0 if process is None else process.clock_ahead_ms
+        return (world.broker.wall_start_ms + ahead_ms) / 1000 + world.loop.time()
+
+    engine, runner, followers = streams.engine.engine, streams.engine.runner, streams.engine.followers
+    now_s = world.loop.time
+    new: list[tuple[Any, str, Any]] = [
+        (engine, "monotonic", now_s),
+        (runner, "monotonic", now_s),
+        (followers, "monotonic", now_s),
+        (engine, "time", wall_s),
+        (streams.health, "time", wall_s),
+        (engine, "secrets", _Secrets),
+        (engine, "TICK_S", TICK_S),
+        (engine, "BatchConsumer", faust_twin.GroupConsumer),
+        (followers, "_POLL_MS", POLL_MS),
+        (followers, "AIOKafkaAdminClient", kafka_twin.Admin),
+        (streams.engine.broker, "REQUEST_TIMEOUT_MS", REQUEST_TIMEOUT_MS),
+        (streams.engine.broker, "AIOKafkaProducer", kafka_twin.Producer),
+        (streams.engine.broker, "AIOKafkaConsumer", kafka_twin.Consumer),
+    ]
+    old = [(place, name, getattr(place, name)) for place, name, _ in new]
+    steps = _Steps(world)
+    loggers = [(logger := logging.getLogger(name), logger.level, logger.propagate) for name in _LOGGERS]
+    try:
+        for place, name, value in new:
+            setattr(place, name, value)
+        for logger, _, _ in loggers:
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
+            logger.addHandler(steps)
+        yield
+    finally:
+        for place, name, value in old:
+            setattr(place, name, value)
+        for logger, level, propagate in loggers:
+            logger.removeHandler(steps)
+            logger.setLevel(level)
+            logger.propagate = propagate
