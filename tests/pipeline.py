@@ -227,7 +227,7 @@ class Pipeline:
             usage_ends = await end_offsets(self.kafka.bootstrap, usage)
             await self._wait(partial(self._applied, usage_ends), DRAIN_LIMIT_S, f"{what} was not taken in")
         state_ends = await end_offsets(self.kafka.bootstrap, self.prefix + topics.STATE.name)
-        await self._wait(partial(self._shown, state_ends), DRAIN_LIMIT_S, "the sink did not catch up")
+        await self._wait(partial(self.shown, state_ends), DRAIN_LIMIT_S, "the sink did not catch up")
         evidence = await self._evidence()
         shown = evidence.clickhouse
         rejects = evidence.log.rejects.total()
@@ -264,7 +264,7 @@ class Pipeline:
             if end
         )
 
-    async def _shown(self, ends: dict[int, int]) -> bool:
+    async def shown(self, ends: dict[int, int]) -> bool:
         """Whether the sink has written all state records below ``ends``."""
         client = await asyncio.to_thread(self.address.connect)
         try:
