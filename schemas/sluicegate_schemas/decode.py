@@ -307,3 +307,5 @@ def _check_forward(forward: WireForward) -> None:
         if not 0 <= value <= most:
             raise Malformed("invalid", field, f"must lie between 0 and {most}")
     validate_event(forward.event)
+    if forward.event.id is None:
+        raise Malformed("invalid", "event.id", "is missing: the partition that forwards an event names it")
