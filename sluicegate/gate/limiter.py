@@ -117,10 +117,11 @@ class Limiter:
     def _debts(self, key: str, buckets: tuple[Bucket, ...], now_ms: int) -> list[int]:
         """What each bucket holds, ``period_ms`` a request.
 
-        A new rate keeps what was taken. A clock that was set back can't make a bucket hold more than its capacity.
+        A new rate keeps what was taken, but for a key that had no limits or has none any more: it begins anew. A clock
+        that was set back can't make a bucket hold more than its capacity.
         """
         held = self._full_at.get(key)
-        if held is None:
+        if held is None or len(held[0]) != len(buckets):
             return [0] * len(buckets)
         before, full_at = held
         return [
