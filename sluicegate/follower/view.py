@@ -179,7 +179,8 @@ class View:
         return Change(Outcome.OVERFLOWED if overflowed else Outcome.APPLIED, record)
 
     def _drop_catalogue(self, name: str) -> bool:
-        found = name.isdecimal() and self._catalogues.pop(int(name), None) is not None
+        version = next((version for version in self._catalogues if str(version) == name), None)
+        found = version is not None and self._catalogues.pop(version, None) is not None
         self._order_catalogues()
         return found
 
