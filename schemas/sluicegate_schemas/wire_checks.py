@@ -27,7 +27,8 @@ _PLACE: Final = re.compile(r"`\$(\S*?)`\Z")
 _STEP: Final = re.compile(r"\[(\d+|\.\.\.)\]")
 _MISSING: Final = re.compile(r"Object missing required field `([a-z_]+)`\Z")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`\Z", re.DOTALL)
-_HARMLESS_NAME: Final = re.compile(r"(?!sk_)[a-z][a-z_]{0,31}\Z").match
+HARMLESS_NAME: Final = re.compile(r"(?!sk_)[a-z][a-z_]{0,31}\Z").match
+"""Matches a field name that may be repeated where a record is refused; any other may hold anything."""
 _HARMLESS: Final = ("Expected ", "Number out of range", "Integer value out of range")
 _ELEMENTS: Final[dict[str, type[msgspec.Struct]]] = {"events": WireEvent, "event": WireEvent, "charges": WireCharge}
 """What the fields of the wire structs hold that are structs themselves."""
@@ -55,7 +56,7 @@ def from_validation(error: msgspec.ValidationError, shape: type[msgspec.Struct] 
         return Malformed("invalid", f"{field}.{match[1]}".removeprefix("."), "is missing")
     if match := _UNKNOWN.match(message):
         name = match[1]
-        detail = f"has an unknown field: {name}" if _HARMLESS_NAME(name) else "has an unknown field"
+        detail = f"has an unknown field: {name}" if HARMLESS_NAME(name) else "has an unknown field"
         return Malformed("invalid", field or None, detail)
     if not message.startswith(_HARMLESS):
         message = "is not one of the values allowed"

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from sluicegate_schemas.accounts import ACCOUNT_COMMAND, KeyPut, KeyRevoke, OrganizationPut
 from sluicegate_schemas.outputs import RejectReason
 from sluicegate_schemas.partitioning import partition_of
+from sluicegate_schemas.wire_checks import HARMLESS_NAME
 
 from .dedup import digest_of
 from .outputs import Outbox
@@ -43,11 +44,15 @@ def decode_command(value: bytes | None) -> Command:
         return ACCOUNT_COMMAND.validate_json(value)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = ".".join(str(word) for word in problem["loc"])
+    path, detail = problem["loc"], problem["msg"]
+    if problem["type"] == "extra_forbidden":
+        name, path = str(path[-1]), path[:-1]
+        detail = f"has an unknown field: {name}" if HARMLESS_NAME(name) else "has an unknown field"
+    field = ".".join(str(word) for word in path)
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
         raise RefusedError("kind is none of the commands that this worker knows", "kind", "unknown_command")
     reason: RejectReason = "not_json" if problem["type"] == "json_invalid" else "invalid"
-    raise RefusedError(problem["msg"], field or None, reason)
+    raise RefusedError(detail, field or None, reason)
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
