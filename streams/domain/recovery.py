@@ -1,5 +1,6 @@
 """Recovered rows on their way back into the tables that wrote them."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,10 +10,14 @@ _RowT = TypeVar("_RowT", bound=msgspec.Struct)
 
 
 def by_names(take: Callable[..., None]) -> Callable[[bytes, Any], None]:
-    """``take(name, …, row)`` as a taker of (row key, row)."""
+    """``take(name, …, row)`` as a taker of (row key, row), which raises ValueError for a key of other names."""
+    count = len(inspect.signature(take).parameters) - 1
 
     def take_row(key: bytes, row: msgspec.Struct) -> None:
-        take(*key.decode().split("|")[1:], row)
+        names = key.decode().split("|")[1:]
+        if len(names) != count:
+            raise ValueError(f"its key has {len(names)} names, not {count}")
+        take(*names, row)
 
     return take_row
 
@@ -38,6 +43,6 @@ class Recovery:
         decode, take = table
         try:
             row = decode(payload)
-        except msgspec.DecodeError as error:
+            take(key, row)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise ValueError(f"a row of table {letter.decode()} can't be read: {error}") from error
-        take(key, row)

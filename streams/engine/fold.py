@@ -115,7 +115,7 @@ class Fold:
         elif key == HEADER_KEY:
             try:
                 self.header = DECODE_HEADER(value[EPOCH_BYTES:])
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 raise StateFormatError(f"a flush header cannot be read: {error}") from error
         elif key != CLAIM_KEY:
             self.rows[key] = value[EPOCH_BYTES:]
