@@ -1,0 +1,98 @@
+"""Records that once stopped a process, or could have: each is refused by name now."""
+
+import json
+
+import pytest
+
+from sluicegate.gate.limiter import Limiter, buckets_of
+from sluicegate_schemas.catalogue import RateLimits
+from sluicegate_schemas.decode import Malformed, decode_usage
+from sluicegate_schemas.envelope import ENCODE as ENCODE_WIRE
+from sluicegate_schemas.envelope import WireForward
+from sluicegate_schemas.state import ENCODE, HEADER_KEY
+from streams.domain.accounts import RefusedError, decode_command
+from streams.domain.partition import Partition
+from streams.engine.fold import Fold, StateFormatError
+from tests.domain_world import NOW_MS, World, key_put, organization_put, usage
+
+EPOCH = b"\x00\x00\x00\x01\x00\x00\x00\x00"
+
+
+def forward(event_id: str | None) -> bytes:
+    return ENCODE_WIRE(WireForward(2, "usage", 3, 17, 0, NOW_MS, usage("search.knn", event_id=event_id)))
+
+
+def test_a_forward_whose_event_has_no_id_is_refused() -> None:
+    with pytest.raises(Malformed) as refused:
+        decode_usage(forward(None))
+    assert (refused.value.reason, refused.value.field) == ("invalid", "event.id")
+
+
+def test_a_forward_without_an_id_stops_no_partition_where_it_would_cause_a_decision() -> None:
+    world = World()
+    world.obey(organization_put(credits_micro_per_month=1), key_put())
+    world.append(forward(None))
+    assert [reject.reason for reject in world.rejects] == ["invalid"]
+    world.append(forward("own-1"))
+    assert world.decisions[-1].verdict == "block"
+
+
+RATES = RateLimits(requests_per_second=1, burst=1, requests_per_minute=1)
+
+
+def test_a_key_whose_limits_are_lifted_or_set_is_answered() -> None:
+    limiter = Limiter()
+    limited = buckets_of(RATES)
+    assert limiter.take("key_a", limited, NOW_MS).admitted
+    assert not limiter.take("key_a", limited, NOW_MS).admitted
+    assert limiter.take("key_a", (), NOW_MS) == (True, ())
+    assert limiter.peek("key_a", (), NOW_MS) == ()
+    assert limiter.take("key_a", limited, NOW_MS).admitted
+    assert not limiter.take("key_a", limited, NOW_MS).admitted
+
+
+@pytest.mark.parametrize("name", ["sk_live_0123456789abcdef", "\x9b2J", "a\nb", "\u202e", "a" * 40])
+def test_the_refusal_of_a_command_repeats_no_name_that_may_hold_anything(name: str) -> None:
+    value = json.dumps({**json.loads(key_put()), name: 1}).encode()
+    with pytest.raises(RefusedError) as refused:
+        decode_command(value)
+    assert (str(refused.value), refused.value.field) == ("has an unknown field", "key.put")
+
+
+def test_the_refusal_of_a_command_names_a_harmless_unknown_field() -> None:
+    with pytest.raises(RefusedError, match="has an unknown field: teir"):
+        decode_command(organization_put(teir="pro"))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        ENCODE([1, 1, 1, NOW_MS, 1, 1, 1, [["aaaa", 1, b"", b""]]]).replace(b"aaaa", b"\xff" * 4),
+        b"\x99\x01\x01\x01\x01\x01\x01\x01\x90" + b"\x91" * 100_000,
+        b"\x98\x01",
+        b"\xdd\xff\xff\xff\xff",
+    ],
+    ids=["no UTF-8", "nested deep", "cut", "a lying length"],
+)
+def test_a_flush_header_that_cannot_be_read_is_a_damaged_state(payload: bytes) -> None:
+    with pytest.raises(StateFormatError):
+        Fold().feed(HEADER_KEY, EPOCH + payload)
+
+
+@pytest.mark.parametrize(
+    ("key", "payload"),
+    [
+        (b"o|a|b", ENCODE(["org_a", "pro", None, None])),
+        (b"o", ENCODE(["org_a", "pro", None, None])),
+        (b"o|\xff", ENCODE(["org_a", "pro", None, None])),
+        (b"l|account|org_a|november", ENCODE(["org_a", None, None, 0, [], 0, {}])),
+        (b"b|key_a", ENCODE([1, 1, 1, "9" * 5_000, "1"])),
+        (b"f|org_a|x", b"\x93\x01\x01" + b"\x91" * 100_000),
+        (b"c|org_a", ENCODE(["search"])),
+        (b"y|org_a", b"\x90"),
+        (b"", b""),
+    ],
+)
+def test_a_row_that_no_worker_wrote_is_named(key: bytes, payload: bytes) -> None:
+    with pytest.raises(ValueError, match=r"row of table"):
+        Partition(0, 1).restore(key, payload)
