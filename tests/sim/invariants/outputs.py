@@ -1,0 +1,190 @@
+"""Outputs as they are said: nothing durable before its flush stands, sequences that only grow, ids that repeat.
+
+And when all is at rest: the newest of each says what the state says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from sluicegate_schemas.envelope import DECODE_FORWARD
+
+from .. import rows as state
+from ..log import LogRecord
+from .state_log import StateWatch
+
+_JSON = msgspec.json.Decoder().decode
+_ROW = msgspec.msgpack.Decoder().decode
+
+
+class OutputWatch:
+    """All outputs of all partitions. ``states`` are the state partitions, in order."""
+
+    def __init__(self, states: Sequence[StateWatch], note: Callable[[str], None], seen: Counter[str]) -> None:
+        self.states = states
+        self.rejects: dict[str, bytes] = {}
+        self.forwards: dict[tuple[int, int, int], bytes] = {}
+        self.decisions: dict[str, bytes] = {}
+        """By decision id: every decision that was ever said."""
+        self.newest: dict[tuple[str, str], tuple[tuple[int, int], Any]] = {}
+        """By (topic, record key): the highest sequence and its content."""
+        self._rising: dict[tuple[str, int, int, str], int] = {}
+        self._note = note
+        self._seen = seen
+
+    def rejected(self, records: Sequence[LogRecord]) -> None:
+        """Rejects were appended."""
+        for record in records:
+            value = record.value or b""
+            body = _JSON(value)
+            source, name = body["source"], body["id"]
+            watch = self.states[source["partition"]]
+            reached = watch.usage_offset if source["topic"] == "usage" else watch.accounts_offset
+            if source["offset"] > reached:
+                self._note(f"the reject {name} was said before its flush stood (at {reached})")
+            if self.rejects.setdefault(name, value) != value:
+                self._note(f"the reject {name} was said again with other content: {value!r}")
+            self._seen[f"rejects: {body['reason']}"] += 1
+
+    def used(self, records: Sequence[LogRecord]) -> None:
+        """Usage was appended: forwards are among it."""
+        for record in records:
+            value = record.value
+            if value is None or value[:2] != b"\x97\x02":
+                continue
+            forward = DECODE_FORWARD(value)
+            origin = forward.partition, forward.offset, forward.index
+            if forward.offset > self.states[forward.partition].usage_offset:
+                self._note(f"the forward of {origin} was sent before its flush stood")
+            if self.forwards.setdefault(origin, value) != value:
+                self._note(f"the forward of {origin} was sent again with other content")
+            self._seen["forwards"] += 1
+
+    def decided(self, records: Sequence[LogRecord]) -> None:
+        """Decisions were appended."""
+        for record in records:
+            value = record.value or b""
+            body = _JSON(value)
+            watch = self.states[record.partition]
+            if body["sequence"]["epoch"] not in watch.claims:
+                self._note(f"the decision {body['decision_id']} was said before its owner's claim stood")
+            self._sequence("decisions", record, body)
+            self.decisions[body["decision_id"]] = value
+            self._seen[f"decisions: {body['verdict']} {body['limit_name']}"] += 1
+
+    def balanced(self, records: Sequence[LogRecord]) -> None:
+        """Balances were appended."""
+        for record in records:
+            body = _JSON(record.value or b"")
+            watch = self.states[record.partition]
+            if body["source"]["offset"] > max(watch.usage_offset, 0):
+                self._note(f"the balance {record.key!r} was said before its flush stood")
+            if sum(body["breakdown_micro"].values()) != body["used_micro"]:
+                self._note(f"the breakdown of the balance {record.key!r} does not sum to what is used")
+            self._sequence("balances", record, body)
+
+    def entitled(self, records: Sequence[LogRecord]) -> None:
+        """Entitlements were appended."""
+        for record in records:
+            body = _JSON(record.value or b"")
+            key, payload = _entitled_row(body)
+            if not any((key, payload) in watch.ever for watch in self.states):
+                self._note(f"the entitlement {record.key!r} was said before its flush stood: {body}")
+            self._sequence("entitlements", record, body)
+
+    def _sequence(self, topic: str, record: LogRecord, body: dict[str, Any]) -> None:
+        key = (record.key or b"").decode()
+        epoch, counter = body["sequence"]["epoch"], body["sequence"]["counter"]
+        place = (topic, record.partition, epoch, key if topic == "entitlements" else "")
+        if counter <= self._rising.get(place, -1):
+            self._note(f"{topic}: sequence {(epoch, counter)} of {key} follows {self._rising[place]}")
+        self._rising[place] = counter
+        newest = self.newest.get((topic, key))
+        if newest is None or (epoch, counter) > newest[0]:
+            self.newest[topic, key] = (epoch, counter), body
+        elif epoch < newest[0][0]:
+            self._seen["stale outputs"] += 1
+
+    # At rest.
+
+    def at_rest(self) -> Iterable[str]:
+        """What the newest outputs say otherwise than the state."""
+        for watch in self.states:
+            now_ms = watch.cuts[-1].log_time_ms if watch.cuts else 0
+            for key, payload in watch.rows.items():
+                if key[:2] == b"d|":
+                    yield from self._standing(state.standing_row(payload), key.decode()[2:], now_ms)
+                elif key[:2] == b"l|":
+                    yield from self._balance(state.ledger_place(key), state.ledger_row(payload))
+                elif key[:2] in (b"o|", b"k|"):
+                    yield from self._entitlement(key, payload)
+        yield from self._no_block_by_itself()
+
+    def _standing(self, row: state.StandingRow, key: str, now_ms: int) -> Iterable[str]:
+        if row.until_ms is not None and row.until_ms <= now_ms:
+            return
+        said = self.newest.get(("decisions", key))
+        if said is None or said[1]["decision_id"] != row.decision_id:
+            yield f"{row.verdict} {key} stands as {row.decision_id}, but the newest said is {said and said[1]}"
+
+    def _no_block_by_itself(self) -> Iterable[str]:
+        """A block that was said last and has not ended stands in a state."""
+        ends = {watch.partition: watch.cuts[-1].log_time_ms for watch in self.states if watch.cuts}
+        for (topic, key), (sequence, body) in self.newest.items():
+            if topic != "decisions" or body["verdict"] != "block":
+                continue
+            rows = [
+                (watch, state.standing_row(watch.rows[f"d|{key}".encode()]))
+                for watch in self.states
+                if f"d|{key}".encode() in watch.rows
+            ]
+            if any(row.decision_id == body["decision_id"] for _, row in rows):
+                continue
+            owner = next((watch for watch in self.states if sequence[0] in watch.claims), None)
+            now_ms = 0 if owner is None else ends[owner.partition]
+            if body["until"] is None or _epoch_ms(body["until"]) > now_ms:
+                yield f"the block {key} was said last ({body['decision_id']}), and no state knows it"
+
+    def _balance(self, place: state.LedgerPlace, row: state.LedgerRow) -> Iterable[str]:
+        said = self.newest.get(("balances", ":".join(place)))
+        if said is None:
+            if row.used_micro or row.requests:
+                yield f"the balance {':'.join(place)} was never said; used is {row.used_micro}"
+            return
+        is_ = said[1]["used_micro"], said[1]["requests"], said[1]["total_micro"]
+        if place.name.startswith(("org_twice", "key_twice")):
+            return
+        if is_ != (row.used_micro, row.requests, row.total_micro):
+            must_be = row.used_micro, row.requests, row.total_micro
+            yield f"the balance {':'.join(place)} says {is_} (used, requests, total), must say {must_be}"
+
+    def _entitlement(self, key: bytes, payload: bytes) -> Iterable[str]:
+        if b"_twice" in key:
+            return
+        row = _ROW(payload)
+        name = f"organization:{key.decode()[2:]}" if key[:2] == b"o|" else f"key:{row[1]}"
+        said = self.newest.get(("entitlements", name))
+        if said is None or _entitled_row(said[1]) != (key, payload):
+            yield f"the entitlement {name} says {said and said[1]}, the state {row}"
+
+
+def _entitled_row(body: dict[str, Any]) -> tuple[bytes, bytes]:
+    """The state's row that an entitlement repeats."""
+    encode = msgspec.msgpack.encode
+    if body["kind"] == "key":
+        fields = [body["organization_id"], body["key_sha256"], body["mode"], body["revoked"]]
+        return f"k|{body['api_key_id']}".encode(), encode(fields)
+    rates = body["rates"]
+    own = None if rates is None else [rates["requests_per_second"], rates["burst"], rates["requests_per_minute"]]
+    fields = [body["account_id"], body["tier"], body["credits_micro_per_month"], own]
+    return f"o|{body['organization_id']}".encode(), encode(fields)
+
+
+def _epoch_ms(text: str) -> int:
+    from sluicegate_schemas.bounds import parse_time
+
+    return parse_time(text)
