@@ -263,7 +263,7 @@ class PartitionCore:
 
     def accounts_current(self) -> list[Action]:
         """The accounts topic was read to its end as of ``RefreshAccounts``, and all of it handed in."""
-        if (mark := self.accounts.refreshed()) is not None:
+        if not self.draining and (mark := self.accounts.refreshed()) is not None:  # what came then was not taken in
             self.usage.accounts_current(mark)
         return []
 

@@ -3,7 +3,7 @@
 import json
 
 from sluicegate_schemas.state import OutboxRecord
-from streams.engine.actions import Action, Publish
+from streams.engine.actions import Action, Publish, RefreshAccounts
 from streams.engine.core import PartitionCore
 from streams.engine.limits import Limits
 from streams.engine.machine import InputRecord, Outputs
@@ -82,3 +82,23 @@ def test_commands_that_come_while_the_partition_is_given_back_are_asked_for_agai
     core.drain()
     core.accounts_fetched([command(0, "alpha")])
     assert core.accounts_next == 0
+
+
+def test_usage_is_not_rejected_for_commands_that_came_while_the_partition_was_given_back_and_returned() -> None:
+    machine = CountingMachine()
+    core, _ = owner(machine, usage_end=1, accounts_end=1)
+    core.tick(0.0, 10.0)
+    core.fetched([usage(0, "alpha")], 0)
+    assert RefreshAccounts() in core.step(0.1)
+    core.drain()
+    core.accounts_fetched([command(0, "alpha")])  # not taken in …
+    core.accounts_current()  # … so not all that stands is
+    assert core.park()
+    assert core.returned(core.state_end_known)
+    core.fetched([usage(0, "alpha")], 0)
+    core.tick(0.3, 10.0)
+    assert core.step(0.4) == [RefreshAccounts()]
+    core.accounts_fetched([command(0, "alpha")])
+    core.accounts_current()
+    core.step(0.5)
+    assert machine.rows[b"ledger"][0] == 1
