@@ -17,11 +17,13 @@ from faust.types import TP
 
 from streams.engine.batching import Batch, Positions
 
+from .group import REBALANCE_TIMEOUT_S
 from .kafka_twin import RETRY_S, Consumer
 from .network import REQUEST_TIMEOUT_S, connect
 
 COMMIT_INTERVAL_S = 1.0
 STOP_LIMIT_S = 15.0
+JOIN_TIMEOUT_S = REBALANCE_TIMEOUT_S + REQUEST_TIMEOUT_S
 _GETMANY_S = 1.0
 _PAUSED_WAIT_S = 0.05
 Take = Callable[[Batch, "Event"], Any]
@@ -226,11 +228,11 @@ class GroupConsumer:
     async def _join(self) -> bool:
         app, connection, group = self.app, self._connection, self._group
         join = partial(group.join, self._member_id, app.name, app.topics, app.session_s)
-        self._member_id, self._generation = await connection.request(join, 3600.0)
+        self._member_id, self._generation = await connection.request(join, JOIN_TIMEOUT_S)
         self._rejoin.clear()
         try:
             sync = partial(group.sync, self._member_id, self._generation)
-            assigned = await connection.request(sync, 3600.0)
+            assigned = await connection.request(sync, JOIN_TIMEOUT_S)
         except (UnknownMemberIdError, IllegalGenerationError):
             self._reset()
             return False
@@ -340,7 +342,7 @@ class GroupConsumer:
         wanted = {tp: offset for tp, offset in (await self.app.positions(assigned)).items() if tp in assigned}
         found: dict[TP, int] = {}
         if rest := sorted(assigned - wanted.keys()):
-            committed = await self._reader._ask(lambda: dict(self._group.committed))
+            committed = await self._committed_offsets()
             found = {tp: committed[tp] for tp in rest if tp in committed}
             for tp, offset in found.items():
                 if tp in self._assigned:
@@ -350,6 +352,13 @@ class GroupConsumer:
         for tp, offset in {**found, **wanted}.items():
             self._read_offset[tp] = offset
             self._committed[tp] = offset
+
+    async def _committed_offsets(self) -> dict[Any, int]:
+        while True:
+            try:
+                return dict(await self._connection.request(lambda: dict(self._group.committed)))
+            except KafkaError:
+                await asyncio.sleep(RETRY_S)
 
     # Records.
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, Final
 
-from aiokafka.errors import IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError
+from aiokafka.errors import IllegalGenerationError, KafkaConnectionError, RebalanceInProgressError, UnknownMemberIdError
 
 Tp = tuple[str, int]
 REBALANCE_TIMEOUT_S: Final = 10.0
@@ -126,7 +126,7 @@ class Group:
         self.is_away = True
         self._cancel_deadline()
         for member in self.members.values():
-            member.joining = member.syncing = None
+            self._refuse(member, KafkaConnectionError())
 
     def broker_came_back(self) -> None:
         """All sessions begin anew."""

@@ -13,6 +13,7 @@ from aiokafka.errors import DuplicateSequenceNumber, KafkaError, KafkaTimeoutErr
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from sluicegate_schemas.partitioning import murmur2
+from sluicegate_schemas.topics import STATE
 
 from .log import BATCH_OVERHEAD_BYTES, Fetched, LogRecord, NewRecord
 from .network import REQUEST_TIMEOUT_S, Connection, connect
@@ -109,6 +110,7 @@ class _Lane:
         self._producer = producer
         self._linger_s = linger_s
         self._waiting: deque[tuple[list[NewRecord], asyncio.Future[Sent], bool]] = deque()
+        self._is_state = topic.endswith(STATE.name)
         self._sequence = 0
         self._is_busy = False
         self._emptied: asyncio.Event | None = None
@@ -152,7 +154,8 @@ class _Lane:
         self._try(produce, futures)
 
     def _try(self, produce: Callable[[], Any], futures: "list[asyncio.Future[Sent]]") -> None:
-        self._connection.request(produce).add_done_callback(partial(self._replied, produce, futures))
+        answer = self._connection.append(produce) if self._is_state else self._connection.request(produce)
+        answer.add_done_callback(partial(self._replied, produce, futures))
 
     def _replied(
         self, produce: Callable[[], Any], futures: "list[asyncio.Future[Sent]]", answer: "asyncio.Future[Any]"

@@ -166,14 +166,16 @@ class SimBroker:
         self._logs: dict[str, list[PartitionLog]] = {}
         self._producer_ids = 0
         self.wall_start_ms = wall_start_ms
-        """UTC at loop time 0; moved by a clock that jumps."""
+        """UTC at loop time 0."""
+        self.clock_ahead_ms = 0
+        """How far the broker's clock is ahead: it may jump, and the log's time with it."""
         self.is_down = False
         self.boots = 1
-        self.disk_full = False
+        self.disk_full_until = 0.0
 
     def now_ms(self) -> int:
         """The broker's clock, UTC."""
-        return self.wall_start_ms + int(self._loop.time() * 1000)
+        return self.wall_start_ms + self.clock_ahead_ms + int(self._loop.time() * 1000)
 
     def create_topic(self, name: str, settings: TopicSettings) -> None:
         """Makes a topic, unless it is there."""
@@ -238,7 +240,7 @@ class SimBroker:
         size_bytes = BATCH_OVERHEAD_BYTES + sum(record.size_bytes for record in records)
         if size_bytes > log.settings.batch_bytes_max:
             raise MessageSizeTooLargeError
-        if self.disk_full:
+        if self._loop.time() < self.disk_full_until:
             raise KafkaStorageError
         if (base := log.known(producer, sequence)) is not None:
             return base, log.history[-1].timestamp

@@ -16,6 +16,7 @@ from typing import Any, Final
 STARTS_AT_S: Final = 1_000.0
 PROCESS: Final = contextvars.ContextVar["Process | None"]("process", default=None)
 _TASKS_PRUNED_ABOVE: Final = 64
+_NOBODY: Final = contextvars.Context()
 
 
 class NothingLeftError(RuntimeError):
@@ -79,9 +80,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 continue
             process = handle._context.get(PROCESS)
             if process is not None and (process.paused or not process.alive):
-                if process.alive:
-                    process.held.append(handle)
+                process.held.append(handle)
                 continue
+            if process is not None:
+                process.handles_run += 1
+                if process.fuses and process.handles_run >= process.fuses[0][0]:
+                    _NOBODY.run(process.fuses.pop(0)[1])
+                    if not process.alive or process.paused:
+                        process.held.append(handle)
+                        continue
             self.handles_run += 1
             handle._run()
 
@@ -127,9 +134,13 @@ class Process:
         self.alive = True
         self.paused = False
         self.held: deque[asyncio.Handle] = deque()
+        """What waits while it is paused, and what never ran when it is dead."""
         self.tasks: list[asyncio.Task[Any]] = []
-        """Kept also when it is dead: what the collector closes would run its ``finally`` blocks."""
+        """Kept when it is dead: what the collector closes would run its ``finally`` blocks."""
         self.prune_above = _TASKS_PRUNED_ABOVE
+        self.handles_run = 0
+        self.fuses: list[tuple[int, Callable[[], object]]] = []
+        """(handles of the process, what happens before the next), sorted."""
         self.clock_ahead_ms = 0
         """How far its wall clock is ahead."""
         self.connection: Any = None
@@ -144,7 +155,6 @@ class Process:
     def kill(self) -> None:
         """kill -9: nothing of it runs again."""
         self.alive = False
-        self.held.clear()
 
     def pause(self) -> None:
         """SIGSTOP."""
@@ -153,6 +163,17 @@ class Process:
     def resume(self) -> None:
         """SIGCONT: first comes what waited."""
         self.paused = False
+        if self.alive:
+            self._run_what_waits()
+
+    def end(self) -> None:
+        """The history is over: what is left is cancelled, also of the dead, and must not find anything to act on."""
+        self.alive, self.paused = True, False
+        for task in self.tasks:
+            task.cancel()
+        self._run_what_waits()
+
+    def _run_what_waits(self) -> None:
         held, self.held = self.held, deque()
         self.loop._ready.extendleft(reversed(held))
 

@@ -8,14 +8,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from aiokafka.errors import KafkaConnectionError, KafkaError, RequestTimedOutError
+from aiokafka.errors import KafkaConnectionError, KafkaError, RequestTimedOutError, UnknownError
 
 from .group import Group
 from .log import SimBroker
-from .loop import current
+from .loop import Process, current
 
 REQUEST_TIMEOUT_S: Final = 3.0
 """How long a client waits for a reply that does not come."""
+_DELAY_S: Final = 0.0004
+_DELAY_S_MORE: Final = 0.002
+_SLOW_S_MAX: Final = 2.0
+_LATE_S_MAX: Final = 5.0
+_UNKNOWN_ERROR: Final = 0.15
 _NOBODY: Final = contextvars.Context()
 """The context of what happens outside of all processes."""
 
@@ -45,8 +50,9 @@ class Connection:
     All that happens to its requests is drawn from a stream of its own, so that one process does not disturb another.
     """
 
-    def __init__(self, network: Network, draw: random.Random) -> None:
+    def __init__(self, network: Network, process: Process, draw: random.Random) -> None:
         self.network = network
+        self.process = process
         self.loop = network.loop
         self.broker = network.broker
         self.group = network.group
@@ -54,6 +60,9 @@ class Connection:
         self.cut_until = 0.0
         self.replies_lost_until = 0.0
         self.slow_until = 0.0
+        self.before_append: list[Callable[[], object]] = []
+        """What happens, once, when the process is about to send to the state topic; see ``faults.Moment``."""
+        self.after_append: list[Callable[[], object]] = []
 
     @property
     def is_over(self) -> bool:
@@ -68,6 +77,23 @@ class Connection:
         """
         return _Request(self, operation, timeout_s).answer
 
+    def append(self, operation: Callable[[], Any]) -> "asyncio.Future[Any]":
+        """``request`` for an append to the state topic: the moments of ``faults.Moment`` are here."""
+        strikes, self.before_append = self.before_append, []
+        for strike in strikes:
+            _NOBODY.copy().run(strike)
+        return self.request(partial(self._append, operation))
+
+    def _append(self, operation: Callable[[], Any]) -> Any:
+        appended = operation()
+        strikes, self.after_append = self.after_append, []
+        for strike in strikes:
+            strike()
+        if self.loop.time() < self.replies_lost_until and self.draw.random() < _UNKNOWN_ERROR:
+            self.network.seen["appends that look failed"] += 1
+            raise UnknownError
+        return appended
+
 
 def connect() -> Connection:
     """The connection of the process that runs now."""
@@ -76,65 +102,89 @@ def connect() -> Connection:
 
 
 class _Request:
-    """One request on its way: ``_arrive`` at the broker, ``_answered`` there, ``_deliver`` the reply."""
+    """One request on its way: ``_depart``, ``_arrive`` at the broker, ``_answered`` there, ``_deliver`` the reply."""
 
-    __slots__ = ("_boot", "_link", "_network", "_operation", "_reply", "_reply_lost", "answer")
+    __slots__ = ("_boot", "_deadline", "_is_late", "_link", "_network", "_operation", "_reply", "_reply_lost", "answer")
 
     def __init__(self, link: Connection, operation: Callable[[], Any], timeout_s: float) -> None:
-        self._network = network = link.network
         self._link = link
+        self._network = link.network
         self._operation = operation
         self._reply: Any = None
         self._reply_lost = False
-        loop = network.loop
-        self.answer = loop.create_future()
-        self._boot = network.broker.boots
-        now, random_ = loop.time(), link.draw.random
+        self._is_late = False
+        self._boot = 0
+        self._deadline = link.loop.time() + timeout_s
+        self.answer = link.loop.create_future()
+        if not link.process.alive:
+            return  # killed just before it was sent
+        if link.process.paused:
+            link.loop.call_soon(self._depart)  # stopped just before it was sent
+        else:
+            self._depart()
+
+    def _depart(self) -> None:
+        link, network = self._link, self._network
+        now, random_ = link.loop.time(), link.draw.random
         if network.is_over:
-            self._fail_after(0.0, KafkaConnectionError)
+            self._fail_at(now, KafkaConnectionError)
             return
-        delay_s = 0.0004 + 0.002 * random_()
+        delay_s = _DELAY_S + _DELAY_S_MORE * random_()
         if now < link.slow_until:
-            delay_s += 1.5 * random_() ** 3
+            delay_s += _SLOW_S_MAX * random_() ** 3
         if now < link.cut_until:
             fate = random_()
             if fate < 0.1:
-                self._give_up(timeout_s)
-                delay_s += 4.0 * random_()
+                self._give_up()
+                delay_s += _LATE_S_MAX * random_()
                 network.seen["late arrivals"] += 1
             elif fate < 0.25:
-                self._reply_lost = True
+                self._lose_reply()
             else:
                 network.seen["requests lost"] += 1
-                self._give_up(timeout_s)
+                self._give_up()
                 return
         elif now < link.replies_lost_until and random_() < 0.6:
-            self._reply_lost = True
-        if self._reply_lost:
-            network.seen["replies lost"] += 1
-            self._give_up(timeout_s)
-        loop.call_later(delay_s, self._arrive, context=_NOBODY)
+            self._lose_reply()
+        if now + delay_s > self._deadline:
+            self._fail_at(self._deadline, RequestTimedOutError)
+        link.loop.call_later(delay_s, self._arrive, context=_NOBODY)
 
-    def _give_up(self, timeout_s: float) -> None:
+    def _lose_reply(self) -> None:
+        self._reply_lost = True
+        self._network.seen["replies lost"] += 1
+        self._give_up()
+
+    def _give_up(self) -> None:
         """No reply will come: a connection that is reset says so soon, a silent one after the client's patience."""
         random_ = self._link.draw.random
-        is_reset = random_() < 0.7
-        self._fail_after(
-            0.01 + 0.2 * random_() if is_reset else timeout_s,
-            KafkaConnectionError if is_reset else RequestTimedOutError,
-        )
+        if random_() < 0.7:
+            self._fail_at(self._link.loop.time() + 0.01 + 0.2 * random_(), KafkaConnectionError)
+        else:
+            self._fail_at(self._deadline, RequestTimedOutError)
 
-    def _fail_after(self, delay_s: float, error: type[KafkaError]) -> None:
-        self._network.loop.call_later(delay_s, self._fail, error, context=_NOBODY)
+    def _fail_at(self, at_s: float, error: type[KafkaError]) -> None:
+        self._link.loop.call_at(at_s, self._fail, error, context=_NOBODY)
 
     def _fail(self, error: type[KafkaError]) -> None:
         if not self.answer.done():
             self.answer.set_exception(error())
 
     def _arrive(self) -> None:
-        broker = self._network.broker
-        if broker.is_down or self._network.is_over:
-            self._fail_after(0.001, KafkaConnectionError)
+        link, network = self._link, self._network
+        broker, loop = network.broker, link.loop
+        if not link.process.alive and not self._is_late:  # of what a dead process had sent some is lost, some late
+            fate = link.draw.random()
+            if fate < 0.3:
+                network.seen["requests lost"] += 1
+                return
+            if fate < 0.6:
+                network.seen["late arrivals"] += 1
+                self._is_late = True
+                loop.call_later(_LATE_S_MAX * link.draw.random(), self._arrive, context=_NOBODY)
+                return
+        if broker.is_down or network.is_over:
+            self._fail_at(loop.time() + 0.001, KafkaConnectionError)
             return
         self._boot = broker.boots
         try:
@@ -152,18 +202,20 @@ class _Request:
 
     def _send(self, reply: Any) -> None:
         network, link = self._network, self._link
-        now, random_ = network.loop.time(), link.draw.random
-        if self._reply_lost:
+        if self._reply_lost or not link.process.alive:
             return
-        delay_s = 0.0004 + 0.002 * random_()
-        if now < link.slow_until:
-            delay_s += 1.5 * random_() ** 3
+        now, random_ = link.loop.time(), link.draw.random
         if now < link.cut_until or network.broker.boots != self._boot:
-            network.seen["replies lost"] += 1
-            self._give_up(REQUEST_TIMEOUT_S)
+            self._lose_reply()
+            return
+        delay_s = _DELAY_S + _DELAY_S_MORE * random_()
+        if now < link.slow_until:
+            delay_s += _SLOW_S_MAX * random_() ** 3
+        if now + delay_s > self._deadline:
+            self._fail_at(max(now, self._deadline), RequestTimedOutError)
             return
         self._reply = reply
-        network.loop.call_later(delay_s, self._deliver, context=_NOBODY)
+        link.loop.call_later(delay_s, self._deliver, context=_NOBODY)
 
     def _deliver(self) -> None:
         answer, reply = self.answer, self._reply

@@ -11,8 +11,9 @@ from typing import Final, NamedTuple, Self
 
 from sluicegate_schemas.topics import TOPICS
 
+from .faults import Faults
 from .log import LogRecord, NewRecord, SimBroker, TopicSettings
-from .loop import PROCESS, NothingLeftError, Process, VirtualLoop
+from .loop import NothingLeftError, Process, VirtualLoop
 from .network import Connection, Network
 from .patches import patched
 
@@ -35,7 +36,7 @@ class StuckError(AssertionError):
     """What was waited for did not come within the limit of virtual time."""
 
 
-class World:
+class World(Faults):
     """See the module. Use it as a context manager: inside, the engine's clock, randomness and Kafka are this world's.
 
     Times of faults are in ms of virtual time from now. ``seen`` counts what happened, ``steps`` holds the last of it.
@@ -127,7 +128,7 @@ class World:
     def process(self, name: str) -> Process:
         """A new process."""
         process = Process(self.loop, name, len(self.processes) + 1)
-        process.connection = Connection(self.network, self.random("network", name, process.number))
+        process.connection = Connection(self.network, process, self.random("network", name, process.number))
         self.processes.append(process)
         return process
 
@@ -137,15 +138,10 @@ class World:
         logging.disable(logging.CRITICAL)
         try:
             for _ in range(20):
-                waiting = [task for process in self.processes for task in process.tasks if not task.done()]
-                if not waiting:
+                if all(task.done() for process in self.processes for task in process.tasks):
                     break
                 for process in self.processes:
-                    process.alive = True
-                    if process.paused:
-                        process.resume()
-                for task in waiting:
-                    task.cancel()
+                    process.end()
                 self.run(1)
         finally:
             logging.disable(logging.NOTSET)
@@ -164,9 +160,3 @@ class World:
     def end(self, topic: str, partition: int) -> int:
         """The end of a partition of a topic (without prefix)."""
         return self.broker.end(self.prefix + topic, partition)
-
-
-def running_name() -> str:
-    """The name of the process that runs now."""
-    process = PROCESS.get()
-    return "world" if process is None else process.name
