@@ -21,9 +21,15 @@
 | SLUICEGATE_PENDING_BYTES_MAX | bytes of unapplied usage of a partition that pause its fetching | 4000000 |
 | SLUICEGATE_TICK_INTERVAL_S | seconds between the ticks that let time pass on a partition | 5 |
 | SLUICEGATE_CATALOGUE_AGE_MAX_S | seconds that the catalogue may be unseen before the worker waits with rating | 5 |
+| SLUICEGATE_HEALTH_LISTEN | ``host:port`` of /livez, /readyz and /metrics; port 0: a free one | none |
+| SLUICEGATE_READY_LAG_EVENTS_MAX | usage events not counted yet, of one partition, up to which it is ready | 1000000 |
+| SLUICEGATE_READY_LAG_MAX_S | age in seconds of the oldest of them up to which it is ready | 30 |
+| SLUICEGATE_STUCK_MAX_S | seconds without progress or reason until a process leaves its group and ends | 120 |
+| SLUICEGATE_LOOP_BLOCKED_MAX_S | the same for an event loop that does not run | 60 |
 | SLUICEGATE_ACCEPT_LOST_SOURCE | 1: go on though retention removed input that was not counted | 0 |
 
-``python -m streams.health`` says by the file ``health.json`` in SLUICEGATE_DATA_DIR whether a worker or sink works.
+``python -m streams.health`` says by the file ``health.json`` in SLUICEGATE_DATA_DIR whether a worker or sink works;
+what its states mean: docs/health.md.
 """
 
 import os
@@ -34,6 +40,8 @@ from typing import Any, Self
 
 from sluicegate.brokers import BOOTSTRAP_SERVERS_DEFAULT, Brokers
 from sluicegate_schemas.topics import PARTITIONS_DEFAULT, PREFIX_DEFAULT
+
+from .endpoint import parse_listen
 
 VARIABLE_PREFIX = "SLUICEGATE_"
 
@@ -78,6 +86,12 @@ def _text(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    """an address to listen on, like 127.0.0.1:9464, or empty"""
+    parse_listen(text)
+    return text
+
+
 def _switch(text: str) -> bool:
     """0 or 1"""
     return {"0": False, "1": True}[text]
@@ -117,6 +131,11 @@ class Settings:
     pending_bytes_max: int = _setting(4_000_000, _integer(100_000, 1_000_000_000))
     tick_interval_s: float = _setting(5.0, _seconds(0.1, 3600))
     catalogue_age_max_s: float = _setting(5.0, _seconds(1, 3600))
+    health_listen: str = _setting("", _address)
+    ready_lag_events_max: int = _setting(1_000_000, _integer(0, 10**12))
+    ready_lag_max_s: float = _setting(30.0, _seconds(0.1, 86_400))
+    stuck_max_s: float = _setting(120.0, _seconds(2, 86_400))
+    loop_blocked_max_s: float = _setting(60.0, _seconds(2, 86_400))
     accept_lost_source: bool = _setting(False, _switch)
     credentials: Brokers = field(default_factory=Brokers)
     """User, password and certificate authority; the address is ``bootstrap_servers``."""

@@ -7,6 +7,7 @@ of the app, so that the position can live with the state that it belongs to. Com
 Everything hangs on one app object (``BatchApp``); nothing of Faust is changed for other apps in the process.
 """
 
+import asyncio
 import logging
 import os
 import threading
@@ -34,6 +35,8 @@ Positions = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int]]]
 Called after ``on_rebalance_complete`` and before any record flows; a partition that is left out starts at the group's
 committed offset, or at ``consumer_auto_offset_reset``.
 """
+Attend = Callable[["BatchApp"], None]
+"""Called once before the app connects; starts what stands beside its work, see ``streams.attendant``."""
 Prepare = Callable[[], Awaitable[None]]
 """Awaited once before anything of the app connects: here the topics are made, which Faust would make wrongly."""
 
@@ -122,6 +125,12 @@ class BatchConsumer(Consumer):
         thread = self._thread
         thread.thread_loop.call_soon_threadsafe(thread._ensure_consumer()._coordinator.request_rejoin)
 
+    def leave(self, timeout_s: float) -> None:
+        """Leaves the group, from a thread whose event loop is neither the app's nor the consumer's."""
+        thread = self._thread
+        leaving = thread._ensure_consumer()._coordinator._maybe_leave_group()
+        asyncio.run_coroutine_threadsafe(leaving, thread.thread_loop).result(timeout_s)
+
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Faust's only source of start offsets, called before the flow resumes."""
         assigned = frozenset(self.assignment())
@@ -209,6 +218,7 @@ class BatchApp(faust.App):
         positions: Positions,
         prepare: Prepare,
         health: Callable[[], Health],
+        attend: Attend | None = None,
         fetch_wait_ms: int = 50,
         **options: Any,
     ) -> None:
@@ -216,11 +226,14 @@ class BatchApp(faust.App):
         self.fetch_wait_ms = fetch_wait_ms
         self._prepare = prepare
         self._health = health
+        self._attend = attend
         super().__init__(app_id, **options)
 
     async def on_first_start(self) -> None:
         os.makedirs(self.conf.datadir, exist_ok=True)
         await super().on_first_start()
+        if self._attend is not None:
+            self._attend(self)
         self.add_future(write_forever(Path(self.conf.datadir), self._health))
         await self._prepare()
 
@@ -254,6 +267,7 @@ def batch_app(
     positions: Positions,
     prepare: Prepare,
     health: Callable[[], Health],
+    attend: Attend | None = None,
     session_s: float,
     datadir: str,
     **options: Any,
@@ -283,7 +297,9 @@ def batch_app(
         # next look at the metadata shows the change, and the group is balanced anew.
         "consumer_metadata_max_age_ms": 3_000,
     }
-    return BatchApp(app_id, positions=positions, prepare=prepare, health=health, **{**settings, **options})
+    return BatchApp(
+        app_id, positions=positions, prepare=prepare, health=health, attend=attend, **{**settings, **options}
+    )
 
 
 def _credentials(brokers: Brokers) -> Any:

@@ -44,10 +44,13 @@ class PartitionFigures:
         """How long the last recovery took."""
         self.recovery_rows = 0
         self.void_records = 0
+        self.repairs = 0
+        """State rows written again because of a fenced owner's."""
         self.sink_offset: int | None = None
         """The sink's committed position in the partition of the state topic."""
         self._durable: Tally = ({}, {})
         self._in_flight: Tally | None = None
+        self._owner_repairs = 0
 
     def recovered(self, seconds: float, rows: int, void_records: int, tally: Tally | None) -> None:
         """A new owner is ready; ``tally`` is where its machine begins to count."""
@@ -55,16 +58,18 @@ class PartitionFigures:
         self.recovery_s = seconds
         self.recovery_rows = rows
         self.void_records += void_records
-        self._durable, self._in_flight = tally or ({}, {}), None
+        self._durable, self._in_flight, self._owner_repairs = tally or ({}, {}), None, 0
 
     def flush_begins(self, rows: int, tally: Tally | None) -> None:
         """A flush of so many rows is on its way, whose machine stands at ``tally``."""
         self.flush_rows += rows
         self._in_flight = tally
 
-    def flush_is_true(self) -> None:
-        """The flush took effect: what it holds is counted for good."""
+    def flush_is_true(self, repairs: int) -> None:
+        """The flush took effect: what it holds is counted for good. ``repairs``: of its owner, so far."""
         self.flushes += 1
+        self.repairs += repairs - self._owner_repairs
+        self._owner_repairs = repairs
         tally, self._in_flight = self._in_flight, None
         if tally is not None:
             _add(self.events, self._durable[0], tally[0])

@@ -38,6 +38,11 @@ class UsageIntake:
         return self._next
 
     @property
+    def oldest_log_time_ms(self) -> int | None:
+        """The append time of the first record that waits to be applied; None where none does."""
+        return self._pending[0].log_time_ms if self._pending else None
+
+    @property
     def is_empty(self) -> bool:
         """Nothing waits to be applied."""
         return not self._pending

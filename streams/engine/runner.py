@@ -85,6 +85,10 @@ class Runner:
         """The engine's, once it has put them here."""
         self.records_read = 0
         """Of the state log, by the recovery that is under way."""
+        self.outputs_sent = 0
+        """Outputs that the broker has acknowledged."""
+        self.has_fetched = False
+        """Usage came in since it is ready."""
         self.appending_since: float | None = None
         """When the append was sent whose reply has not come."""
         self._host = host
@@ -105,6 +109,11 @@ class Runner:
         self._over = False
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_over(self) -> bool:
+        """The partition was given up, or back for good."""
+        return self._over
+
     # Faust's side.
 
     def start(self, generation: int, nonce: int, wall_ms: int) -> None:
@@ -121,6 +130,7 @@ class Runner:
         if self._over or batch.generation != self.generation:
             return
         self._fetched_at = monotonic()
+        self.has_fetched = True
         last = batch.records[-1]
         self._unacknowledged.append((last.offset, event))
         self._delivered.append((last.offset, self._fetched_at))
@@ -284,6 +294,7 @@ class Runner:
             reason = "cancelled" if future.cancelled() else repr(future.exception())
             self.perform(self.core.publish_failed(reason))
         else:
+            self.outputs_sent += 1
             self.figures.published[topic] += 1
             self.figures.publish.observe(monotonic() - made_at)
             self.core.published(token)
@@ -357,7 +368,7 @@ class Runner:
         self.figures.fetch_delay.observe(time() - newest_ms / 1000)
 
     def _acknowledge(self, offset: int) -> None:
-        self.figures.of(self.partition).flush_is_true()
+        self.figures.of(self.partition).flush_is_true(self.core.stats["repairs"])
         while self._unacknowledged and self._unacknowledged[0][0] <= offset:
             _, event = self._unacknowledged.popleft()
             event.ack()

@@ -40,13 +40,13 @@ async def producing(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
 class Worker:
     """One counting worker process; its log is a file."""
 
-    def __init__(self, name: str, environment: dict[str, str], folder: Path) -> None:
+    def __init__(self, name: str, environment: dict[str, str], folder: Path, module: str) -> None:
         self.name = name
         self.log_path = folder / f"{name}.log"
         self._data = Path(environment["SLUICEGATE_DATA_DIR"])
         self._log = self.log_path.open("w")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "faust", "-A", "tests.faults.counting_worker", "worker", "-l", "info"],
+            [sys.executable, "-m", "faust", "-A", module, "worker", "-l", "info"],
             cwd=ROOT,
             env={**os.environ, **environment, "SLUICEGATE_WORKER_NAME": name},
             stdout=self._log,
@@ -133,10 +133,10 @@ class System:
                     command = json.dumps({"account": f"account{number}"}).encode()
                     await producer.send_and_wait(self.prefix + "accounts", command, partition=partition)
 
-    def start(self, name: str, **environment: str) -> Worker:
+    def start(self, name: str, module: str = "tests.faults.counting_worker", **environment: str) -> Worker:
         """Starts a worker; ``kill_all`` ends it."""
         data = {"SLUICEGATE_DATA_DIR": str(self.folder / f"data-{name}")}
-        worker = Worker(name, {**self.environment, **data, **environment}, self.folder)
+        worker = Worker(name, {**self.environment, **data, **environment}, self.folder, module)
         self.workers.append(worker)
         return worker
 
