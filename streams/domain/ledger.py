@@ -1,6 +1,7 @@
 """Ledgers: credits used in a month by an account, its organizations and their keys (requirements, section 9)."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final
 
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX
@@ -112,12 +113,14 @@ class Ledgers:
                         changed.append(ledger)
         return changed
 
-    def evict(self, month_floor: int) -> None:
-        """Removes the ledgers of the months before ``month_floor``."""
-        for identity, ledger in [(one, ledger) for one, ledger in self._ledgers.items() if one[2] < month_floor]:
+    def evict(self, month_floor: int, at_most: int) -> bool:
+        """Removes the ledgers of the months before ``month_floor``, ``at_most`` so many; returns whether some are left."""
+        over = ((identity, ledger) for identity, ledger in self._ledgers.items() if identity[2] < month_floor)
+        for identity, ledger in list(islice(over, max(0, at_most))):
             del self._ledgers[identity]
             self.unpublished.pop(ledger, None)
             self._changed[ledger.key] = None
+        return any(month < month_floor for _, _, month in self._ledgers)
 
     def restore(self, kind: str, identifier: str, month: str, row: LedgerRow) -> None:
         """Takes in a recovered row."""

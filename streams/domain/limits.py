@@ -155,12 +155,14 @@ class KeyBuckets:
         if buckets.second_arrival:
             self._changed[buckets.key] = None
 
-    def evict(self, since_ms: int) -> bool:
-        """Forgets the buckets that were full of tokens at ``since_ms``; returns whether there were any."""
+    def evict(self, since_ms: int, at_most: int) -> tuple[bool, bool]:
+        """Forgets the buckets that were full of tokens at ``since_ms``, ``at_most`` so many; returns whether any were
+        forgotten, and whether some are left."""
         resting = [buckets for buckets in self._buckets.values() if buckets.at_rest(since_ms)]
-        for buckets in resting:
+        forgotten = resting[: max(0, at_most)]
+        for buckets in forgotten:
             self._forget(buckets)
-        return bool(resting)
+        return bool(forgotten), len(forgotten) < len(resting)
 
     def restore(self, api_key_id: str, row: BucketsRow) -> None:
         """Takes in a recovered row, with the limits that it was written at."""

@@ -73,6 +73,9 @@ class Partition:
         self._minute = 0
         self._balances_ms = 0
         self._needs_accounts = False
+        self._months_to_evict = True
+        self._buckets_to_evict = False
+        self._has_evictable = False
 
     @property
     def totals(self) -> TotalsRow:
@@ -273,13 +276,34 @@ class Partition:
             self.policy.expire(now_ms)
             self.producers.expire(now_ms)
             self.event_ids.expire(now_ms)
-            routes.fold()
-            self.cells.evict((now_ms - self.settings.cells_kept_ms) // MINUTE_MS)
             is_due = minute // _BUCKETS_EVICTED_EVERY_MINUTES != before // _BUCKETS_EVICTED_EVERY_MINUTES
-            if is_due and self.buckets.evict(now_ms - self.settings.start_skew_ms):
-                routes.forget()
-                is_void = True
+            self._buckets_to_evict |= is_due
+            is_void |= self._evict()
+        elif self._has_evictable and 2 * self.changed_rows < self.settings.changed_rows_max:
+            is_void |= self._evict()
         return is_void
+
+    def _evict(self) -> bool:
+        """Removes the rows of what is over: as many as one flush has room for, the others later.
+
+        Returns whether routes that were looked up before are void.
+        """
+        self._routes.fold()
+        settings, time, rows = self.settings, self._time, self._changed.rows
+        month_floor = time.month - settings.months_kept + 1
+        minute_floor = (time.now_ms - settings.cells_kept_ms) // MINUTE_MS
+        self._has_evictable = self.cells.evict(minute_floor, settings.changed_rows_max - len(rows))
+        if self._months_to_evict:
+            self._months_to_evict = self.ledgers.evict(month_floor, settings.changed_rows_max - len(rows))
+            self._months_to_evict |= self._storage.evict(month_floor, settings.changed_rows_max - len(rows))
+        evicted = False
+        if self._buckets_to_evict:
+            since_ms = time.now_ms - settings.start_skew_ms
+            evicted, self._buckets_to_evict = self.buckets.evict(since_ms, settings.changed_rows_max - len(rows))
+        self._has_evictable |= self._months_to_evict or self._buckets_to_evict
+        if evicted:
+            self._routes.forget()
+        return evicted
 
     def _catch_up(self) -> None:
         """After a record, so that what is published again holds all of it."""
@@ -304,8 +328,7 @@ class Partition:
         if is_new_version:
             self._changes.catalogue(moment)
         if is_new_month:
-            self.ledgers.evict(month - self.settings.months_kept + 1)
-            self._storage.evict(month - self.settings.months_kept + 1)
+            self._months_to_evict = True
             self._changes.month(moment)
 
     def _publish_balances(self) -> None:

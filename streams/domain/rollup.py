@@ -34,7 +34,7 @@ class Cell:
                 min(self.requests, COUNT_MAX),
                 self.errors,
                 self.throttled,
-                self.units,
+                min(self.units, COUNT_MAX),
                 self.credits_micro,
                 self.events,
                 self.rated_version,
@@ -110,19 +110,26 @@ class Cells:
         """The sink holds all state records below ``state_offset``."""
         self._durable_until = max(self._durable_until, state_offset)
 
-    def evict(self, minute_floor: int) -> None:
-        """Removes the cells of the minutes before ``minute_floor`` that the sink holds."""
+    def evict(self, minute_floor: int, at_most: int) -> bool:
+        """Removes the cells of the minutes before ``minute_floor`` that the sink holds, ``at_most`` so many; returns
+        whether some are left. A sink that was away for long sets all of them free at once, and a flush is one batch.
+        """
         under_way = self._changed_minutes.union(*self._taken)
         for minute in sorted(minute for minute in self._minutes if minute < minute_floor):
             end = self._ends.get(minute)
             if end is None or end > self._durable_until or minute in under_way:
                 continue
-            cells = self._minutes.pop(minute)
-            self._open -= len(cells)
-            for cell in cells.values():
+            cells = self._minutes[minute]
+            while cells:
+                if at_most <= 0:
+                    return True
+                at_most -= 1
+                _, cell = cells.popitem()
                 cell.is_evicted = True
                 self._changed[cell.key] = None
-            del self._ends[minute]
+                self._open -= 1
+            del self._minutes[minute], self._ends[minute]
+        return False
 
     def restore(self, key: bytes, row: RollupCell) -> None:
         """Takes in a recovered row."""

@@ -84,13 +84,18 @@ class StorageMeter:
             self._samples[names] = sample
             self._changed[row_key("s", *names)] = sample
 
-    def evict(self, month_floor: int) -> None:
-        """Forgets the months before ``month_floor``, but for those that a newest sample still reaches back to."""
+    def evict(self, month_floor: int, at_most: int) -> bool:
+        """Forgets the months before ``month_floor``, but for those that a newest sample still reaches back to;
+        ``at_most`` so many. Returns whether some are left."""
         for organization_id, operation, month in list(self._held):
             sample = self._samples.get((organization_id, operation))
             if month < month_floor and (sample is None or month < month_index(sample.ts_ms)):
+                if at_most <= 0:
+                    return True
+                at_most -= 1
                 del self._held[organization_id, operation, month]
                 self._changed[row_key("h", organization_id, operation, month_text(month))] = None
+        return False
 
     def restore_sample(self, organization_id: str, operation: str, row: SampleRow) -> None:
         """Takes in a recovered row."""
