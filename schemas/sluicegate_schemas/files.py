@@ -32,6 +32,8 @@ from .toml_lines import line_of
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 _ORGANIZATIONS_MAX: Final = 100_000
 _KEYS_MAX: Final = 10_000
+_INTEGER_MAX: Final = 2**63 - 1
+_DETAIL_MAX: Final = 500
 _RENAMED: Final = {
     "credits": "credits_micro",
     "credits_per_month": "credits_micro_per_month",
@@ -51,6 +53,7 @@ class FileError(ValueError):
     """A file cannot be used: ``field`` (its path, such as ``plans.pro.rates``) and ``line``, where they are known."""
 
     def __init__(self, detail: str, *, field: str | None = None, line: int | None = None) -> None:
+        detail = detail if len(detail) <= _DETAIL_MAX else f"{detail[: _DETAIL_MAX - 1]}…"
         where = [f"line {line}" if line is not None else "", field or ""]
         super().__init__(": ".join([", ".join(word for word in where if word), detail]).removeprefix(": "))
         self.detail = detail
@@ -126,6 +129,13 @@ def load_accounts(text: str) -> list[OrganizationPut | KeyPut | KeyRevoke]:
     return commands
 
 
+def _shown(name: str) -> str:
+    """A name of a file as a message shows it: on one line, without control signs, not long."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        return name
+    return json.dumps(name if len(name) <= 64 else f"{name[:63]}…")
+
+
 def _hash_and_mode(file: "_File", key: _FileKey, path: _Path) -> tuple[str, KeyMode]:
     if key.secret is None:
         if key.sha256 is None:
@@ -160,9 +170,14 @@ class _File:
             match = _TOML_LINE.search(str(error))
             detail = _TOML_LINE.sub("", str(error)).strip()
             raise FileError(f"is not valid TOML: {detail}", line=int(match[1]) if match else None) from None
+        except ValueError:
+            raise FileError("holds a number of thousands of digits") from None
         except RecursionError:
             raise FileError("is not usable TOML: nested too deep") from None
-        self.content: dict[str, Any] = {name: self.plain(value, (name,)) for name, value in parsed.items()}
+        try:
+            self.content: dict[str, Any] = {name: self.plain(value, (name,)) for name, value in parsed.items()}
+        except RecursionError:
+            raise FileError("is not usable: nested too deep") from None
 
     def fail(self, path: _Path, detail: str) -> NoReturn:
         field = ""
@@ -170,7 +185,7 @@ class _File:
             if isinstance(name, int):
                 field += f"[{name}]"
             else:
-                field += ("." if field else "") + (name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'"{name}"')
+                field += ("." if field else "") + _shown(name)
         raise FileError(detail, field=field or None, line=line_of(self.text, path))
 
     def read(self, model: type[_RecordT], fields: "Callable[[_File], dict[str, object]]") -> _RecordT:
@@ -206,6 +221,8 @@ class _File:
             return [self.plain(child, (*path, at)) for at, child in enumerate(value)]
         if isinstance(value, datetime) and value.tzinfo is not None:
             return value.isoformat()
+        if isinstance(value, int) and abs(value) > _INTEGER_MAX:
+            self.fail(path, f"must lie between -{_INTEGER_MAX} and {_INTEGER_MAX}")
         if not isinstance(value, str | int):
             what = 'a fraction: write "0.1", in quotes' if isinstance(value, float) else "a time without a zone"
             self.fail(path, f"must not be {what}")
@@ -285,7 +302,7 @@ def _free(file: _File, free: object, priced: Mapping[str, object]) -> dict[str, 
             file.fail(path, "must be a list of operations")
         for name in names:
             if name in priced or name in entries:
-                file.fail(path, f"lists {name}, which is given elsewhere too")
+                file.fail(path, f"lists {_shown(name)}, which is given elsewhere too")
             entries[name] = {"category": category}
     return entries
 
