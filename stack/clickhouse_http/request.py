@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,13 +41,15 @@ NAME_BYTES_MAX = 256
 
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _FORMAT = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
+# Quantifiers are possessive: nothing is read twice, so no text takes longer than its length.
+_QUOTES = rb"""`(?:[^`\\]|\\.|``)*+`|"(?:[^"\\]|\\.|"")*+"|'(?:[^'\\]|\\.|'')*+'"""
+_TAIL = rb"FORMAT\s++([A-Za-z][A-Za-z0-9]{0,63})[ \t\r;]*+(?:\n|\Z)"
 # Up to the first FORMAT outside of quotes: words, quoted things, then FORMAT, a name, and the end of its line.
 _INSERT = re.compile(
-    rb"""\s*(?P<statement>INSERT\s+INTO\b(?:`(?:[^`\\]|\\.|``)*`|"(?:[^"\\]|\\.|"")*"|'(?:[^'\\]|\\.|'')*'|[^`"'])*?)"""
-    rb"""\s+FORMAT\s+(?P<format>[A-Za-z][A-Za-z0-9]{0,63})[ \t\r;]*(?:\n|\Z)""",
+    rb"\s*+(INSERT\s++INTO\b(?:" + _QUOTES + rb"|[^`\"'\s]|\s++(?!" + _TAIL + rb"))*+)\s++" + _TAIL,
     re.IGNORECASE | re.DOTALL,
 )
-_QUOTED = re.compile(rb"""`(?:[^`\\]|\\.|``)*`|"(?:[^"\\]|\\.|"")*"|'(?:[^'\\]|\\.|'')*'""", re.DOTALL)
+_QUOTED = re.compile(_QUOTES, re.DOTALL)
 _OWN_ROWS = re.compile(rb"\b(?:SELECT|VALUES|FROM)\b", re.IGNORECASE)
 _OUTPUT_FORMAT = re.compile(rb"\bFORMAT\s+([A-Za-z][A-Za-z0-9]{0,63})\s*;?\s*\Z", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -111,9 +112,9 @@ def read_statement(fields: Mapping[str, str], body: bytes, *, headers: Mapping[s
 
 def _read_insert(text: bytes) -> Insert | None:
     match = _INSERT.match(text)
-    if match is None or _OWN_ROWS.search(_QUOTED.sub(b"", match["statement"])):
+    if match is None or _OWN_ROWS.search(_QUOTED.sub(b"", match[1])):
         return None
-    return Insert(match["statement"].decode("utf-8", "surrogateescape"), match["format"].decode(), text[match.end() :])
+    return Insert(match[1].decode("utf-8", "surrogateescape"), match[3].decode(), text[match.end() :])
 
 
 def _settings(fields: Mapping[str, str]) -> dict[str, str]:
@@ -152,7 +153,7 @@ def read_credentials(fields: Mapping[str, str], headers: Mapping[str, str]) -> t
     if scheme.lower() == "basic":
         try:
             user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError) as error:
+        except ValueError as error:  # not ASCII, not base64, not UTF-8
             raise EngineError(516, "AUTHENTICATION_FAILED", "The Authorization header cannot be read") from error
         return user, password
     return (
