@@ -1,6 +1,8 @@
 """Records that once stopped a process, or could have: each is refused by name now."""
 
+import contextlib
 import json
+from time import process_time
 
 import pytest
 
@@ -9,7 +11,10 @@ from sluicegate_schemas.catalogue import RateLimits
 from sluicegate_schemas.decode import Malformed, decode_usage
 from sluicegate_schemas.envelope import ENCODE as ENCODE_WIRE
 from sluicegate_schemas.envelope import WireForward
+from sluicegate_schemas.files import FileError, load_accounts, load_catalogue
 from sluicegate_schemas.state import ENCODE, HEADER_KEY
+from stack.clickhouse_http.failures import EngineError
+from stack.clickhouse_http.request import read_credentials, read_statement
 from streams.domain.accounts import RefusedError, decode_command
 from streams.domain.partition import Partition
 from streams.engine.fold import Fold, StateFormatError
@@ -96,3 +101,48 @@ def test_a_flush_header_that_cannot_be_read_is_a_damaged_state(payload: bytes) -
 def test_a_row_that_no_worker_wrote_is_named(key: bytes, payload: bytes) -> None:
     with pytest.raises(ValueError, match=r"row of table"):
         Partition(0, 1).restore(key, payload)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("version = " + "9" * 5_000, "thousands of digits"),
+        ("version = 0x" + "f" * 5_000, "must lie between"),
+        (".".join(["a"] * 1_200) + " = 1", "nested too deep"),
+        ("a = " + "[" * 5_000, "nested too deep"),
+    ],
+)
+def test_a_file_of_odd_sizes_is_refused_in_words(text: str, said: str) -> None:
+    with pytest.raises(FileError, match=said):
+        load_catalogue(text)
+
+
+def test_a_message_about_a_file_shows_no_control_signs_of_it() -> None:
+    text = 'issued_at = 2026-01-01T00:00:00Z\nissued_by = "a"\n[[organizations]]\nid = "org_a"\ntier = "pro"\n'
+    for name in (r"\u001b[31m", r"\u2028", r"\u202e", r"\n", "é" * 5_000):
+        with pytest.raises(FileError) as refused:
+            load_accounts(f'{text}"{name}" = 1')
+        assert str(refused.value).isprintable()
+        assert len(str(refused.value)) < 700
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"INSERT INTO t VALUES " + b"('it''s')," * 50_000,
+        b"INSERT INTO t VALUES ('" + b"''" * 100_000,
+        b"INSERT INTO t" + b" " * 500_000 + b"x",
+        b"INSERT INTO t " + b"FORMAT " * 80_000 + b"'",
+        b"INSERT INTO t " + b"`\\" * 200_000,
+    ],
+)
+def test_no_statement_takes_longer_to_read_than_its_length(text: bytes) -> None:
+    started = process_time()
+    assert read_statement({}, text, headers={}).insert is None
+    assert process_time() - started < 2
+
+
+@pytest.mark.parametrize("value", ["é", "=", "a\u2028", "/w==", ""])
+def test_a_login_that_cannot_be_read_is_a_failed_one(value: str) -> None:
+    with contextlib.suppress(EngineError):
+        assert read_credentials({}, {"authorization": f"Basic {value}"}) == ("", "")
