@@ -61,7 +61,7 @@ class Connection:
         self.replies_lost_until = 0.0
         self.slow_until = 0.0
         self.before_append: list[Callable[[], object]] = []
-        """What happens, once, when the process is about to send to the state topic; see ``faults.Moment``."""
+        """What happens, once, when the process is about to send to the state topic; see ``strikes.Moment``."""
         self.after_append: list[Callable[[], object]] = []
 
     @property
@@ -78,7 +78,7 @@ class Connection:
         return _Request(self, operation, timeout_s).answer
 
     def append(self, operation: Callable[[], Any]) -> "asyncio.Future[Any]":
-        """``request`` for an append to the state topic: the moments of ``faults.Moment`` are here."""
+        """``request`` for an append to the state topic: the moments of ``strikes.Moment`` are here."""
         strikes, self.before_append = self.before_append, []
         for strike in strikes:
             _NOBODY.copy().run(strike)

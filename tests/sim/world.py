@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Self
 
 from sluicegate_schemas.topics import TOPICS
 
-from .faults import Faults
+from .strikes import Faults
 from .log import LogRecord, NewRecord, SimBroker, TopicSettings
 from .loop import NothingLeftError, Process, VirtualLoop
 from .network import Connection, Network
