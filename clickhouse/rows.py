@@ -114,7 +114,7 @@ class StateRows:
         for record in records:
             try:
                 self._feed(record)
-            except (msgspec.MsgspecError, ValueError) as error:
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
                 raise StateFormatError(f"{self._source}, offset {record.offset}: {error}") from error
 
     def _feed(self, record: LogRecord) -> None:

@@ -4,9 +4,9 @@ Each carries a ``Sequence`` that only grows for its record key: a reader keeps t
 stale or repeated record changes nothing.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
 from .accounts import KeyMode
 from .bounds import (
@@ -85,12 +85,22 @@ LimitName = Literal["requests_per_second", "requests_per_minute", "credits"]
 
 class Scope(Record):
     """What a decision is about. ``id`` is a key's, an organization's or an account's; for an operation it is the
-    organization's, with ``operation`` and perhaps ``subject``."""
+    organization's, with ``operation`` and perhaps ``subject``, which no other kind has."""
 
     kind: ScopeKind
     id: Annotated[str, Field(pattern=r"^(key|org)_[A-Za-z0-9_-]{1,60}$")]
     operation: Operation | None = None
     subject: EventId | None = None
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if (self.kind == "operation") != (self.operation is not None):
+            raise ValueError("an operation is given for the kind operation, and for no other")
+        if self.subject is not None and self.operation is None:
+            raise ValueError("a subject needs its operation")
+        if self.id.startswith("key_") != (self.kind == "key"):
+            raise ValueError("id must be of the kind: a key's, or an organization's")
+        return self
 
     def text(self) -> str:
         """The scope as one unambiguous word; ``subject``, which may hold ``:``, comes last."""
@@ -125,7 +135,7 @@ class Decision(Record):
     observed: Count
     until: Time | None
     tier: Tier
-    plan_version: Annotated[int, Field(ge=0)]
+    plan_version: Annotated[int, Field(ge=0, le=2**31 - 1)]
     cause: Cause | None
     """Null where no event caused it: a command, or a takeover."""
     decided_at: Time

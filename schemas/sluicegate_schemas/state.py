@@ -6,9 +6,11 @@ A record is void if a record before it in its partition has a higher epoch. One 
 record is the header (key ``_head``). Arrays only ever grow at the end.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+
+from .bounds import EPOCH_MS_MAX
 
 EPOCH_BYTES: Final = 8
 TOMBSTONE_EPOCH_HEADER: Final = "e"
@@ -16,6 +18,8 @@ TOMBSTONE_REPAIR_HEADER: Final = "v"
 """Present on a tombstone that undoes a void record; absent where a row was evicted on purpose."""
 HEADER_KEY: Final = b"_head"
 CLAIM_KEY: Final = b"_claim"
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_MINUTE_MAX: Final = EPOCH_MS_MAX // 60_000
 
 
 class OutboxRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -39,7 +43,7 @@ class Header(msgspec.Struct, array_like=True, frozen=True):
     flush: int
     usage_offset: int
     accounts_offset: int
-    log_time_ms: int
+    log_time_ms: Annotated[int, msgspec.Meta(ge=0, lt=EPOCH_MS_MAX)]
     catalogue_version: int
     key_count: int
     key_crc_xor: int
@@ -62,13 +66,13 @@ class RollupCell(msgspec.Struct, array_like=True, gc=False):
     """
 
     category: str
-    requests: int = 0
-    errors: int = 0
-    throttled: int = 0
-    units: int = 0
-    credits_micro: int = 0
-    events: int = 0
-    rated_version: int = 0
+    requests: _Count = 0
+    errors: _Count = 0
+    throttled: _Count = 0
+    units: _Count = 0
+    credits_micro: _Count = 0
+    events: _Count = 0
+    rated_version: _Count = 0
     """The catalogue version that rated the newest event of the cell."""
 
 
@@ -81,9 +85,15 @@ def rollup_key(org_id: str, api_key_id: str, operation: str, minute: int, chunk:
 
 
 def parse_rollup_key(key: bytes) -> tuple[str, str, str, int, int]:
-    """(org_id, api_key_id, operation, minute, chunk) of a rollup cell's row key."""
-    _, org_id, api_key_id, operation, minute, chunk = key.decode().split("|")
-    return org_id, api_key_id, operation, int(minute), int(chunk)
+    """(org_id, api_key_id, operation, minute, chunk) of a rollup cell's row key.
+
+    Raises ValueError for a key that ``rollup_key`` does not write, so that no two keys mean the same cell.
+    """
+    _, org_id, api_key_id, operation, minute_text, chunk_text = key.decode().split("|")
+    minute, chunk = int(minute_text), int(chunk_text)
+    if f"{minute}|{chunk}" != f"{minute_text}|{chunk_text}" or not 0 <= minute <= _MINUTE_MAX or not 0 <= chunk < 2**63:
+        raise ValueError("a rollup cell's minute or chunk is none")
+    return org_id, api_key_id, operation, minute, chunk
 
 
 ENCODE: Final = msgspec.msgpack.Encoder().encode

@@ -5,13 +5,16 @@ import json
 from time import process_time
 
 import pytest
+from pydantic import ValidationError
 
+from clickhouse.rows import StateRows
 from sluicegate.gate.limiter import Limiter, buckets_of
 from sluicegate_schemas.catalogue import RateLimits
 from sluicegate_schemas.decode import Malformed, decode_usage
 from sluicegate_schemas.envelope import ENCODE as ENCODE_WIRE
 from sluicegate_schemas.envelope import WireForward
 from sluicegate_schemas.files import FileError, load_accounts, load_catalogue
+from sluicegate_schemas.outputs import Scope
 from sluicegate_schemas.state import ENCODE, HEADER_KEY
 from stack.clickhouse_http.failures import EngineError
 from stack.clickhouse_http.request import read_credentials, read_statement
@@ -19,6 +22,7 @@ from streams.domain.accounts import RefusedError, decode_command
 from streams.domain.partition import Partition
 from streams.engine.fold import Fold, StateFormatError
 from tests.domain_world import NOW_MS, World, key_put, organization_put, usage
+from tests.state_log import Record
 
 EPOCH = b"\x00\x00\x00\x01\x00\x00\x00\x00"
 
@@ -146,3 +150,36 @@ def test_no_statement_takes_longer_to_read_than_its_length(text: bytes) -> None:
 def test_a_login_that_cannot_be_read_is_a_failed_one(value: str) -> None:
     with contextlib.suppress(EngineError):
         assert read_credentials({}, {"authorization": f"Basic {value}"}) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "operation", "id": "org_a", "subject": "search.knn"},
+        {"kind": "operation", "id": "org_a"},
+        {"kind": "organization", "id": "org_a", "operation": "search.knn"},
+        {"kind": "key", "id": "org_a"},
+        {"kind": "account", "id": "key_a"},
+    ],
+)
+def test_a_scope_whose_words_another_scope_could_have_is_none(fields: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        Scope.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    ("key", "payload"),
+    [
+        (b"c|org_a|key_a|search.knn|1|2", ["search", -1]),
+        (b"c|org_a|key_a|search.knn|1|2", ["search", 2**63]),
+        (b"c|org_a|key_a|search.knn|99999999|2", ["search", 1]),
+        (b"c|org_a|key_a|search.knn|-1|2", ["search", 1]),
+        (b"c|org_a|key_a|search.knn|01|2", ["search", 1]),
+        (b"c|org_a|key_a|search.knn|1_0|2", ["search", 1]),
+        (b"c|org_a|key_a|search.knn|1|18446744073709551616", ["search", 1]),
+        (b"_head", [1, 1, 1, -1, 1, 1, 1, []]),
+    ],
+)
+def test_a_cell_that_fits_no_column_is_refused_before_it_is_inserted(key: bytes, payload: list[object]) -> None:
+    with pytest.raises(StateFormatError, match="offset 0"):
+        StateRows("state/0").feed([Record(0, key, EPOCH + ENCODE(payload))])
