@@ -84,6 +84,8 @@ class Intake:
         self._bytes_waiting_max = bytes_waiting_max
         self._linger_s = linger_s
         self._partitions: dict[TopicPartition, _Partition] = {}
+        self.durable: dict[TopicPartition, int] = {}
+        """Where each partition goes on that was ever assigned here: everything before is in ClickHouse."""
         self._arrived = asyncio.Event()
         self._full = asyncio.Event()
         self._drained = asyncio.Condition()
@@ -112,7 +114,14 @@ class Intake:
                 if isinstance(partition.rows, StateRows):
                     partition.rows.skip(position.top_epoch)
             starts[name] = partition.cursor.next_offset
+            held = position.next_offset if position else first
+            self.durable[name] = max(held, self.durable.get(name, 0))
         return starts
+
+    def waiting(self) -> tuple[int, int]:
+        """(rows, bytes of the records behind them) in memory, without those on their way to ClickHouse."""
+        partitions = list(self._partitions.values())
+        return sum(len(one.rows) for one in partitions), sum(one.waiting_bytes for one in partitions)
 
     def _open(self, name: TopicPartition, next_offset: int, position: PositionRow | None) -> _Partition:
         source = f"{name[0]}/{name[1]}"
@@ -195,6 +204,7 @@ class Intake:
         await self._patience(lambda: self._tables.insert(positions))
         for done in acknowledge:
             done()
+        self.durable.update(((one.topic, one.partition), one.next_offset) for one in positions)
         freshness = [
             FreshnessRow(position.topic, position.partition, position.next_offset, oldest, newest, visible_at)
             for position, oldest, newest in log_times

@@ -44,6 +44,14 @@ class Patience:
     def __init__(self) -> None:
         self._away_since: float | None = None
         self._tries = 0
+        self.failures = 0
+        """Tries that failed, since the start."""
+
+    @property
+    def away_s(self) -> float:
+        """For how long ClickHouse has been away; 0 while it answers."""
+        since = self._away_since
+        return 0.0 if since is None else time.monotonic() - since
 
     async def __call__(self, action: Callable[[], ResultT]) -> ResultT:
         """What ``action`` returns, once it returns; it must be safe to repeat. Raises what is ``hopeless``."""
@@ -63,6 +71,7 @@ class Patience:
 
     def _note_failure(self, error: Exception) -> None:
         self._tries += 1
+        self.failures += 1
         if self._away_since is None:
             self._away_since = time.monotonic()
             reason = (str(error).splitlines() or [type(error).__name__])[0][:300]

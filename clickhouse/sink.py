@@ -16,15 +16,17 @@ from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from sluicegate_schemas.topics import DECISIONS, STATE
+from streams.attendant import Attendant
 from streams.engine.batching import Batch, BatchApp, BatchSchema, batch_app
-from streams.health import Health
 from streams.settings import Settings
 from streams.topics import wait_for_topics
 
 from .connection import ClickHouse
 from .intake import Intake
+from .metrics import SinkMetrics
 from .patience import Patience
 from .roll import roll
+from .sight import SinkSight
 from .tables import Tables
 
 logger = logging.getLogger(__name__)
@@ -45,11 +47,9 @@ def make_app() -> BatchApp:
     tables, patience = Tables(ClickHouse.from_environment()), Patience()
     intake = Intake(tables, patience, state_topic=state_topic, decisions_topic=decisions_topic)
 
-    reading: list[str] | None = None
-
-    def health() -> Health:
-        """ClickHouse being away is waited for, and no reason to start this process anew."""
-        return Health.now(reading or [], "its broker, or for the group to assign partitions" if reading is None else "")
+    reading: list[tuple[str, int]] | None = None
+    sight = SinkSight(settings.brokers, intake, patience, lambda: reading, delay_max_s=settings.ready_lag_max_s)
+    attendant = Attendant(settings, sight, [SinkMetrics(sight, tables)])
 
     async def log_ranges(assigned: frozenset[TP]) -> dict[tuple[str, int], tuple[int, int]]:
         while True:
@@ -64,7 +64,7 @@ def make_app() -> BatchApp:
 
     async def positions(assigned: frozenset[TP]) -> Mapping[TP, int]:
         nonlocal reading
-        reading = sorted(f"{tp.topic}/{tp.partition}" for tp in assigned)
+        reading = sorted((tp.topic, tp.partition) for tp in assigned)
         if not assigned:
             return {}
         try:
@@ -79,7 +79,8 @@ def make_app() -> BatchApp:
         brokers=settings.brokers,
         positions=positions,
         prepare=partial(wait_for_topics, settings, (STATE, DECISIONS), create=False),
-        health=health,
+        health=attendant.health,
+        attend=attendant.start,
         session_s=settings.session_s,
         datadir=settings.data_dir,
         fetch_wait_ms=settings.fetch_wait_ms,

@@ -1,9 +1,13 @@
 """What the sink writes to ClickHouse and reads back: blocking, each call safe to repeat."""
 
+from collections import Counter
 from collections.abc import Sequence
+from time import monotonic
 from typing import Final, NamedTuple
 
 from clickhouse_connect.driver.client import Client
+
+from streams.engine.figures import Times
 
 from .connection import ClickHouse
 from .decisions import DecisionRow
@@ -45,6 +49,11 @@ class Tables:
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse
         self._client: Client | None = None
+        self.inserts: Counter[str] = Counter()
+        """Inserts that ClickHouse has, by table."""
+        self.rows: Counter[str] = Counter()
+        """Rows in them, by table."""
+        self.insert_times = Times()
 
     @property
     def client(self) -> Client:
@@ -58,12 +67,17 @@ class Tables:
         if not rows:
             return
         kind = type(rows[0])
+        table = ROW_TABLES[kind]
+        began = monotonic()
         self.client.insert(
-            ROW_TABLES[kind],
+            table,
             list(zip(*rows, strict=True)),
             column_names=list(kind._fields),
             column_oriented=True,
         )
+        self.insert_times.observe(monotonic() - began)
+        self.inserts[table] += 1
+        self.rows[table] += len(rows)
 
     def positions(self) -> dict[tuple[str, int], PositionRow]:
         """The stored positions by topic and partition."""

@@ -70,6 +70,8 @@ class Pipeline:
         self.node_logs = data / "nodes"
         self.secrets = demonstration_secrets()
         self.node_addresses: list[str] = []
+        self.metrics: dict[str, str] = {}
+        """Where each worker and the sink answer /metrics, /readyz and /livez, as ``http://host:port``, by name."""
         self.nodes: list[ChildProcess] = []
         self.workers: list[ChildProcess] = []
         self.sink: ChildProcess | None = None
@@ -105,6 +107,7 @@ class Pipeline:
         self.sink = self._faust("sink", "clickhouse.sink")
         for child in (*self.workers, self.sink):
             child.spawn()
+        self.say("Metrics: " + ", ".join(f"{name} {address}/metrics" for name, address in self.metrics.items()))
         self._wait_for_keys()
         self.say(f"Starting {_count(self._node_count, 'API node')}")
         for number in range(1, self._node_count + 1):
@@ -162,12 +165,19 @@ class Pipeline:
         return self._faust(name, "streams.app", SLUICEGATE_WORKER_NAME=name)
 
     def _faust(self, name: str, module: str, **environment: str) -> ChildProcess:
+        listen = f"{LOOPBACK}:{free_port()}"
+        self.metrics[name] = f"http://{listen}"
         return ChildProcess(
             name,
             [sys.executable, "-m", "faust", "-A", module, "worker", "--loglevel", "info", "--without-web"],
             log=self.data / "logs" / f"{name}.log",
             cwd=CHECKOUT,
-            environment={**self._environment(), "SLUICEGATE_DATA_DIR": str(self.data / "faust" / name), **environment},
+            environment={
+                **self._environment(),
+                "SLUICEGATE_DATA_DIR": str(self.data / "faust" / name),
+                "SLUICEGATE_HEALTH_LISTEN": listen,
+                **environment,
+            },
             stop_limit_s=WORKER_STOP_LIMIT_S,
         )
 
