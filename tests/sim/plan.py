@@ -93,6 +93,8 @@ FAULTS: Final[tuple[tuple[str, int, Callable[[Plan], int], int, int], ...]] = (
     ("rebalance", 6, lambda plan: 1, 0, 0),
     ("broker down", 3, lambda plan: 1, 300, 4_000),
     ("disk full", 3, lambda plan: 1, 300, 3_000),
+    ("group deleted", 1, lambda plan: 1, 0, 0),
+    ("hole", 3, lambda plan: plan.partitions, 0, 0),
     ("compaction", 8, lambda plan: plan.partitions, 0, 0),
     ("clock back", 2, lambda plan: 1, 500, 20_000),
     ("leap", 6, lambda plan: 1, 0, 0),

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
-from sluicegate_schemas.bounds import from_epoch_ms
+from sluicegate_schemas.bounds import EPOCH_MS_MIN, from_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
-from tests.domain_world import default_catalogue
+from sluicegate_schemas.files import load_catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,12 @@ def first_commands(issued_at_ms: int) -> list[tuple[str, bytes]]:
 
 
 @cache
+def default_catalogue() -> Catalogue:
+    """The catalogue that the project ships."""
+    return load_catalogue((Path(__file__).parents[2] / "catalogue" / "default.toml").read_text())
+
+
+@cache
 def _prices(version: int) -> Mapping[str, Any]:
     """The rate card of a version: each has prices of its own, and the last one lacks an operation."""
     operations = dict(default_catalogue().operations)
@@ -133,7 +140,7 @@ def catalogue(version: int, effective_at_ms: int) -> Catalogue:
 @cache
 def _catalogue_bytes(version: int, effective_at_ms: int) -> bytes:
     content = catalogue(version, effective_at_ms)
-    at = from_epoch_ms(effective_at_ms // 1000 * 1000)
+    at = from_epoch_ms(max(effective_at_ms, EPOCH_MS_MIN) // 1000 * 1000)
     return CatalogueRecord(catalogue=content, published_at=at, published_by="operator").model_dump_json().encode()
 
 

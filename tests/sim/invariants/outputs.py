@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from sluicegate_schemas.bounds import parse_time
 from sluicegate_schemas.envelope import DECODE_FORWARD
 
 from .. import rows as state
@@ -146,7 +147,7 @@ class OutputWatch:
                 continue
             owner = next((watch for watch in self.states if sequence[0] in watch.claims), None)
             now_ms = 0 if owner is None else ends[owner.partition]
-            if body["until"] is None or _epoch_ms(body["until"]) > now_ms:
+            if body["until"] is None or parse_time(body["until"]) > now_ms:
                 yield f"the block {key} was said last ({body['decision_id']}), and no state knows it"
 
     def _balance(self, place: state.LedgerPlace, row: state.LedgerRow) -> Iterable[str]:
@@ -182,9 +183,3 @@ def _entitled_row(body: dict[str, Any]) -> tuple[bytes, bytes]:
     own = None if rates is None else [rates["requests_per_second"], rates["burst"], rates["requests_per_minute"]]
     fields = [body["account_id"], body["tier"], body["credits_micro_per_month"], own]
     return f"o|{body['organization_id']}".encode(), encode(fields)
-
-
-def _epoch_ms(text: str) -> int:
-    from sluicegate_schemas.bounds import parse_time
-
-    return parse_time(text)

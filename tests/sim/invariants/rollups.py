@@ -1,0 +1,90 @@
+"""ClickHouse holds what the ledger holds, and a stored position is never ahead of the rows that it stands for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from clickhouse.rows import UsageRow
+from clickhouse.tables import PositionRow
+
+from ..clickhouse_twin import SimClickHouse
+from .state_log import StateWatch
+from .totals import summed
+
+_SHOWN = 3
+
+
+class RollupWatch:
+    """Looks at each insert at the moment it takes effect."""
+
+    def __init__(
+        self,
+        server: SimClickHouse,
+        states: Sequence[StateWatch],
+        state_topic: str,
+        decisions: Callable[[], Iterable[str]],
+        note: Callable[[str], None],
+    ) -> None:
+        self._server = server
+        self._states = states
+        self._state_topic = state_topic
+        self._decisions = decisions
+        self._note = note
+        self._checked = [0] * len(states)
+        self._newest: dict[tuple[str, ...], int] = {}
+        server.watchers.append(self.inserted)
+
+    def inserted(self, rows: Sequence[Any]) -> None:
+        """An insert took effect."""
+        if isinstance(rows[0], UsageRow):
+            for row in rows:
+                place = row.source, row.org_id, row.api_key_id, row.operation, str(row.minute // 60), str(row.chunk)
+                offset = row.version & (2**64 - 1)
+                self._newest[place] = max(self._newest.get(place, -1), offset)
+        elif isinstance(rows[0], PositionRow):
+            for row in rows:
+                if row.topic == self._state_topic:
+                    self._position(row)
+
+    def _position(self, row: PositionRow) -> None:
+        """Every valid cell below the position is in the table, at this offset or a later one."""
+        watch, place = self._states[row.partition], self._checked[row.partition]
+        while place < len(watch.cells) and watch.cells[place].offset < row.next_offset:
+            cell = watch.cells[place]
+            place += 1
+            if cell.payload is None:
+                continue
+            name = f"{row.topic}/{row.partition}", *cell.key.decode().split("|")[1:]
+            if self._newest.get(name, -1) < cell.offset:
+                self._note(
+                    f"ClickHouse: position {row.next_offset} of {row.topic}/{row.partition} was stored before the row "
+                    f"of {cell.key!r} at offset {cell.offset}"
+                )
+        self._checked[row.partition] = place
+
+    def at_rest(self) -> Iterable[str]:
+        """What differs between the tables and the state."""
+        found: defaultdict[tuple[str, str, str, int], list[int]] = defaultdict(lambda: [0] * 6)
+        for row in self._server.usage.values():
+            total = found[row.org_id, row.api_key_id, row.operation, row.minute // 60]
+            amounts = row.requests, row.errors, row.throttled, row.units, row.credits_micro, row.events
+            for place, amount in enumerate(amounts):
+                total[place] += amount
+        wanted: defaultdict[tuple[str, str, str, int], list[int]] = defaultdict(lambda: [0] * 6)
+        for watch in self._states:
+            rows = ((key, payload) for key, payload in watch.rows.items() if key[:2] == b"c|")
+            for name, amounts in summed([*rows, *watch.removed_cells.items()]).items():
+                wanted[name] = [one + other for one, other in zip(wanted[name], amounts, strict=True)]
+        differences = [
+            f"{'/'.join(map(str, name))} is {found.get(name)}, must be {wanted.get(name)}"
+            for name in sorted(found.keys() | wanted.keys())
+            if found.get(name, [0] * 6) != wanted.get(name, [0] * 6)
+        ]
+        if differences:
+            yield f"ClickHouse, {len(differences)} rollups: {'; '.join(differences[:_SHOWN])}"
+        held = {row.decision_id for row in self._server.decisions.values()}
+        missing = [name for name in self._decisions() if name not in held]
+        if missing:
+            yield f"ClickHouse lacks {len(missing)} decisions: {missing[:_SHOWN]}"

@@ -1,0 +1,39 @@
+"""Standing verdicts agree with what is used: credit blocks with the ledger, rate blocks with the buckets' debt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from .. import rows as state
+from ..expected import Expected, month_bounds
+from ..plan import DAY_MS
+
+
+def _standing(rows: Mapping[bytes, bytes], name: str, now_ms: int) -> bool:
+    payload = rows.get(f"d|{name}".encode())
+    if payload is None:
+        return False
+    row = state.standing_row(payload)
+    return row.verdict == "block" and (row.until_ms is None or row.until_ms > now_ms)
+
+
+def credit_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
+    """An account is blocked exactly while it has used all credits of the log's month."""
+    month, start_ms, _ = month_bounds(expected.now_ms // DAY_MS)
+    accounts = {one.account_id for one in expected.accounts.organizations.values()}
+    for account in sorted(accounts & expected.accounts.organizations.keys()):
+        total = expected.accounts.total_micro(account, start_ms)
+        ledger = expected.ledgers.get(("account", account, month))
+        used = 0 if ledger is None else ledger.used_micro
+        must_be = ledger is not None and total is not None and used >= total
+        if _standing(rows, f"credits:account:{account}", expected.now_ms) != must_be:
+            yield f"{account} has used {used} of {total} micro-credits in {month}, and is{' not' * must_be} blocked"
+
+
+def rate_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
+    """A key that is in debt is blocked."""
+    for key, buckets in sorted(expected.accounts.buckets.items()):
+        for limit_name, bucket in zip(("requests_per_second", "requests_per_minute"), buckets, strict=True):
+            held = bucket.held(expected.now_ms)
+            if held > bucket.capacity and not _standing(rows, f"{limit_name}:key:{key}", expected.now_ms):
+                yield f"{key} is in debt by {limit_name} ({float(held):.2f} of {bucket.capacity}), and is not blocked"

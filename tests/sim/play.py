@@ -1,0 +1,183 @@
+"""Plays a plan: everything starts, traffic comes, faults happen, peace is made, and what is left is looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from sluicegate_schemas.topics import ACCOUNTS, CATALOG, DECISIONS, STATE
+from streams.domain.settings import DomainSettings
+
+from . import disasters, gateway, sink, tenants
+from .clickhouse_twin import SimClickHouse
+from .client import KafkaClient
+from .gateway import Gateway
+from .invariants.watch import Watch
+from .log import NewRecord
+from .plan import Fault, Plan, stream
+from .sink import Sink
+from .traffic import Traffic
+from .worker import Worker, at_rest, worker_settings
+from .world import Step, StuckError, World
+
+COMPACTION_LAG_MS: Final = 25_000
+PEACE_LIMIT_MS: Final = 90_000
+SETTLED_MS: Final = 2_500
+"""Quiet time at the end: ticks come, balances and late verdicts go out."""
+
+
+@dataclass(slots=True)
+class History:
+    """What became of a plan: violations, the last steps, and a count of what happened."""
+
+    faults: list[str] = field(default_factory=list)
+    steps: deque[Step] = field(default_factory=deque)
+    seen: Counter[str] = field(default_factory=Counter)
+
+
+class Stage:
+    """Everything that takes part in a history."""
+
+    def __init__(self, world: World, plan: Plan) -> None:
+        self.world = world
+        self.plan = plan
+        self.server = SimClickHouse(stream(plan.seed, "clickhouse"))
+        self.watch = Watch(world, plan, self.server, DomainSettings())
+        settings = worker_settings(world)
+        self.workers = [Worker(world, f"worker{n}", settings, self.watch.machine) for n in range(plan.workers)]
+        self.sink = Sink(world, "sink0", self.server, settings.sink_group)
+        self.other_sink = Sink(world, "sink1", self.server, settings.sink_group)
+        requests = [send for send in plan.traffic if send.kind == "requests"]
+        self.gateways = [
+            Gateway(world, plan.seed, n, [send for send in requests if send.by % plan.gateways == n])
+            for n in range(plan.gateways)
+        ]
+        self.watch.gateways = self.gateways
+        self.group = settings.group
+        self._sends = deque(send for send in plan.traffic if send.kind != "requests")
+        self._waiting = 0
+
+    def begin(self) -> None:
+        """The first commands and prices stand, and everybody starts."""
+        world = self.world
+        for account, command in tenants.first_commands(self.plan.start_ms):
+            partition = Traffic(self.plan).home(account)
+            world.append(ACCOUNTS.name, partition, command, key=account.encode())
+        key, value = tenants.catalogue_record(1, 0)
+        world.append(CATALOG.name, 0, value, key=key)
+        world.process("outside").run(self._outside)
+        draw = stream(self.plan.seed, "starts")
+        starts = [*self.workers, self.sink, *self.gateways]
+        for one in starts:
+            world.at(draw.choice((0, 0, 50, 400)), one.start)
+        for fault in self.plan.faults:
+            world.at(fault.at_ms, lambda fault=fault: self._happen(fault))  # type: ignore[misc]  # bound at once
+
+    def _happen(self, fault: Fault) -> None:
+        self.world.note("fault", fault.kind, f"{fault.target}, {fault.for_ms} ms")
+        self.world.seen[f"fault: {fault.kind}"] += 1
+        if fault.kind in disasters.GATES_SUFFER:
+            now_ms = self.world.now_ms
+            self.watch.troubled.append((now_ms, now_ms + fault.for_ms + 5_000 if fault.kind != "leap" else now_ms))
+        disasters.KINDS[fault.kind](self, fault)
+
+    def leap(self, by_ms: int) -> None:
+        """All clocks jump."""
+        self.world.broker.wall_start_ms += by_ms
+
+    async def _outside(self) -> None:
+        """Producers without a gate, other clients and operators, one after the other."""
+        world, client, traffic = self.world, KafkaClient(), Traffic(self.plan)
+        while self._sends:
+            send = self._sends[0]
+            wait_s = send.at_ms / 1000 - (world.loop.time() - world.started_at_s)
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            draw = stream(self.plan.seed, "send", send.number)
+            for record in traffic.records(send, draw, world.broker.now_ms()):
+                world.note("outside", send.kind, f"{record.topic}/{record.partition}, {len(record.value or b'')} bytes")
+                await client.append(
+                    world.prefix + record.topic, record.partition, [NewRecord(record.key, record.value)]
+                )
+            self._sends.popleft()
+
+    def make_peace(self) -> None:
+        """All faults end, and whoever is dead comes back."""
+        world = self.world
+        world.note("world", "peace")
+        world.broker.disk_full_until = 0.0
+        self.server.is_down = self.server.is_flaky = False
+        self.other_sink.kill()
+        for process in world.processes:
+            connection = process.connection
+            connection.cut_until = connection.replies_lost_until = connection.slow_until = 0.0
+            if process.alive and process.paused:
+                process.resume()
+        for one in (*self.workers, self.sink, *self.gateways):
+            one.start()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """All that was sent is taken in and durable."""
+        return not self._sends and all(one.is_done for one in self.gateways) and at_rest(self.world, self.workers)
+
+    def has_sunk(self, ends: dict[tuple[str, int], int]) -> bool:
+        """ClickHouse holds everything below these ends."""
+        stored = {(row.topic, row.partition): row.next_offset for row in self.server.stored.values()}
+        return all(stored.get(name, 0) >= end for name, end in ends.items())
+
+    def ends(self) -> dict[tuple[str, int], int]:
+        """The ends of what the sink reads."""
+        world = self.world
+        return {
+            (world.prefix + topic, number): world.end(topic, number)
+            for topic in (STATE.name, DECISIONS.name)
+            for number in range(world.partitions)
+        }
+
+
+@contextmanager
+def _stage(plan: Plan) -> Iterator[Stage]:
+    with ExitStack() as stack:
+        world = World(
+            plan.seed,
+            partitions=plan.partitions,
+            wall_start_ms=plan.start_ms,
+            state_compaction_lag_ms=COMPACTION_LAG_MS,
+        )
+        stack.enter_context(world)
+        stack.enter_context(sink.patched(world))
+        stack.enter_context(gateway.patched(world))
+        yield Stage(world, plan)
+
+
+def play(plan: Plan) -> History:
+    """The history of ``plan``: the same each time."""
+    with _stage(plan) as stage:
+        world, watch = stage.world, stage.watch
+        try:
+            stage.begin()
+            world.run(plan.duration_ms)
+            stage.make_peace()
+            world.run_until(lambda: stage.is_at_rest, PEACE_LIMIT_MS)
+            world.run(SETTLED_MS)
+            world.run_until(lambda: stage.is_at_rest, PEACE_LIMIT_MS)
+            ends = stage.ends()
+            world.run_until(lambda: stage.has_sunk(ends), PEACE_LIMIT_MS)
+            world.run_until(lambda: stage.is_at_rest, PEACE_LIMIT_MS)
+        except StuckError as stuck:
+            watch.note(f"the history does not come to rest: {stuck}")
+        else:
+            watch.look()
+        for worker in stage.workers:
+            for reason in worker.refused:
+                watch.note(f"{worker.name} refused to go on: {reason}")
+        for one in (stage.sink, stage.other_sink):
+            for reason in one.failed:
+                watch.note(f"{one.name} stopped: {reason}")
+        world.seen["virtual seconds"] += world.now_ms // 1000
+        return History(watch.faults, world.steps, world.seen)
