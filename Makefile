@@ -40,8 +40,12 @@ test: $(STAMP) ## all tests, on a real Kafka and the real ClickHouse engine (ARG
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: sim
-sim: $(STAMP) ## seeded histories of the engine's core: crashes, zombies, lost replies (SEEDS=300)
-	SLUICEGATE_SIM_SEEDS=$(SEEDS) $(BIN)/python -m pytest tests/sim -q -s $(ARGS)
+sim: $(STAMP) ## seeded histories of the whole product in virtual time, with disasters (SEEDS=300 FIRST=seed)
+	@$(BIN)/python -m tests.sim --seeds $(SEEDS) $(if $(FIRST),--first $(FIRST)) $(ARGS)
+
+.PHONY: planted
+planted: $(STAMP) ## how soon the simulator finds bugs planted on purpose, into docs/planted-bugs.md
+	@$(BIN)/python -m tests.sim planted $(ARGS)
 
 .PHONY: faults
 faults: $(STAMP) ## kill, stop and cut real processes; the totals must agree

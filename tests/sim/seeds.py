@@ -1,5 +1,6 @@
 """Many histories: one after the other or on several processes, each with its outcome, none able to hang the run."""
 
+import hashlib
 import signal
 import threading
 import time
@@ -50,12 +51,12 @@ def _watchdog() -> Iterator[None]:
         raise _HangsError(f"the history did not end within {WATCHDOG_S} s of wall time")
 
     before = signal.signal(signal.SIGALRM, bark)
-    signal.setitimer(signal.ITIMER_REAL, WATCHDOG_S)
+    timer_before = signal.setitimer(signal.ITIMER_REAL, WATCHDOG_S, WATCHDOG_S)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *timer_before)
 
 
 def play_out(plan: Plan, plant: str = "") -> History:
@@ -77,6 +78,13 @@ def outcome(seed: int, plant: str = "") -> Outcome:
     started_s = time.process_time()
     history = play_out(draw_plan(seed), plant)
     return Outcome(seed, tuple(history.faults), Counter(history.seen), time.process_time() - started_s)
+
+
+def fingerprint(seed: int, plant: str = "") -> str:
+    """A hash of all that can be told of the history of ``seed``: the same each time, in any process."""
+    history = play_out(draw_plan(seed), plant)
+    told = history.faults, sorted(history.seen.items()), [tuple(map(str, step)) for step in history.steps]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
 def outcomes(first: int, count: int, jobs: int, plant: str = "") -> Iterator[Outcome]:
