@@ -118,16 +118,18 @@ class Limiter:
         """What each bucket holds, ``period_ms`` a request.
 
         A new rate keeps what was taken, but for a key that had no limits or has none any more: it begins anew. A clock
-        that was set back can't make a bucket hold more than its capacity.
+        that was set back can't make a bucket hold more than its capacity, and that drains from then on.
         """
         held = self._full_at.get(key)
         if held is None or len(held[0]) != len(buckets):
             return [0] * len(buckets)
         before, full_at = held
-        return [
-            min(max(0, at - now_ms * old.rate), new.capacity * new.period_ms)
-            for old, new, at in zip(before, buckets, full_at, strict=True)
-        ]
+        debts = [max(0, at - now_ms * old.rate) for old, at in zip(before, full_at, strict=True)]
+        if any(debt > bucket.capacity * bucket.period_ms for bucket, debt in zip(buckets, debts, strict=True)):
+            debts = [min(debt, bucket.capacity * bucket.period_ms) for bucket, debt in zip(buckets, debts, strict=True)]
+            full_at = [now_ms * bucket.rate + debt for bucket, debt in zip(buckets, debts, strict=True)]
+            self._full_at[key] = (buckets, full_at)
+        return debts
 
     def _sweep(self, now_ms: int) -> None:
         """Looks at the two keys used longest ago: more than one request can add."""

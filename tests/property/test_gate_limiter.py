@@ -125,6 +125,20 @@ def test_a_clock_that_is_set_back_never_costs_more_than_one_filling(
         assert level.full_in_ms <= level.bucket.fill_s * 1000
 
 
+@given(pairs, st.integers(1, 30), st.integers(0, 10**9), st.booleans())
+def test_after_a_clock_was_set_back_a_key_passes_again_when_it_is_told_to(
+    buckets: tuple[Bucket, Bucket], taken: int, back_ms: int, is_asked_meanwhile: bool
+) -> None:
+    limiter, ahead = Limiter(), 1_700_000_000_000
+    for _ in range(taken):
+        limiter.take("key_a", buckets, ahead)
+    now = ahead - back_ms
+    wait_ms = max(level.wait_ms for level in limiter.peek("key_a", buckets, now))
+    if is_asked_meanwhile and wait_ms:
+        assert not limiter.take("key_a", buckets, now + wait_ms // 2).admitted
+    assert limiter.take("key_a", buckets, now + wait_ms).admitted
+
+
 @given(minutes, minutes, st.integers(0, 200))
 def test_an_upgrade_keeps_what_was_taken(before: Bucket, after: Bucket, calls: int) -> None:
     limiter, now = Limiter(), 1_700_000_000_000
