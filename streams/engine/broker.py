@@ -28,12 +28,16 @@ class BatchTooLargeError(Exception):
 class Broker:
     """Producers and readers of one worker. ``renew`` gives the producers new ids after a lost send."""
 
-    def __init__(self, brokers: Brokers, batch_bytes_max: int) -> None:
+    def __init__(self, brokers: Brokers, batch_bytes_max: int, urgent_topic: str = "") -> None:
+        """``urgent_topic`` has a producer of its own: one sends one request at a time to a broker, and what is urgent
+        would wait for the reply to what is not."""
+        self._urgent_topic = urgent_topic
         self._options = brokers.options()
         self._batch_bytes_max = batch_bytes_max
         self._asker: AIOKafkaConsumer | None = None
         self._state_producer: AIOKafkaProducer | None = None
         self._output_producer: AIOKafkaProducer | None = None
+        self._urgent_producer: AIOKafkaProducer | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -46,16 +50,16 @@ class Broker:
 
     async def stop(self) -> None:
         """Sends what waits, and disconnects."""
-        for client in (self._output_producer, self._state_producer, self._asker):
+        for client in (self._urgent_producer, self._output_producer, self._state_producer, self._asker):
             if client is not None:
                 await client.stop()
         if self._closing:
             await asyncio.wait(self._closing, timeout=REQUEST_TIMEOUT_MS / 1000)
-        self._asker = self._state_producer = self._output_producer = None
+        self._asker = self._state_producer = self._output_producer = self._urgent_producer = None
 
     async def renew(self) -> None:
         """Goes on with new producer ids; the old producers end once what they hold is settled."""
-        for old in (self._state_producer, self._output_producer):
+        for old in (self._state_producer, self._output_producer, self._urgent_producer):
             if old is not None:
                 task = asyncio.ensure_future(_stop_quietly(old.stop()))
                 self._closing.add(task)
@@ -65,8 +69,9 @@ class Broker:
     async def _start_producers(self) -> None:
         self._state_producer = self._producer(self._batch_bytes_max, 0)
         self._output_producer = self._producer(1_000_000, 2)
-        await self._state_producer.start()
-        await self._output_producer.start()
+        self._urgent_producer = self._producer(1_000_000, 0)
+        for producer in (self._state_producer, self._output_producer, self._urgent_producer):
+            await producer.start()
 
     def _producer(self, batch_bytes_max: int, linger_ms: int) -> AIOKafkaProducer:
         return AIOKafkaProducer(
@@ -108,8 +113,8 @@ class Broker:
     async def send(
         self, topic: str, key: bytes | None, value: bytes | None, partition: int | None
     ) -> "asyncio.Future[Any]":
-        """Queues a record, in order; the future ends when the broker has it. Raises KafkaError."""
-        producer = self._output_producer
+        """Queues a record, in order within its topic; the future ends when the broker has it. Raises KafkaError."""
+        producer = self._urgent_producer if topic == self._urgent_topic else self._output_producer
         assert producer is not None
         future: asyncio.Future[Any] = await producer.send(topic, value=value, key=key, partition=partition)
         return future

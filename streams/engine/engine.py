@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from sluicegate_schemas.topics import STATE, USAGE
+from sluicegate_schemas.topics import DECISIONS, STATE, USAGE
 
 from ..health import Health
 from ..settings import Settings
@@ -41,7 +41,7 @@ class Engine:
 
     def __init__(self, settings: Settings, machine_factory: MachineFactory) -> None:
         self.settings = settings
-        self.broker = Broker(settings.brokers, settings.batch_bytes_max)
+        self.broker = Broker(settings.brokers, settings.batch_bytes_max, settings.topic(DECISIONS.name))
         self.runners: dict[int, Runner] = {}
         self.figures = Figures()
         self._app: BatchApp | None = None
