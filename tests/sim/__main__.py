@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .failure import explain
 from .planted import PLANTS, measure
-from .seeds import Outcome, outcomes
+from .seeds import Outcome, outcomes, quiet
 
 _LINE_EVERY_S = 10.0
 
@@ -88,6 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     planted.add_argument("--only", action="append", choices=PLANTS, metavar="BUG", help="these alone, writing nothing")
     options = parser.parse_args(arguments)
     console = Console()
+    quiet()
     if options.command == "planted":
         return measure.run(console, options.limit, options.jobs, options.only)
     first = draw_first() if options.first is None else options.first

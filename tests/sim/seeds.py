@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -104,14 +105,20 @@ def outcomes(first: int, count: int, jobs: int, plant: str = "") -> Iterator[Out
 @contextmanager
 def processes(jobs: int) -> Iterator[Executor]:
     """Processes that end with this one, however it ends."""
-    executor = ProcessPoolExecutor(jobs, get_context("spawn"), _end_with_parent)
+    executor = ProcessPoolExecutor(jobs, get_context("spawn"), _begin_process)
     try:
         yield executor
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
+def quiet() -> None:
+    """Hides what Python says of coroutines that a killed process never came to begin."""
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+
+
+def _begin_process() -> None:
+    quiet()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends what is to end
     parent = parent_process()
     assert parent is not None

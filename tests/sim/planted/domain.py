@@ -156,12 +156,7 @@ PLANTS = (
         (
             edit(
                 "streams.domain.rollup:Cells.evict",
-                (
-                    "        if end is None or end > self._durable_until or minute in under_way:\n"
-                    "            continue\n",
-                    "",
-                ),
-                ("        del self._ends[minute]\n", "        self._ends.pop(minute, None)\n"),
+                (" or end > self._durable_until", ""),
             ),
         ),
     ),

@@ -29,9 +29,10 @@ class Search:
 
 
 def search(plant: str, limit: int) -> Search:
-    """Plays with ``plant`` in the code from ``FIRST`` on until a violation shows."""
+    """Plays with ``plant`` in the code from ``FIRST`` on until a seed fails that does not fail without it."""
     for count in range(1, limit + 1):
-        if faults := outcome(FIRST + count - 1, plant).faults:
+        seed = FIRST + count - 1
+        if (faults := outcome(seed, plant).faults) and not outcome(seed).faults:
             return Search(plant, count, faults[0])
     return Search(plant, None, "")
 
