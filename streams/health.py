@@ -12,9 +12,11 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import time
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import msgspec
+
+from sluicegate_schemas.bounds import EPOCH_MS_MAX
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class PartitionHealth(msgspec.Struct, frozen=True, omit_defaults=True):
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a process says of itself."""
 
-    written_at_ms: int
+    written_at_ms: Annotated[int, msgspec.Meta(ge=0, lt=EPOCH_MS_MAX)]
     ready: bool
     partitions: list[str]
     """Those that it works on, as ``topic/number``."""
@@ -92,7 +94,7 @@ def complaint(folder: Path, max_age_s: float = MAX_AGE_S_DEFAULT, *, live: bool 
         health = msgspec.json.decode(path.read_bytes(), type=Health)
     except FileNotFoundError:
         return f"{path} is not there: the process has not begun, or has another SLUICEGATE_DATA_DIR."
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return f"{path} cannot be read: {error}."
     age_s = time() - health.written_at_ms / 1000
     if abs(age_s) > max_age_s:
