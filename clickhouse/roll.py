@@ -49,7 +49,11 @@ def roll(client: Client, since: datetime | None = None) -> datetime:
     touched_since = reach if since is None else since - INSERT_MARGIN
     days = client.query(_DAYS_TOUCHED, parameters={"reach": reach, "since": touched_since}).result_rows
     for (day,) in days:
-        midnight = day.replace(tzinfo=UTC)
-        client.command(_ROLL_HOURS, parameters={"day": midnight, "since": touched_since})
-        client.command(_ROLL_DAY, parameters={"day": midnight})
+        roll_day(client, day.replace(tzinfo=UTC), touched_since)
     return began
+
+
+def roll_day(client: Client, midnight: datetime, since: datetime) -> None:
+    """Rolls those hours of the day that have minutes written since ``since``, and the day. Raises as ``roll``."""
+    client.command(_ROLL_HOURS, parameters={"day": midnight, "since": since})
+    client.command(_ROLL_DAY, parameters={"day": midnight})

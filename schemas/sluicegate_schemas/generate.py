@@ -15,7 +15,7 @@ import msgspec
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from . import accounts, catalogue, envelope, http, outputs, state, topics, usage
+from . import accounts, alerts, catalogue, envelope, http, outputs, state, topics, usage
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 FOLDER: Final = Path(__file__).resolve().parent.parent
@@ -30,6 +30,7 @@ JSON_RECORDS: Final[dict[str, TypeAdapter[Any] | type[BaseModel]]] = {
     "decision": outputs.Decision,
     "balance": outputs.Balance,
     "reject": outputs.Reject,
+    "alert_audit_drift": alerts.AuditDrift,
     "error_body": http.ErrorBody,
 }
 ARRAY_RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
@@ -47,10 +48,10 @@ MESSAGES: Final[dict[str, tuple[str, ...]]] = {
     topics.ENTITLEMENTS.name: ("entitlement",),
     topics.DECISIONS.name: ("decision",),
     topics.BALANCES.name: ("balance",),
-    topics.ALERTS.name: (),
+    topics.ALERTS.name: ("alert_audit_drift",),
     topics.REJECTS.name: ("reject",),
 }
-"""The records of each topic; alerts have none yet."""
+"""The records of each topic."""
 
 
 def schemas() -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter
 
-from sluicegate_schemas import accounts, catalogue, envelope, outputs, state, usage
+from sluicegate_schemas import accounts, alerts, catalogue, envelope, outputs, state, usage
 
 FOLDER: Final = Path(__file__).parent / "golden"
 NOON: Final = datetime(2026, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -189,6 +189,39 @@ RECORDS: Final = (
             rejected_at=NOON,
         ),
         outputs.Reject,
+    ),
+    _json(
+        "alert_audit_drift",
+        alerts.AuditDrift(
+            alert_id="audit_drift/cells_minute/0123456789abcdef/2",
+            state="fired",
+            sentence="In the minute 2026-01-31T12:00Z, organization org_acme: the state and usage_minute differ.",
+            advice="Run the repair.",
+            fired_at=NOON,
+            at=NOON,
+            pair="cells_minute",
+            organization_id="org_acme",
+            month="2026-01",
+            credits_micro=-1,
+            events=1,
+            buckets_differing=1,
+            buckets=(
+                alerts.DriftBucket(
+                    start=NOON.replace(microsecond=0),
+                    seconds=60,
+                    api_key_id="key_acme_1",
+                    operation="search.knn",
+                    category="search",
+                    source="sluicegate.state/3",
+                    chunk=12_345,
+                    credits_micro_expected=100_000,
+                    credits_micro_found=99_999,
+                    events_expected=1,
+                    events_found=2,
+                ),
+            ),
+        ),
+        alerts.AuditDrift,
     ),
     _json(
         "command_organization_put",
