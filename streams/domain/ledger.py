@@ -114,7 +114,10 @@ class Ledgers:
         return changed
 
     def evict(self, month_floor: int, at_most: int) -> bool:
-        """Removes the ledgers of the months before ``month_floor``, ``at_most`` so many; returns whether some are left."""
+        """Removes the ledgers of the months before ``month_floor``, ``at_most`` so many.
+
+        Returns whether some are left.
+        """
         over = ((identity, ledger) for identity, ledger in self._ledgers.items() if identity[2] < month_floor)
         for identity, ledger in list(islice(over, max(0, at_most))):
             del self._ledgers[identity]
