@@ -8,6 +8,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 SEEDS ?= 300
 ROUNDS ?= 8
+FOR ?= 60
 
 .PHONY: help
 help: ## list the targets
@@ -50,6 +51,10 @@ planted: $(STAMP) ## how soon the simulator finds bugs planted on purpose, into 
 .PHONY: faults
 faults: $(STAMP) ## kill, stop and cut real processes; the totals must agree
 	$(BIN)/python -m pytest tests/faults -v $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(STAMP) ## hostile input for every decoder and HTTP surface (FOR=60 seconds each, ARGS="--only usage")
+	$(BIN)/python -m tests.fuzz --for $(FOR) $(ARGS)
 
 .PHONY: bench
 bench: $(STAMP) ## events/s of one worker beside plain Faust and a bare consumer, into bench/latest.json

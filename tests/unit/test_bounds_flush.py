@@ -79,7 +79,7 @@ def test_the_ledgers_of_a_month_that_is_over_go_by_as_many_as_a_flush_holds() ->
 
 
 def test_the_largest_flush_fits_the_broker() -> None:
-    """Rows of the longest keys: what one record may add on top of ``changed_rows_max`` is 500 events of 17 operations."""
+    """Rows of the longest keys: what one record may add on top of the bound is 500 events of 17 operations."""
     long = "x" * 60
     key = f"c|org_{long}|key_{long}|{'a' * 32}.{'b' * 32}.{'c' * 32}|29860800|9223372036854775807".encode()
     cell = Cell(key, 29_860_800, "metadata")

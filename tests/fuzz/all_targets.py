@@ -1,0 +1,8 @@
+"""Every target, in the order in which a run goes through them."""
+
+from typing import Final
+
+from .http_targets import REQUESTS
+from .targets import RECORDS
+
+TARGETS: Final = (*RECORDS, *REQUESTS)
