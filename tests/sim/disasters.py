@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from sluicegate_schemas.topics import DECISIONS, STATE, USAGE
 
-from .strikes import Moment
 from .loop import Process
 from .plan import Fault, stream
+from .strikes import Moment
 
 if TYPE_CHECKING:
     from .play import Stage
@@ -31,8 +31,9 @@ def _worker_kill(stage: Stage, fault: Fault) -> None:
         return
 
     def strike() -> None:
-        worker.kill()
-        _later(stage, fault, worker.start)
+        if not stage.is_peace:
+            worker.kill()
+            _later(stage, fault, worker.start)
 
     stage.world.when(worker.process, _moment(stage, fault), strike)
 
@@ -44,8 +45,14 @@ def _worker_stop(stage: Stage, fault: Fault) -> None:
 
 
 def _worker_pause(stage: Stage, fault: Fault) -> None:
-    if (process := stage.workers[fault.target].process) is not None:
-        stage.world.when(process, _moment(stage, fault), lambda: stage.world.pause(process, fault.for_ms))
+    process = stage.workers[fault.target].process
+
+    def strike() -> None:
+        if process is not None and not stage.is_peace:
+            stage.world.pause(process, fault.for_ms)
+
+    if process is not None:
+        stage.world.when(process, _moment(stage, fault), strike)
 
 
 def _of_worker(act: Callable[[Stage, Process, int], None]) -> Callable[[Stage, Fault], None]:
@@ -82,8 +89,9 @@ def _hole(stage: Stage, fault: Fault) -> None:
 
 
 def _clock_back(stage: Stage, fault: Fault) -> None:
+    """Until then, or until there is peace."""
     stage.world.clock_jump(-fault.for_ms)
-    _later(stage, fault, lambda: stage.world.clock_jump(fault.for_ms))
+    _later(stage, fault, lambda: None if stage.is_peace else stage.world.clock_jump(fault.for_ms))
 
 
 def _leap(stage: Stage, fault: Fault) -> None:
@@ -96,8 +104,9 @@ def _sink_kill(stage: Stage, fault: Fault) -> None:
         return
 
     def strike() -> None:
-        sink.kill()
-        _later(stage, fault, sink.start)
+        if not stage.is_peace:
+            sink.kill()
+            _later(stage, fault, sink.start)
 
     draw = stream(stage.plan.seed, "moment", fault.at_ms, fault.kind)
     stage.world.when(sink.process, draw.choice(("now", "soon")), strike)

@@ -241,11 +241,12 @@ class Expected:
         rows += [(one.operation, one.quantities or {}, one.model, one.cached) for one in event.charges or ()]
         for operation, quantities, model, cached in rows:
             entry = card.operations.get(operation)
+            group = None if entry is None else entry.breakdown
             try:
                 if entry is None:
-                    units, micro, group = quantity(quantities, "requests"), 0, None
+                    units, micro = quantity(quantities, "requests"), 0
                 else:
-                    micro, group = price_micro(entry.price, quantities, model), entry.breakdown
+                    micro = price_micro(entry.price, quantities, model)
                     units = quantity(quantities, getattr(entry.price, "quantity", "requests"))
             except MissingQuantityError:
                 if is_paid:

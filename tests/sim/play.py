@@ -59,7 +59,7 @@ class Stage:
         self.watch.gateways = self.gateways
         self.group = settings.group
         self._sends = deque(send for send in plan.traffic if send.kind != "requests")
-        self._waiting = 0
+        self.is_peace = False
 
     def begin(self) -> None:
         """The first commands and prices stand, and everybody starts."""
@@ -109,7 +109,9 @@ class Stage:
         """All faults end, and whoever is dead comes back."""
         world = self.world
         world.note("world", "peace")
+        self.is_peace = True
         world.broker.disk_full_until = 0.0
+        world.broker.clock_ahead_ms = 0
         self.server.is_down = self.server.is_flaky = False
         self.other_sink.kill()
         for process in world.processes:

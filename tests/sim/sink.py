@@ -121,6 +121,7 @@ class Sink:
         ranges = {name: await client.bounds(*name) for name in names}
         positions = await intake.positions(ranges)
         durable: dict[tuple[str, int], int] = {}
+        self._refused: set[tuple[str, int]] = set()
         writing = asyncio.ensure_future(intake.write_forever())
         committed_at = 0.0
         while not writing.done():
@@ -145,7 +146,7 @@ class Sink:
         after: int,
     ) -> int:
         """Hands a run in; returns where to read on."""
-        if len(records) > 1 and self._draw.random() < 0.03:
+        if len(records) > 1 and name not in self._refused and self._draw.random() < 0.03:
             self.world.seen["runs queued before a seek"] += 1
             records = records[self._draw.randrange(1, len(records)) :]
         end = records[-1].offset + 1
@@ -154,4 +155,8 @@ class Sink:
             durable[name] = max(durable.get(name, 0), end)
 
         taken = await intake.take(Run(*name, records), acknowledge)
-        return taken.offset if isinstance(taken, SeekTo) else after
+        if isinstance(taken, SeekTo):
+            self._refused.add(name)
+            return taken.offset
+        self._refused.discard(name)
+        return after

@@ -33,7 +33,7 @@ def buckets_keep_their_promise(answers: Sequence[Admission]) -> Iterable[str]:
             for answer in run:
                 assert answer.rates is not None
                 if answer.rates != last.rates or answer.at_ms < last.at_ms:
-                    level = 0
+                    level, last = 0, answer
                 rate, capacity = answer.rates[rate_at], answer.rates[capacity_at]
                 level = max(0, level - (answer.at_ms - last.at_ms) * rate) + period_ms
                 last = answer

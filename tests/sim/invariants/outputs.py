@@ -23,9 +23,16 @@ _ROW = msgspec.msgpack.Decoder().decode
 
 
 class OutputWatch:
-    """All outputs of all partitions. ``states`` are the state partitions, in order."""
+    """All outputs of all partitions. ``states`` are the state partitions, in order; ``accounts`` is the log of commands
+    of each."""
 
-    def __init__(self, states: Sequence[StateWatch], note: Callable[[str], None], seen: Counter[str]) -> None:
+    def __init__(
+        self,
+        states: Sequence[StateWatch],
+        accounts: Callable[[int], Sequence[LogRecord]],
+        note: Callable[[str], None],
+        seen: Counter[str],
+    ) -> None:
         self.states = states
         self.rejects: dict[str, bytes] = {}
         self.forwards: dict[tuple[int, int, int], bytes] = {}
@@ -34,6 +41,9 @@ class OutputWatch:
         self.newest: dict[tuple[str, str], tuple[tuple[int, int], Any]] = {}
         """By (topic, record key): the highest sequence and its content."""
         self._rising: dict[tuple[str, int, int, str], int] = {}
+        self._entitlements: dict[tuple[bytes | None, int, int], bytes | None] = {}
+        self._commands: list[tuple[set[tuple[bytes, bytes]], int]] = [(set(), -1) for _ in states]
+        self._accounts = accounts
         self._note = note
         self._seen = seen
 
@@ -92,15 +102,29 @@ class OutputWatch:
         """Entitlements were appended."""
         for record in records:
             body = _JSON(record.value or b"")
-            key, payload = _entitled_row(body)
-            if not any((key, payload) in watch.ever for watch in self.states):
+            row = _entitled_row(body)
+            if not any(row in watch.ever or row in self._commanded(watch) for watch in self.states):
                 self._note(f"the entitlement {record.key!r} was said before its flush stood: {body}")
-            self._sequence("entitlements", record, body)
+            said = (record.key, body["sequence"]["epoch"], body["sequence"]["counter"])
+            if (before := self._entitlements.get(said)) is None:
+                self._entitlements[said] = record.value
+                self._sequence("entitlements", record, body)
+            elif before != record.value:
+                self._note(f"the entitlement {said} was said again with other content")
+
+    def _commanded(self, watch: StateWatch) -> set[tuple[bytes, bytes]]:
+        """The rows that the commands up to the last flush asked for, some of which another command replaced since."""
+        commanded, start = self._commands[watch.partition]
+        records = [one for one in self._accounts(watch.partition) if start < one.offset <= watch.accounts_offset]
+        for record in records:
+            commanded.update(_asked_for(record.value or b""))
+        self._commands[watch.partition] = commanded, watch.accounts_offset
+        return commanded
 
     def _sequence(self, topic: str, record: LogRecord, body: dict[str, Any]) -> None:
         key = (record.key or b"").decode()
         epoch, counter = body["sequence"]["epoch"], body["sequence"]["counter"]
-        place = (topic, record.partition, epoch, key if topic == "entitlements" else "")
+        place = topic, record.partition, epoch, key
         if counter <= self._rising.get(place, -1):
             self._note(f"{topic}: sequence {(epoch, counter)} of {key} follows {self._rising[place]}")
         self._rising[place] = counter
@@ -183,3 +207,17 @@ def _entitled_row(body: dict[str, Any]) -> tuple[bytes, bytes]:
     own = None if rates is None else [rates["requests_per_second"], rates["burst"], rates["requests_per_minute"]]
     fields = [body["account_id"], body["tier"], body["credits_micro_per_month"], own]
     return f"o|{body['organization_id']}".encode(), encode(fields)
+
+
+def _asked_for(value: bytes) -> Iterable[tuple[bytes, bytes]]:
+    """The row of an organization or key that a command asks for, if it is one."""
+    try:
+        body = _JSON(value)
+    except msgspec.DecodeError:
+        return
+    match body.get("kind"):
+        case "organization.put":
+            fields = {"credits_micro_per_month": None, "rates": None, **body, "kind": "organization"}
+            yield _entitled_row(fields)
+        case "key.put":
+            yield _entitled_row({**body, "kind": "key", "revoked": False})

@@ -24,7 +24,7 @@ class RollupWatch:
         server: SimClickHouse,
         states: Sequence[StateWatch],
         state_topic: str,
-        decisions: Callable[[], Iterable[str]],
+        decisions: Callable[[int, int], Iterable[str]],
         note: Callable[[str], None],
     ) -> None:
         self._server = server
@@ -85,6 +85,12 @@ class RollupWatch:
         if differences:
             yield f"ClickHouse, {len(differences)} rollups: {'; '.join(differences[:_SHOWN])}"
         held = {row.decision_id for row in self._server.decisions.values()}
-        missing = [name for name in self._decisions() if name not in held]
+        missing = [
+            name
+            for row in self._server.stored.values()
+            if row.topic != self._state_topic
+            for name in self._decisions(row.partition, row.next_offset)
+            if name not in held
+        ]
         if missing:
             yield f"ClickHouse lacks {len(missing)} decisions: {missing[:_SHOWN]}"

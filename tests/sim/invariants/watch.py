@@ -47,7 +47,9 @@ class Watch:
             StateWatch(number, self.note, world.seen, stream(plan.seed, "snapshots", number)) for number in numbers
         ]
         self.journals = [Journal(number) for number in numbers]
-        self.outputs = OutputWatch(self.states, self.note, world.seen)
+        self.outputs = OutputWatch(
+            self.states, lambda number: self._history(ACCOUNTS.name, number), self.note, world.seen
+        )
         self.said: dict[str, list[Said]] = {}
         self.rollups = RollupWatch(server, self.states, world.prefix + STATE.name, self._decisions, self.note)
         for number in numbers:
@@ -84,12 +86,11 @@ class Watch:
             said = Said(self.world.now_ms, body["verdict"] == "block", sequence, until_ms)
             self.said.setdefault((record.key or b"").decode(), []).append(said)
 
-    def _decisions(self) -> Iterable[str]:
-        """The decisions that a reader still finds."""
-        for number in range(self.world.partitions):
-            for record in self.world.records(DECISIONS.name, number):
-                if record.value is not None:
-                    yield _JSON(record.value)["decision_id"]
+    def _decisions(self, number: int, end: int) -> Iterable[str]:
+        """The decisions of a partition that a reader still finds below ``end``."""
+        for record in self.world.records(DECISIONS.name, number):
+            if record.value is not None and record.offset < end:
+                yield _JSON(record.value)["decision_id"]
 
     def catalogues(self) -> list[Catalogue]:
         """All versions that were published."""
