@@ -1,0 +1,40 @@
+"""``python -m stack.metrics_page`` writes docs/metrics.md from what the processes declare."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from clickhouse.metrics import FAMILIES as SINK
+from stack.folder import CHECKOUT
+from streams.metrics import Family
+from streams.worker_metrics import FAMILIES as WORKER
+
+PAGE: Final = CHECKOUT / "docs" / "metrics.md"
+_INTRODUCTION: Final = """# Metrics
+
+Written by `python -m stack.metrics_page`; a test holds it against the code.
+
+Each worker and each sink answers `GET /metrics` in Prometheus' text or OpenMetrics form where
+`SLUICEGATE_HEALTH_LISTEN` says (`127.0.0.1:9464`, say; by default nowhere). `make run` gives each process a free port
+and prints it. Beside these metrics there are the usual `process_…` ones. States of health, and what to alert on:
+[health.md](health.md).
+
+Label values are bounded: partitions, topics, tables, and words of fixed lists. No metric names an organization, a key
+or an operation. Counters start at 0 with each process. Events and rejects count once the flush with them stands, so
+their sum over all workers counts each event once; what a killed process counted after its last scrape is missing in
+it. The books are the ledgers, not these.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [_INTRODUCTION, _section("Worker", WORKER), _section("Sink", SINK)]
+    return "\n".join(parts)
+
+
+def _section(title: str, families: Iterable[Family]) -> str:
+    rows = [f"| `{one.name}` | {one.kind} | {', '.join(one.labels) or '–'} | {one.text} |" for one in families]
+    return "\n".join([f"## {title}", "", "| name | kind | labels | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
