@@ -25,6 +25,8 @@ from sluicegate_schemas.topics import PREFIX_DEFAULT
 from stack.node_log import Applied, NodeLog, Published, Started
 from stack.ports import LOOPBACK
 
+BUFFER_EVENTS_DEFAULT = 100_000
+
 
 def applied(change: Change, at_ms: int) -> Applied | None:
     """The line for a decision that the gate obeys from ``at_ms`` on; None for any other change."""
@@ -48,6 +50,8 @@ def main(
     log: Annotated[Path, typer.Option(help="Appended to")],
     node: Annotated[str, typer.Option(help="The node's name")],
     topic_prefix: Annotated[str, typer.Option()] = PREFIX_DEFAULT,
+    spool: Annotated[Path | None, typer.Option(help="Usage waits there while Kafka is away, else in memory")] = None,
+    buffer_events: Annotated[int, typer.Option(min=1, help="Events held in memory")] = BUFFER_EVENTS_DEFAULT,
 ) -> None:
     """Serve until SIGTERM; what was metered is sent before the end."""
     node_log = NodeLog(log)
@@ -61,7 +65,15 @@ def main(
             node_log.write(line)
 
     brokers = Brokers.from_environment()
-    publisher = Publisher(PublisherSettings(brokers=brokers, node=node, topic_prefix=topic_prefix), tap=tap)
+    settings = PublisherSettings(
+        brokers=brokers,
+        node=node,
+        topic_prefix=topic_prefix,
+        overflow="drop" if spool is None else "spool",
+        spool_directory=spool,
+        buffer_events_max=buffer_events,
+    )
+    publisher = Publisher(settings, tap=tap)
     follower = Follower(brokers, FollowerSettings(topic_prefix=topic_prefix), on_change=on_change)
     try:
         uvicorn.run(

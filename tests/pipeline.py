@@ -288,7 +288,7 @@ class Pipeline:
             claimed.add(record.partition)
         return len(claimed) == count
 
-    def _restart_ended(self) -> None:
+    def restart_ended(self) -> None:
         """What a supervisor does in production: a worker or sink that gave up (its broker was away) starts again."""
         for child in [*self.workers.values(), self.sink]:
             if not child.running:
@@ -301,7 +301,7 @@ class Pipeline:
         for attempt in itertools.count(1):
             if await holds():
                 return
-            self._restart_ended()
+            self.restart_ended()
             if time.monotonic() > deadline:
                 raise AssertionError(f"{otherwise} within {limit_s:g} s ({attempt} looks)")
             await asyncio.sleep(0.5)

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import itertools
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Self
@@ -56,6 +57,7 @@ class Latency(NamedTuple):
 class _Burst:
     sent_at_ms: int
     seen_after_ms: int | None = None
+    epoch: int = 0
 
 
 async def publish_probes(pipeline: Pipeline) -> None:
@@ -118,6 +120,21 @@ class Probe:
         figures = percentiles(seen)
         return Latency(len(seen), figures["p50"], figures["p99"], max(seen, default=None), len(bursts) - len(seen))
 
+    def epochs(self, keys: Iterable[str]) -> dict[str, int]:
+        """The epoch of the owner that decided last about each of ``keys``."""
+        return {key: max((burst.epoch for burst in self._bursts[key]), default=0) for key in keys}
+
+    def first_obeyed_ms(self, above: Mapping[str, int], from_ms: int) -> int | None:
+        """When the follower first heard of a burst that was sent after ``from_ms``, from an owner with an epoch above
+        the one given for its key; None: not yet."""
+        obeyed = [
+            burst.sent_at_ms + burst.seen_after_ms
+            for key, epoch in above.items()
+            for burst in self._bursts[key]
+            if burst.sent_at_ms > from_ms and burst.seen_after_ms is not None and burst.epoch > epoch
+        ]
+        return min(obeyed, default=None)
+
     async def _call(self) -> None:
         began = time.monotonic()
         for number in itertools.count():
@@ -149,6 +166,7 @@ class Probe:
             if burst.sent_at_ms == cause_ms:
                 if burst.seen_after_ms is None:
                     burst.seen_after_ms = epoch_ms() - cause_ms
+                    burst.epoch = decision.sequence.epoch
                 return
             if burst.sent_at_ms < cause_ms:
                 return

@@ -12,6 +12,7 @@ import pytest
 
 from stack.clickhouse import ClickHouse
 from stack.kafka import Kafka
+from tests.faults.outage_broker import broker_away
 from tests.faults.outage_clickhouse import clickhouse_away
 from tests.pipeline import Pipeline
 
@@ -32,5 +33,25 @@ async def without_clickhouse(
 
 async def test_decisions_and_totals_are_the_same_though_clickhouse_was_away(without_clickhouse: Pipeline) -> None:
     report = await clickhouse_away(without_clickhouse, 12, print)
-    print(report)
     assert report.failures == []
+    print("\n".join(report.sentences))
+
+
+@pytest.fixture
+async def without_broker(
+    broker: Kafka, clickhouse: ClickHouse, fresh_prefix: str, tmp_path: Path
+) -> AsyncIterator[Pipeline]:
+    """A pipeline whose broker may go away."""
+    whole = Pipeline(broker, clickhouse, fresh_prefix, tmp_path)
+    try:
+        yield whole
+    finally:
+        whole.close()
+
+
+async def test_nodes_answer_on_and_lose_no_more_than_stated_though_the_broker_was_away(
+    without_broker: Pipeline, tmp_path: Path
+) -> None:
+    report = await broker_away(without_broker, tmp_path, 12, print)
+    assert report.failures == []
+    print("\n".join(report.sentences))
