@@ -11,19 +11,18 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from aiokafka.errors import IllegalGenerationError, KafkaError, RebalanceInProgressError, UnknownMemberIdError
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
 from streams.engine.batching import Batch, Positions
 
-from .group import REBALANCE_TIMEOUT_S
-from .kafka_twin import RETRY_S, Consumer
-from .network import REQUEST_TIMEOUT_S, connect
+from .group import Tp
+from .kafka_twin import Consumer
+from .membership import Membership
+from .network import connect
 
 COMMIT_INTERVAL_S = 1.0
 STOP_LIMIT_S = 15.0
-JOIN_TIMEOUT_S = REBALANCE_TIMEOUT_S + REQUEST_TIMEOUT_S
 _GETMANY_S = 1.0
 _PAUSED_WAIT_S = 0.05
 Take = Callable[[Batch, "Event"], Any]
@@ -112,13 +111,18 @@ class GroupConsumer:
 
     def __init__(self, app: App) -> None:
         self.app = app
-        self.heartbeat_sent_at = float("-inf")
         self._connection = connect()
-        self._loop = self._connection.loop
-        self._group = self._connection.group(app.group)
+        self._member = Membership(
+            self._connection,
+            app.group,
+            name=app.name,
+            topics=app.topics,
+            session_s=app.session_s,
+            revoke=self._revoke,
+            assigned=self._was_assigned,
+            assign=self._assign,
+        )
         self._reader = Consumer()
-        self._member_id = ""
-        self._generation = -1
         self._assigned: frozenset[TP] = frozenset()
         self._active: set[TP] = set()
         self._paused: set[TP] = set()
@@ -129,16 +133,14 @@ class GroupConsumer:
         self._queue: asyncio.Queue[tuple[Batch, Event]] = asyncio.Queue(16)
         self._room = asyncio.Event()
         self._flow = asyncio.Event()
-        self._rejoin = asyncio.Event()
         self._recover = asyncio.Event()
         self._recover_generation = 0
-        self._heart: asyncio.Task[None] | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         """Starts what Faust runs for a consumer."""
         works = {
-            "coordinate": self._coordinate, "recover": self._recover_forever, "fetch": self._fetch_forever,
+            "coordinate": self._member.run, "recover": self._recover_forever, "fetch": self._fetch_forever,
             "deliver": self._deliver_forever, "commit": self._commit_forever,
         }  # fmt: skip
         for name, work in works.items():
@@ -154,12 +156,17 @@ class GroupConsumer:
 
     # What the engine asks.
 
+    @property
+    def heartbeat_sent_at(self) -> float:
+        """When the last heartbeat that the group accepted was sent."""
+        return self._member.heartbeat_sent_at
+
     def assignment(self) -> frozenset[TP]:
         return self._assigned
 
     def rejoin(self) -> None:
         """Gives all partitions back and asks the group for a new assignment."""
-        self._rejoin.set()
+        self._member.rejoin()
 
     def pause_partitions(self, tps: Any) -> None:
         self._active.difference_update(tps)
@@ -202,48 +209,9 @@ class GroupConsumer:
 
     # The group.
 
-    async def _coordinate(self) -> None:
-        revoked = False
-        while not self.app.should_stop:
-            if not revoked:
-                await self._revoke()
-                revoked = True
-            await self._stop_heart()
-            try:
-                joined = await self._join()
-            except UnknownMemberIdError:
-                self._reset()
-                continue
-            except KafkaError:
-                self._rejoin.set()
-                await asyncio.sleep(RETRY_S)
-                continue
-            if not joined:
-                continue
-            revoked = False
-            await self._assign()
-            self._heart = asyncio.ensure_future(self._guard(self._beat))
-            await self._rejoin.wait()
-
-    async def _join(self) -> bool:
-        app, connection, group = self.app, self._connection, self._group
-        join = partial(group.join, self._member_id, app.name, app.topics, app.session_s)
-        self._member_id, self._generation = await connection.request(join, JOIN_TIMEOUT_S)
-        self._rejoin.clear()
-        try:
-            sync = partial(group.sync, self._member_id, self._generation)
-            assigned = await connection.request(sync, JOIN_TIMEOUT_S)
-        except (UnknownMemberIdError, IllegalGenerationError):
-            self._reset()
-            return False
-        self.heartbeat_sent_at = self._loop.time()
-        self._assigned = frozenset(TP(*tp) for tp in assigned)
-        self._reader.assign(TopicPartition(*tp) for tp in sorted(self._assigned))
-        return True
-
-    def _reset(self) -> None:
-        self._member_id, self._generation = "", -1
-        self._rejoin.set()
+    def _was_assigned(self, generation: int, partitions: list[Tp]) -> None:
+        self._assigned = frozenset(TP(*tp) for tp in partitions)
+        self._reader.assign(TopicPartition(*tp) for tp in partitions)
 
     async def _revoke(self) -> None:
         await self._cross_threads()
@@ -263,8 +231,8 @@ class GroupConsumer:
             await asyncio.sleep(0)
         await self.app.on_partitions_revoked.send(revoked)
 
-    async def _assign(self) -> None:
-        generation = self.app.consumer_generation_id = self._generation
+    async def _assign(self, generation: int) -> None:
+        self.app.consumer_generation_id = generation
         await self._cross_threads()
         self._paused &= self._assigned
         self._active = set(self._assigned) - self._paused
@@ -277,42 +245,16 @@ class GroupConsumer:
             self._recover_generation = generation
             self._recover.set()
 
-    async def _beat(self) -> None:
-        interval_s = min(1.0, self.app.session_s / 5)
-        wait_s = interval_s
-        while True:
-            await asyncio.sleep(wait_s)
-            sent_at = self._loop.time()
-            wait_s = RETRY_S
-            try:
-                beat = partial(self._group.heartbeat, self._member_id, self._generation)
-                await self._connection.request(beat)
-            except RebalanceInProgressError:
-                self._rejoin.set()
-            except (UnknownMemberIdError, IllegalGenerationError):
-                self._reset()
-                self.heartbeat_sent_at = float("-inf")
-                return
-            except KafkaError:
-                continue
-            self.heartbeat_sent_at = sent_at
-            wait_s = max(0.0, interval_s - (self._loop.time() - sent_at))
-
-    async def _stop_heart(self) -> None:
-        heart, self._heart = self._heart, None
-        if heart is not None and not heart.done():
-            heart.cancel()
-            await asyncio.wait([heart])
-
     # After an assignment.
 
     async def _recover_forever(self) -> None:
+        draw = self._connection.draw
         while True:
             await self._recover.wait()
             self._recover.clear()
             generation = self._recover_generation
             try:
-                await self._or_rebalance(asyncio.sleep(0))
+                await self._or_rebalance(asyncio.sleep(0.3 * draw.random() if draw.random() < 0.1 else 0))
                 await self._resume(generation)
             except _RebalanceAgainError:
                 continue
@@ -342,7 +284,7 @@ class GroupConsumer:
         wanted = {tp: offset for tp, offset in (await self.app.positions(assigned)).items() if tp in assigned}
         found: dict[TP, int] = {}
         if rest := sorted(assigned - wanted.keys()):
-            committed = await self._committed_offsets()
+            committed = await self._member.committed()
             found = {tp: committed[tp] for tp in rest if tp in committed}
             for tp, offset in found.items():
                 if tp in self._assigned:
@@ -352,13 +294,6 @@ class GroupConsumer:
         for tp, offset in {**found, **wanted}.items():
             self._read_offset[tp] = offset
             self._committed[tp] = offset
-
-    async def _committed_offsets(self) -> dict[Any, int]:
-        while True:
-            try:
-                return dict(await self._connection.request(lambda: dict(self._group.committed)))
-            except KafkaError:
-                await asyncio.sleep(RETRY_S)
 
     # Records.
 
@@ -408,8 +343,8 @@ class GroupConsumer:
         while True:
             batch, event = await self._queue.get()
             self._room.set()
-            if draw.random() < 0.1:
-                await asyncio.sleep(draw.random() * 0.05)
+            if (luck := draw.random()) < 0.1:  # the agent is busy, or its process has no processor
+                await asyncio.sleep(draw.random() * (0.05 if luck < 0.09 else 2.0))
             if asyncio.iscoroutine(working := self.app.take(batch, event)):
                 await working
 
@@ -429,21 +364,8 @@ class GroupConsumer:
         offsets = {tp: offset for tp, offset in offsets.items() if tp in self._assigned}
         if not offsets:
             return
-        commit = partial(
-            self._group.commit, self._member_id, self._generation, {tuple(tp): o for tp, o in offsets.items()}
-        )
-        while True:
-            try:
-                await self._connection.request(commit)
-            except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError):
-                return
-            except KafkaError:
-                if self._connection.is_over:
-                    return
-                await asyncio.sleep(RETRY_S)
-            else:
-                self._committed |= offsets
-                return
+        if await self._member.commit(dict(offsets)):
+            self._committed |= offsets
 
     async def stop_fetching(self) -> None:
         """The first thing that a stop does."""
@@ -453,11 +375,9 @@ class GroupConsumer:
         await self._cancel("fetch", "deliver", "recover")
 
     async def leave(self) -> None:
-        """The last thing: commits, and tells the group."""
+        """The last thing: tells the group."""
         await self._cancel("commit", "coordinate")
-        await self._stop_heart()
-        with suppress(KafkaError):  # else the session's end tells the group
-            await self._connection.request(partial(self._group.leave, self._member_id), REQUEST_TIMEOUT_S)
+        await self._member.leave()
         await self._reader.stop()
 
     async def _cancel(self, *names: str) -> None:

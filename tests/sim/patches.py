@@ -1,15 +1,15 @@
 """What the real code takes from its modules' names, replaced by the world's: clocks, randomness, Kafka's clients."""
 
 import logging
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import streams.engine.broker
 import streams.engine.engine
 import streams.engine.followers
-import streams.engine.runner
-import streams.health
 
 from . import faust_twin, kafka_twin
 from .loop import PROCESS
@@ -46,6 +46,18 @@ class _Steps(logging.Handler):
         self._world.note("world" if process is None else process.name, what)
 
 
+def _clocks(monotonic_s: Callable[[], float], wall_s: Callable[[], float]) -> list[tuple[Any, str, Any]]:
+    """Both clocks, wherever a module of the worker has taken them by name."""
+    twins = {time.monotonic: monotonic_s, time.time: wall_s}
+    return [
+        (module, name, twin)
+        for path, module in sorted(sys.modules.items())
+        if path.startswith("streams.")
+        for name in ("monotonic", "time")
+        if (twin := twins.get(getattr(module, name, None))) is not None
+    ]
+
+
 @contextmanager
 def patched(world: "World") -> Iterator[None]:
     """For its time, the engine runs in ``world``."""
@@ -55,14 +67,9 @@ def patched(world: "World") -> Iterator[None]:
         ahead_ms = 0 if process is None else process.clock_ahead_ms
         return (world.broker.wall_start_ms + ahead_ms) / 1000 + world.loop.time()
 
-    engine, runner, followers = streams.engine.engine, streams.engine.runner, streams.engine.followers
-    now_s = world.loop.time
+    engine, followers = streams.engine.engine, streams.engine.followers
     new: list[tuple[Any, str, Any]] = [
-        (engine, "monotonic", now_s),
-        (runner, "monotonic", now_s),
-        (followers, "monotonic", now_s),
-        (engine, "time", wall_s),
-        (streams.health, "time", wall_s),
+        *_clocks(world.loop.time, wall_s),
         (engine, "secrets", _Secrets),
         (engine, "TICK_S", TICK_S),
         (engine, "BatchConsumer", faust_twin.GroupConsumer),

@@ -11,11 +11,11 @@ from typing import Final, NamedTuple, Self
 
 from sluicegate_schemas.topics import TOPICS
 
-from .strikes import Faults
 from .log import LogRecord, NewRecord, SimBroker, TopicSettings
 from .loop import NothingLeftError, Process, VirtualLoop
 from .network import Connection, Network
 from .patches import patched
+from .strikes import Faults
 
 STEPS_KEPT: Final = 400
 PREFIX: Final = "sim."
