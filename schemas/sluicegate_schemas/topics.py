@@ -29,9 +29,9 @@ USAGE: Final = Topic("usage", "account", "account", {"retention.ms": "1209600000
 ACCOUNTS: Final = Topic("accounts", "account", "account", {"retention.ms": "-1"})
 CATALOG: Final = Topic("catalog", "version", "one", _COMPACT)
 STATE: Final = Topic("state", "table and key", "account", {**_COMPACT_LAGGED, **_RECORD_16_MB})
-ENTITLEMENTS: Final = Topic("entitlements", "key hash or organization", "free", _COMPACT)
+ENTITLEMENTS: Final = Topic("entitlements", "key hash or organization", "account", _COMPACT_LAGGED)
 DECISIONS: Final = Topic("decisions", "scope and limit", "account", _COMPACT_LAGGED)
-BALANCES: Final = Topic("balances", "account, organization or key; and month", "account", _COMPACT)
+BALANCES: Final = Topic("balances", "account, organization or key; and month", "account", _COMPACT_LAGGED)
 ALERTS: Final = Topic("alerts", "alert id", "free", {"retention.ms": "2592000000"})
 REJECTS: Final = Topic("rejects", "none", "free", {"retention.ms": "2592000000"})
 

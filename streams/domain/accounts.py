@@ -186,6 +186,15 @@ class Accounts:
         self._changed[row_key("k", command.api_key_id)] = row
         self._outbox.key_entitlement(command.api_key_id, row, organization.account_id)
 
+    def say_again(self, entitlement: str) -> None:
+        """Publishes the entitlement with this record key again, if there is one."""
+        kind, _, name = entitlement.partition(":")
+        if kind == "organization" and (organization := self.organizations.get(name)) is not None:
+            self._outbox.organization_entitlement(name, organization)
+        elif kind == "key" and (api_key_id := self._key_by_hash.get(name)) is not None:
+            row = self.keys[api_key_id]
+            self._outbox.key_entitlement(api_key_id, row, self.organizations[row.organization_id].account_id)
+
     def restore_organization(self, organization_id: str, row: OrganizationRow) -> None:
         """Takes in a recovered row."""
         self.organizations[organization_id] = row

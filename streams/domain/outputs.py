@@ -260,4 +260,4 @@ class Outbox:
     def _entitlement(self, record: KeyEntitlement | OrganizationEntitlement) -> None:
         key = entitlement_key(record).encode()
         value = record.model_dump_json().encode()
-        self._waiting.durable.append(OutboxRecord(topics.ENTITLEMENTS.name, -1, key, value))
+        self._waiting.durable.append(OutboxRecord(topics.ENTITLEMENTS.name, self._partition, key, value))

@@ -12,6 +12,7 @@ from sluicegate_schemas.state import RollupCell
 from . import tables
 from .accounts import Accounts, RefusedError, decode_command
 from .admit import Admitter
+from .again import Again, ForeignRecord
 from .dedup import EventIds, Horizon, Producers
 from .intake import InputTuple, Intake
 from .ledger import Ledgers
@@ -68,6 +69,7 @@ class Partition:
         self._intake = Intake(
             partition, settings, time, admitter, self.producers, self.event_ids, meter, outbox, self._advance_to
         )
+        self._again = Again(accounts, self.ledgers, self.policy)
         self._recovery = self._make_recovery()
         self._boundary_ms = 0
         self._minute = 0
@@ -215,6 +217,10 @@ class Partition:
         """The changes taken for ``flush`` are acknowledged; the next state record has ``state_offset_end``."""
         self.cells.flushed(state_offset_end)
 
+    def say_again(self, records: Sequence[ForeignRecord]) -> None:
+        """Somebody else wrote these records to the partition's compacted outputs: what the state says goes behind."""
+        self._again.say(records, self._moment(f"s{self._partition}-{self.log_time_ms}"))
+
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         """(row key, payload or None for a removed row) of each row changed since the last call."""
         self._routes.fold()
@@ -262,7 +268,7 @@ class Partition:
 
     def _advance_to(self, log_time_ms: int) -> bool:
         """Moves the log time on; returns whether routes that were looked up before are void."""
-        time, routes = self._time, self._routes
+        time = self._time
         if log_time_ms > time.now_ms:
             time.now_ms = log_time_ms
         now_ms = time.now_ms

@@ -7,6 +7,7 @@ A rate block clears by itself at ``until``; a credit block at the month's reset,
 from typing import Final, NamedTuple
 
 from sluicegate_schemas.bounds import EPOCH_MS_MAX
+from sluicegate_schemas.outputs import Decision, decision_key
 
 from .deadlines import Deadlines
 from .ledger import NEVER, Ledger, Ledgers
@@ -60,20 +61,7 @@ class Policy:
 
     def _decide(self, moment: Moment, scope_kind: str, scope_id: str, verdict: str, limit_name: str, limit: int,
                 observed: int, until_ms: int | None, tier: str, cause: EventCause | None) -> None:  # fmt: skip
-        row = StandingRow(
-            decision_id=f"{verdict}/{_SHORT[limit_name]}/{scope_id}/{moment.word}",
-            scope_kind=scope_kind,
-            scope_id=scope_id,
-            verdict=verdict,
-            limit_name=limit_name,
-            limit=limit,
-            observed=min(observed, COUNT_MAX),
-            until_ms=None if until_ms is None else min(until_ms, EPOCH_MS_MAX - 1),
-            tier=tier,
-            plan_version=moment.version,
-            decided_at_ms=moment.now_ms,
-            cause=cause,
-        )
+        row = _row(moment, scope_kind, scope_id, verdict, limit_name, limit, observed, until_ms, tier, cause)
         record_key = f"{limit_name}:{scope_kind}:{scope_id}"
         self._standing[record_key] = row
         self.behind.drop(record_key)
@@ -211,6 +199,39 @@ class Policy:
                 self.total_changed(moment, ledger, row.tier)
             else:
                 self._outbox.decision(row)
+
+    def say_again(self, record_key: str, stranger: Decision, moment: Moment) -> None:
+        """A verdict under this key that this owner did not write hides its own: publishes what stands, and where
+        nothing does, that nothing stands."""
+        standing = self._standing.get(record_key)
+        if standing is not None:
+            self._outbox.decision(standing)
+        elif stranger.verdict == "block" and decision_key(stranger.scope, stranger.limit_name) == record_key:
+            scope = stranger.scope
+            self._outbox.decision(
+                _row(
+                    moment, scope.kind, scope.id, "allow", stranger.limit_name, stranger.limit, 0, None, stranger.tier,
+                    None,
+                )
+            )  # fmt: skip
+
+
+def _row(moment: Moment, scope_kind: str, scope_id: str, verdict: str, limit_name: str, limit: int, observed: int,
+         until_ms: int | None, tier: str, cause: EventCause | None) -> StandingRow:  # fmt: skip
+    return StandingRow(
+        decision_id=f"{verdict}/{_SHORT[limit_name]}/{scope_id}/{moment.word}",
+        scope_kind=scope_kind,
+        scope_id=scope_id,
+        verdict=verdict,
+        limit_name=limit_name,
+        limit=limit,
+        observed=min(observed, COUNT_MAX),
+        until_ms=None if until_ms is None else min(until_ms, EPOCH_MS_MAX - 1),
+        tier=tier,
+        plan_version=moment.version,
+        decided_at_ms=moment.now_ms,
+        cause=cause,
+    )
 
 
 def _measured(buckets: Buckets, limit_name: str, now_ms: int) -> tuple[int, int, int]:

@@ -4,8 +4,6 @@
 partition, folds the log to rows, lets a machine apply usage from the header's position on, and appends each cut as one
 batch. Between two appends it holds the log to its promise: one legitimate writer, so each append starts where the last
 one ended. Where it does not, the core finds out who wrote, and repairs or gives way.
-
-The adapter over Faust and the simulator drive the same class.
 """
 
 from collections.abc import Sequence
@@ -228,16 +226,15 @@ class PartitionCore:
 
     def accepts_input(self, now: float) -> bool:
         """Whether input may be applied now; operator commands are handed in only then."""
-        limits = self.limits
         return (
             self.phase is Phase.RUNNING
             and not self.draining
             and now <= self._lease_until
             and self._catalogue_seen_at is not None
-            and now - self._catalogue_seen_at <= limits.catalogue_age_max_s
-            and self.machine.changed_rows < limits.rows_max
-            and self.outbox.durable_bytes < limits.outbox_bytes_max
-            and self.outbox.unacknowledged < limits.unacknowledged_max
+            and now - self._catalogue_seen_at <= self.limits.catalogue_age_max_s
+            and self.machine.changed_rows < self.limits.rows_max
+            and self.outbox.durable_bytes < self.limits.outbox_bytes_max
+            and self.outbox.unacknowledged < self.limits.unacknowledged_max
         )
 
     def step(self, now: float) -> list[Action]:
@@ -285,6 +282,11 @@ class PartitionCore:
         early = self._standing.ahead_of(outputs.early, self.usage_next, self.accounts_next)
         return list[Action](self.outbox.add(outputs._replace(early=early)))
 
+    def said_by_others(self, records: Sequence[tuple[str, bytes, bytes]]) -> list[Action]:
+        """A former owner's records came late to compacted outputs; see ``Machine.say_again``."""
+        self.machine.say_again(records)
+        return self._collect()
+
     def published(self, token: int) -> None:
         """The broker has the output."""
         self.outbox.published(token)
@@ -293,11 +295,8 @@ class PartitionCore:
         """An output may be lost; the next owner sends again what must not be."""
         return self._over([Drop(f"an output could not be sent: {reason}", "publish")])
 
-    # Time.
-
     def tick(self, now: float, lease_until: float) -> list[Action]:
-        """Time passes. ``lease_until``: before that no other worker can have been given the partition, as far as the
-        last accepted heartbeat tells."""
+        """Time passes. ``lease_until``: before that, by the last accepted heartbeat, nobody else has the partition."""
         self._lease_until = lease_until
         return self._timely(now)
 

@@ -107,6 +107,10 @@ class Machine(Protocol):
     def flushed(self, flush: int, state_offset_end: int) -> None:
         """The changes taken for ``flush`` are acknowledged; the next state record has ``state_offset_end``."""
 
+    def say_again(self, records: Sequence[tuple[str, bytes, bytes]]) -> None:
+        """A former owner wrote these records (topic, key, value) late to compacted outputs of the partition: queues
+        what is true under their keys, so that it stands behind them."""
+
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         """(row key, payload or None for a removed row) of each row changed since the last call."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from time import monotonic, time
@@ -39,6 +39,7 @@ from .core import PartitionCore
 from .figures import Figures
 from .fold import StateFormatError
 from .machine import InputRecord, Measured, Tally
+from .output_watch import OutputWatch
 from .refusals import counted_wrongly
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,9 @@ class Runner:
         self._fetched_at = monotonic()
         self._over = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._watch = OutputWatch(
+            core.partition, host.broker, host.settings, epoch=lambda: core.epoch, found=self._said_by_others
+        )
 
     @property
     def is_over(self) -> bool:
@@ -280,12 +284,16 @@ class Runner:
 
     async def _publish(self) -> None:
         settings = self._settings
+        await self.recovered.wait()
+        await self._watch.begin()
+        self._spawn(self._watch.run())
         while True:
             (token, record), made_at = await self._outputs.get()
             while monotonic() > self._lease_until:  # another owner may have said something newer under the same key
                 self._leased.clear()
                 await self._leased.wait()
             partition = record.partition if record.partition >= 0 else None
+            self._watch.sent(record.topic)
             sent = await self._broker.send(settings.topic(record.topic), record.key, record.value, partition)
             sent.add_done_callback(partial(self._published, token, record.topic, made_at))
 
@@ -298,6 +306,11 @@ class Runner:
             self.figures.published[topic] += 1
             self.figures.publish.observe(monotonic() - made_at)
             self.core.published(token)
+            if (contradiction := self._watch.acknowledged(topic, future.result().offset)) is not None:
+                self._spawn(contradiction)
+
+    def _said_by_others(self, records: Sequence[tuple[str, bytes, bytes]]) -> None:
+        self.perform(self.core.said_by_others(records))
 
     async def _append(self, append: Append) -> None:
         self.appending_since = monotonic()

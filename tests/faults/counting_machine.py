@@ -111,6 +111,9 @@ class CountingMachine:
     def flushed(self, flush: int, state_offset_end: int) -> None:
         pass
 
+    def say_again(self, records: Sequence[tuple[str, bytes, bytes]]) -> None:
+        pass
+
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         changed, self._changed = self._changed, set()
         return [(key, _encode(self.rows[key])) for key in sorted(changed)]

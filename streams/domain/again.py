@@ -1,0 +1,53 @@
+"""Says again what an older record hides: compaction keeps the last record of a key, whoever wrote it.
+
+A former owner of the partition that was paused may bring its outputs late. Readers that follow drop them by their
+sequence; a reader that starts after the compaction would see them alone.
+"""
+
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+from sluicegate_schemas import topics
+from sluicegate_schemas.outputs import Decision, balance_key
+
+from .accounts import Accounts
+from .ledger import Ledgers
+from .period import month_text
+from .policy import Moment, Policy
+
+ForeignRecord = tuple[str, bytes, bytes]
+"""(topic without prefix, key, value) of a record on one of the partition's compacted outputs that its owner did not
+write."""
+
+
+class Again:
+    """Puts the truth of this partition's state behind such records."""
+
+    def __init__(self, accounts: Accounts, ledgers: Ledgers, policy: Policy) -> None:
+        self._accounts = accounts
+        self._ledgers = ledgers
+        self._policy = policy
+
+    def say(self, records: Iterable[ForeignRecord], moment: Moment) -> None:
+        """Publishes what the state says under the records' keys; nothing under those that it does not know."""
+        balances = set()
+        for topic, key, value in records:
+            name = key.decode("utf-8", "replace")
+            if topic == topics.DECISIONS.name:
+                self._decision(name, value, moment)
+            elif topic == topics.ENTITLEMENTS.name:
+                self._accounts.say_again(name)
+            elif topic == topics.BALANCES.name:
+                balances.add(name)
+        if balances:
+            for ledger in self._ledgers:
+                if balance_key(ledger.kind, ledger.identifier, month_text(ledger.month)) in balances:
+                    self._ledgers.unpublished[ledger] = None
+
+    def _decision(self, record_key: str, value: bytes, moment: Moment) -> None:
+        try:
+            stranger = Decision.model_validate_json(value)
+        except ValidationError:
+            return  # no worker wrote it, and readers leave it out
+        self._policy.say_again(record_key, stranger, moment)
