@@ -70,11 +70,11 @@ class UsageIntake:
         if self._held:
             if records[0].offset > self._held[-1].offset + 1:
                 return "ignored"
-            self._held += [record for record in records if record.offset > self._held[-1].offset]
+            self._hold([record for record in records if record.offset > self._held[-1].offset])
             return "taken"
         if records[0].offset > self._next:
             if follows_seek_to is not None and follows_seek_to <= self._next:
-                self._held = list(records)
+                self._hold(records)
                 return "look"
             if self._seeking:
                 return "ignored"
@@ -86,10 +86,15 @@ class UsageIntake:
     def log_starts(self, start: int) -> bool:
         """The log's first offset as of now. False if records that were not taken in are gone."""
         held, self._held = self._held, []
+        self.pending_bytes -= sum(map(_size_bytes, held))
         if held and start > self._next:
             return False
         self._take(held)
         return True
+
+    def _hold(self, records: Sequence[InputRecord]) -> None:
+        self._held += records
+        self.pending_bytes += sum(map(_size_bytes, records))
 
     def _take(self, records: Sequence[InputRecord]) -> None:
         for record in records:
