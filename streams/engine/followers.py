@@ -24,6 +24,9 @@ _COMMANDS_MAX = 500
 _RETRY_S = 0.5
 _SINK_POLL_S = 2.0
 _WAITING_LOG_S = 10.0
+_CATALOGUES_MAX = 256
+"""Catalogue versions that are known; above it the one that took effect first goes, and what happened under it is rated
+by the next. The order of the records plays no part, so all workers know the same ones."""
 
 
 class AccountsFollower:
@@ -155,6 +158,9 @@ class CatalogueFollower:
         known = self._versions.setdefault(catalogue.version, catalogue)
         if known != catalogue:
             log.error("catalogue version %d was published again with other content; the first stands", known.version)
+        if len(self._versions) > _CATALOGUES_MAX:
+            first = min(self._versions.values(), key=lambda one: (one.effective_at, one.version))
+            del self._versions[first.version]
         return known is catalogue
 
 
