@@ -56,9 +56,12 @@ class Buckets:
         return Rates(self.requests_per_second, self.burst, self.requests_per_minute)
 
     def change(self, rates: Rates, now_ms: int) -> None:
-        """Takes other limits from ``now_ms`` on; the requests in the buckets stay."""
-        self.second_arrival = rescaled(self.second_arrival, self.requests_per_second, rates.requests_per_second, now_ms)
-        self.minute_arrival = rescaled(self.minute_arrival, self.requests_per_minute, rates.requests_per_minute, now_ms)
+        """Takes other limits from ``now_ms`` on; the requests in the buckets stay. New buckets, which have no row, stay
+        new."""
+        if self.second_arrival:
+            rate, rate_minute = rates.requests_per_second, rates.requests_per_minute
+            self.second_arrival = rescaled(self.second_arrival, self.requests_per_second, rate, now_ms)
+            self.minute_arrival = rescaled(self.minute_arrival, self.requests_per_minute, rate_minute, now_ms)
         self._set(rates)
 
     def take(self, started_at_ms: int, requests: int) -> None:

@@ -179,6 +179,17 @@ def test_new_limits_keep_what_the_buckets_hold_and_take_back_a_block():
     assert not any(key.startswith(b"b|") for key in world.rows)
 
 
+@pytest.mark.parametrize("takes_over", [False, True])
+def test_new_limits_leave_empty_buckets_as_good_as_new_whoever_owns_them(takes_over):
+    world = small_world("pro")
+    world.send(usage(status=429))  # looked at, and nothing taken
+    world.obey(organization_put(tier="free"), at=NOW_MS + 40_000)
+    if takes_over:
+        world.take_over()
+    world.send(usage(started=NOW_MS, ts=NOW_MS), at=NOW_MS + 40_000)
+    assert world.machine.buckets.get("key_a").held(NOW_MS + 40_000) == (0, 0)
+
+
 def test_a_new_owner_publishes_what_stands_with_a_higher_sequence():
     world = small_world("free")
     world.send(usage("documents.create", quantities={"documents": 1_000}))
