@@ -27,7 +27,9 @@ from .world import Step, StuckError, World
 COMPACTION_LAG_MS: Final = 25_000
 PEACE_LIMIT_MS: Final = 90_000
 SETTLED_MS: Final = 2_500
-"""Quiet time at the end: ticks come, balances and late verdicts go out."""
+"""Quiet time at the end: ticks come, balances and late verdicts go out …"""
+SETTLES_MAX: Final = 5
+"""… so often at most: a session that has yet to end may hold them up."""
 
 
 @dataclass(slots=True)
@@ -166,8 +168,11 @@ def play(plan: Plan) -> History:
             world.run(plan.duration_ms)
             stage.make_peace()
             world.run_until(lambda: stage.is_at_rest, PEACE_LIMIT_MS)
-            world.run(SETTLED_MS)
-            world.run_until(lambda: stage.is_at_rest, PEACE_LIMIT_MS)
+            for _ in range(SETTLES_MAX):
+                world.run(SETTLED_MS)
+                world.run_until(lambda: stage.is_at_rest, PEACE_LIMIT_MS)
+                if not any(watch.outputs.at_rest()):
+                    break
             ends = stage.ends()
             world.run_until(lambda: stage.has_sunk(ends), PEACE_LIMIT_MS)
             world.run_until(lambda: stage.is_at_rest, PEACE_LIMIT_MS)
