@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sluicegate import Brokers, topic_partitions
+from sluicegate.consumers import stop_consumer
 from sluicegate.errors import TopicsMissingError
 from stack.errors import StackError
 
@@ -28,9 +29,12 @@ async def partitions_of(bootstrap: str, topics: Sequence[str]) -> list[TopicPart
         raise StackError(str(error), next_step="Start with an empty data folder") from error
 
 
-async def read_topic(bootstrap: str, topic: str) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
+async def read_topic(
+    bootstrap: str, topic: str, positions: dict[int, int] | None = None
+) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
     """Every record of ``topic``, in order within each partition.
 
+    :param positions: the next offset by partition, kept current, so that a later reading goes on where this one ended.
     :raises StackError: the topic does not exist, or nothing came for ``STALL_LIMIT_S`` although more is there.
     """
     consumer: AIOKafkaConsumer = AIOKafkaConsumer(
@@ -44,6 +48,10 @@ async def read_topic(bootstrap: str, topic: str) -> AsyncIterator[ConsumerRecord
         await consumer.start()
         partitions = await partitions_of(bootstrap, [topic])
         consumer.assign(partitions)
+        positions = {} if positions is None else positions
+        for partition in partitions:
+            if partition.partition in positions:
+                consumer.seek(partition, positions[partition.partition])
         left = {partition: end for partition, end in (await consumer.end_offsets(partitions)).items() if end > 0}
         loop = asyncio.get_running_loop()
         came_at = loop.time()
@@ -60,10 +68,11 @@ async def read_topic(bootstrap: str, topic: str) -> AsyncIterator[ConsumerRecord
                 for record in records:
                     if record.offset < left.get(partition, 0):
                         yield record
+                        positions[record.partition] = record.offset + 1
     except (KafkaError, OSError) as error:
         raise StackError(f"The topic {topic} could not be read: {error!r}", kept="Its records were kept") from error
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 async def first_offsets(bootstrap: str, topic: str, since_ms: int | None = None) -> dict[int, int]:
@@ -84,7 +93,7 @@ async def first_offsets(bootstrap: str, topic: str, since_ms: int | None = None)
     except (KafkaError, OSError) as error:
         raise StackError(f"The beginning of {topic} could not be asked for: {error!r}") from error
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 async def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
@@ -97,4 +106,4 @@ async def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     except (KafkaError, OSError) as error:
         raise StackError(f"The end of {topic} could not be asked for: {error!r}") from error
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)

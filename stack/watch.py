@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from sluicegate.consumers import stop_consumer
 from sluicegate_schemas import topics
 from sluicegate_schemas.bounds import to_epoch_ms
 from sluicegate_schemas.outputs import Balance, Decision
@@ -189,7 +190,7 @@ class Watcher:
                             self.take(topic, partition.partition, record, now_ms)
         finally:
             with contextlib.suppress(KafkaError, OSError):
-                await consumer.stop()
+                await stop_consumer(consumer)
 
     def take(self, topic: str, partition: int, record: ConsumerRecord[bytes, bytes], now_ms: int) -> None:
         """Take in the next record of a partition of ``topic`` (without prefix), seen at ``now_ms``."""

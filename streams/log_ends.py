@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sluicegate.brokers import Brokers
+from sluicegate.consumers import stop_consumer
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class LogEnds:
             except (KafkaError, OSError, TimeoutError) as error:
                 log.debug("the ends of the logs cannot be asked for: %s", error)
             finally:
-                await consumer.stop()
+                await stop_consumer(consumer)
             await asyncio.sleep(INTERVAL_S)
 
     async def ask(self, consumer: AIOKafkaConsumer) -> None:

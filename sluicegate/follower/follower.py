@@ -20,6 +20,7 @@ from sluicegate_schemas import topics
 
 from ..brokers import Brokers
 from ..clock import Clock, epoch_ms
+from ..consumers import stop_consumer
 from ..errors import TopicsMissingError
 from ..topic_partitions import partitions_of
 from .view import Change, View
@@ -153,7 +154,7 @@ class Follower:
         finally:
             _ = self.staleness_ms
             self._consumer = None
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def _poll(self, consumer: AIOKafkaConsumer, behind: dict[TopicPartition, int]) -> None:
         while True:

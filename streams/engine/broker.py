@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from sluicegate.brokers import Brokers
+from sluicegate.consumers import stop_consumer
 
 from .actions import StateRecord
 
@@ -160,14 +161,14 @@ class Reading:
         try:
             await self._consumer.start()
         except BaseException:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
             raise
         return self._consumer
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
 
 async def _stop_quietly(stopping: Coroutine[Any, Any, None]) -> None:
