@@ -55,6 +55,18 @@ def _worker_pause(stage: Stage, fault: Fault) -> None:
         stage.world.when(process, _moment(stage, fault), strike)
 
 
+def _zombie(stage: Stage, fault: Fault) -> None:
+    """Stopped with a flush in hand, which it sends when it wakes: by then its partition has moved."""
+    process = stage.workers[fault.target].process
+
+    def strike() -> None:
+        if process is not None and not stage.is_peace:
+            stage.world.pause(process, fault.for_ms)
+
+    if process is not None:
+        stage.world.when(process, "sending", strike)
+
+
 def _of_worker(act: Callable[[Stage, Process, int], None]) -> Callable[[Stage, Fault], None]:
     def happen(stage: Stage, fault: Fault) -> None:
         if (process := stage.workers[fault.target].process) is not None:
@@ -145,6 +157,7 @@ KINDS: Final[dict[str, Callable[[Stage, Fault], None]]] = {
     "worker kill": _worker_kill,
     "worker stop": _worker_stop,
     "worker pause": _worker_pause,
+    "zombie": _zombie,
     "worker cut": _of_worker(lambda stage, process, for_ms: stage.world.cut(process, for_ms)),
     "worker slow": _of_worker(lambda stage, process, for_ms: stage.world.slow(process, for_ms)),
     "replies lost": _of_worker(lambda stage, process, for_ms: stage.world.lose_replies(process, for_ms)),

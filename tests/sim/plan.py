@@ -86,6 +86,7 @@ LEAPS_MS: Final = (3 * MINUTE_MS, 20 * MINUTE_MS, 3 * HOUR_MS, 3 * HOUR_MS, 25 *
 FAULTS: Final[tuple[tuple[str, int, Callable[[Plan], int], int, int], ...]] = (
     ("worker kill", 12, lambda plan: plan.workers, 100, 3_000),
     ("worker pause", 8, lambda plan: plan.workers, 500, 8_000),
+    ("zombie", 8, lambda plan: plan.workers, 4_500, 9_000),
     ("worker stop", 4, lambda plan: plan.workers, 300, 3_000),
     ("worker cut", 6, lambda plan: plan.workers, 300, 6_000),
     ("worker slow", 5, lambda plan: plan.workers, 500, 5_000),
