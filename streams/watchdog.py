@@ -106,7 +106,8 @@ class Watchdog:
             EXIT_STUCK,
             stack,
         )
-        faulthandler.dump_traceback(all_threads=True)
+        if sys.__stderr__ is not None:  # Faust puts something without a descriptor in place of sys.stderr
+            faulthandler.dump_traceback(sys.__stderr__, all_threads=True)
 
 
 def _briefly(action: Callable[[], object]) -> None:

@@ -37,7 +37,7 @@ FAMILIES: Final = (
     Family("sluicegate_flushed_records_total", "counter", _PARTITION, "State records sent with flushes."),
     Family("sluicegate_flush_seconds", "histogram", (), "From a flush's send to the broker's reply."),
     Family("sluicegate_flush_waiting_seconds", "gauge", _PARTITION, "How long the flush under way has no reply."),
-    Family("sluicegate_publish_seconds", "histogram", (), "From an output's being due to the broker's reply."),
+    Family("sluicegate_publish_seconds", "histogram", ("topic",), "From an output's being due to the broker's reply."),
     Family("sluicegate_published_total", "counter", ("topic",),
            "Outputs that the broker has; topic decisions: decisions published."),
     Family("sluicegate_outputs_waiting", "gauge", _PARTITION, "Outputs that are due and not acknowledged."),
@@ -108,7 +108,8 @@ class WorkerMetrics(Collector):
         samples.add_times("sluicegate_fetch_delay_seconds", figures.fetch_delay)
         samples.add_times("sluicegate_apply_delay_seconds", figures.apply_delay)
         samples.add_times("sluicegate_flush_seconds", figures.flush)
-        samples.add_times("sluicegate_publish_seconds", figures.publish)
+        for topic, times in list(figures.publish.items()):
+            samples.add_times("sluicegate_publish_seconds", times, topic)
         for partition, of in list(figures.partitions.items()):
             for outcome, count in list(of.events.items()):
                 samples.add("sluicegate_events_total", count, partition, outcome)

@@ -5,7 +5,7 @@ here is touched once an event: per batch, flush or output at most.
 """
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Final
 
@@ -99,8 +99,8 @@ class Figures:
         """From the delivery of a batch to its last record's being applied."""
         self.flush = Times()
         """From a flush's send to the broker's reply."""
-        self.publish = Times()
-        """From an output's being produced by the machine (or its flush) to the broker's reply."""
+        self.publish: defaultdict[str, Times] = defaultdict(Times)
+        """From an output's being due (at once, or after its flush) to the broker's reply, by topic without prefix."""
 
     def of(self, partition: int) -> PartitionFigures:
         """Those of one partition."""

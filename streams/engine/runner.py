@@ -304,7 +304,7 @@ class Runner:
         else:
             self.outputs_sent += 1
             self.figures.published[topic] += 1
-            self.figures.publish.observe(monotonic() - made_at)
+            self.figures.publish[topic].observe(monotonic() - made_at)
             self.core.published(token)
             if (contradiction := self._watch.acknowledged(topic, future.result().offset)) is not None:
                 self._spawn(contradiction)

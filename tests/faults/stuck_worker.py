@@ -1,12 +1,13 @@
 """A counting worker that gets stuck at the marker: ``python -m faust -A tests.faults.stuck_worker worker``.
 
-STUCK_AT says where, once usage with ``MARKER`` comes: ``loop`` blocks the event loop inside the machine, ``flush`` keeps
-the broker's reply to the next flush for ever. Without it the worker is well.
+STUCK_AT says where, once usage with ``MARKER`` comes: ``loop`` blocks the event loop inside the machine, ``flush``
+keeps the broker's reply to the next flush for ever. ``slow`` makes it slow, without the marker. Else it is well.
 """
 
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Iterable, Sequence
 
 from streams.engine.actions import StateRecord
@@ -23,6 +24,8 @@ _seen = threading.Event()
 
 class StuckMachine(CountingMachine):
     def apply_usage(self, records: Sequence[InputRecord], *, accounts_current: bool = False) -> int:
+        if _stuck_at == "slow":
+            time.sleep(0.05)
         if any(MARKER in (record.value or b"") for record in records):
             _seen.set()
             if _stuck_at == "loop":

@@ -1,7 +1,8 @@
-"""A worker that gets stuck says so, ends, and others count on (docs/health.md)."""
+"""Health of real workers: not ready while behind; stuck ones say so, end, and others count on (docs/health.md)."""
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -35,11 +36,11 @@ async def send_marker(system: System) -> None:
             await producer.send(system.prefix + "usage", json.dumps(envelope).encode(), partition=partition)
 
 
-def start(system: System, name: str, stuck_at: str = "") -> tuple[Worker, str]:
+def start(system: System, name: str, stuck_at: str = "", **settings: str) -> tuple[Worker, str]:
     """A worker and the address of its endpoint."""
     port = free_port()
     listen = f"127.0.0.1:{port}"
-    environment = {**LIMITS, "SLUICEGATE_HEALTH_LISTEN": listen, "STUCK_AT": stuck_at}
+    environment = {**LIMITS, "SLUICEGATE_HEALTH_LISTEN": listen, "STUCK_AT": stuck_at, **settings}
     return system.start(name, module="tests.faults.stuck_worker", **environment), f"http://{listen}"
 
 
@@ -74,3 +75,26 @@ async def test_a_stuck_worker_says_so_and_ends_and_another_counts_on(system: Sys
     report = await system.verify()
     assert report.faults == []
     assert 0 < report.seen["events"] <= events + PARTITIONS
+
+
+async def test_a_worker_is_ready_only_once_it_is_recovered_and_within_the_bound(system: System) -> None:
+    await system.feed(600, 5_000, seed=6)
+    worker, address = start(
+        system, "slow", "slow", SLUICEGATE_READY_LAG_EVENTS_MAX="50", SLUICEGATE_LOOP_BLOCKED_MAX_S="60"
+    )
+    seen: list[str] = []
+
+    def is_ready() -> bool:
+        with suppress(httpx.HTTPError):
+            answer = httpx.get(f"{address}/readyz", timeout=5, trust_env=False)
+            assert httpx.get(f"{address}/livez", timeout=5, trust_env=False).status_code == 200
+            states = [state["state"] for state in answer.json().get("states", [])]
+            assert (answer.status_code == 200) == answer.json()["ready"]
+            assert not answer.json()["ready"] or set(states) == {"ready"}
+            seen.extend(states or ["nothing assigned"])
+            return bool(answer.json()["ready"])
+        return False
+
+    await eventually(is_ready, "the worker to have caught up", 60, worker)
+    assert seen[0] == "nothing assigned"
+    assert "behind" in seen

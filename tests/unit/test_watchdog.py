@@ -42,7 +42,7 @@ async def test_a_blocked_loop_is_said_with_its_stack_and_the_group_is_left_befor
         ended.set()
 
     monkeypatch.setattr(logging, "shutdown", lambda: None)
-    monkeypatch.setattr(watchdog.faulthandler, "dump_traceback", lambda **_: None)
+    monkeypatch.setattr(watchdog.faulthandler, "dump_traceback", lambda *_, **__: None)
     watching = Watchdog(0.2, leave=lambda: done.append("left"), end=end)
     watching.start()
     beating = asyncio.create_task(watching.beat())
