@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from aiokafka.errors import (
-    DuplicateSequenceNumber,
     KafkaStorageError,
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumber,
@@ -103,8 +102,7 @@ class PartitionLog:
     def known(self, producer: int, sequence: int) -> int | None:
         """The offset at which the producer's batch already stands; None where it is the next one.
 
-        Raises DuplicateSequenceNumber where it stands too far back to be remembered, OutOfOrderSequenceNumber where
-        one before it is missing.
+        Raises OutOfOrderSequenceNumber where one before it is missing, or where it stands too far back to be known.
         """
         remembered = self._producers.get(producer)
         if remembered is None or sequence == remembered.next_sequence:
@@ -112,7 +110,7 @@ class PartitionLog:
         for first, base in remembered.batches:
             if first == sequence:
                 return base
-        raise (DuplicateSequenceNumber if sequence < remembered.next_sequence else OutOfOrderSequenceNumber)()
+        raise OutOfOrderSequenceNumber
 
     def remember(self, producer: int, sequence: int, count: int, base: int) -> None:
         """A batch of the producer was appended."""

@@ -120,12 +120,16 @@ class Membership:
             await asyncio.wait([heart])
 
     async def commit(self, offsets: dict[Any, int]) -> bool:
-        """False where the group has moved on. Retries for ever, as aiokafka does."""
+        """False where the group has moved on: then it is joined anew. Else retries for ever."""
         commit = partial(self._group.commit, self._member_id, self._generation, offsets)
         while True:
             try:
                 await self._connection.request(commit)
-            except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError):
+            except RebalanceInProgressError:
+                self._rejoin.set()
+                return False
+            except (UnknownMemberIdError, IllegalGenerationError):
+                self._reset()
                 return False
             except KafkaError:
                 await asyncio.sleep(RETRY_S)

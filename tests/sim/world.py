@@ -19,6 +19,7 @@ from .strikes import Faults
 
 STEPS_KEPT: Final = 400
 PREFIX: Final = "sim."
+_FOR_EVER_MS: Final = 2**62
 WALL_START_MS: Final = 1_767_225_600_000
 """2026-01-01 UTC, at loop time 0 where nothing else is asked for."""
 
@@ -64,7 +65,9 @@ class World(Faults):
         self.processes: list[Process] = []
         self._patched = patched(self)
         for topic in TOPICS:
-            lag_ms = state_compaction_lag_ms if "min.compaction.lag.ms" in topic.settings else 0
+            lag_ms = int(topic.settings.get("min.compaction.lag.ms", 0))
+            if 0 < lag_ms < _FOR_EVER_MS:
+                lag_ms = state_compaction_lag_ms
             self.broker.create_topic(
                 prefix + topic.name,
                 TopicSettings(
