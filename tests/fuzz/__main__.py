@@ -49,12 +49,12 @@ def smaller(value: bytes, still: Callable[[bytes], bool]) -> bytes:
     return value
 
 
-def fuzz(target: Target, seconds: float, seed: int) -> tuple[int, int, dict[str, bytes]]:
+def fuzz(target: Target, seconds: float, seed: int) -> tuple[int, int, dict[str, tuple[bytes, str]]]:
     """(executions, how many were decoded, what broke by kind)."""
     random = Random(f"{seed}/{target.name}")
     seeds = corpus(target.name)
     executions = decoded = 0
-    found: dict[str, bytes] = {}
+    found: dict[str, tuple[bytes, str]] = {}
     end = monotonic() + seconds
     while monotonic() < end and len(found) < FOUND_MAX:
         value = mutate(random.choice(seeds), target.kind, random, seeds)
@@ -64,7 +64,8 @@ def fuzz(target: Target, seconds: float, seed: int) -> tuple[int, int, dict[str,
         except BrokenPromiseError as error:
             kind = kind_of(str(error))
             if kind not in found:
-                found[kind] = smaller(value, lambda shorter, kind=kind: kind_of(breaks(target, shorter) or "") == kind)
+                small = smaller(value, lambda shorter, kind=kind: kind_of(breaks(target, shorter) or "") == kind)
+                found[kind] = small, str(error)
     return executions, decoded, found
 
 
@@ -83,12 +84,12 @@ def main() -> int:
         executions, decoded, found = fuzz(target, options.seconds, options.seed)
         rate = executions / options.seconds
         print(f"{target.name:18} {executions:8} executions {rate:8.0f}/s {decoded:8} decoded {len(found):3} broken")
-        for value in found.values():
+        for value, said in found.values():
             broken += 1
             path = CORPUS / target.name / f"found_{hashlib.sha256(value).hexdigest()[:12]}"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(value)
-            print(f"  {path.name}: {breaks(target, value)}\n    {value[:200]!r}")
+            print(f"  {path.name}: {said}\n    {value[:200]!r}")
         sys.stdout.flush()
     return 1 if broken else 0
 

@@ -126,6 +126,7 @@ def middleware(value: bytes) -> int:
     assert (status == 200) == bool(reached)
     if reached:
         assert SECRET.encode() in value
+        assert [name for name, _ in request_of(value)[3]].count(b"authorization") == 1
         assert len(meter.events) == 1
         assert re.fullmatch(r"/v1/(search|documents/[^/\x00-\x1f\x7f]+)", reached[0])
     assert SECRET not in repr(meter.events)

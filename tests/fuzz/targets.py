@@ -1,10 +1,12 @@
 """The decoders of records and files, each with the errors that it may raise."""
 
 import json
+import struct
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
@@ -40,8 +42,17 @@ def read_usage(value: bytes) -> Any:
     if isinstance(decoded, WireEnvelope):
         for event in decoded.events:
             validate_event(event)
+            _within_the_models_bounds(event)
         assert len(decoded.events) <= bounds.ENVELOPE_EVENTS_MAX
     return decoded
+
+
+def _within_the_models_bounds(event: WireEvent) -> None:
+    """Holds what the wire's checks let through against the JSON model, which knows the bounds by itself."""
+    try:
+        from_wire(msgspec.structs.replace(event, id=event.id or "named"))
+    except ValidationError as error:
+        raise AssertionError(f"the model refuses {error.errors()[0]['loc']}") from error
 
 
 def write_usage(decoded: Any) -> bytes:
@@ -246,6 +257,19 @@ def spool(value: bytes) -> list[Envelope]:
     return found
 
 
+def spool_frames(value: bytes) -> list[Envelope]:
+    """The same for frames whose checksums are right: a MessagePack array of [events, key, envelope]."""
+    try:
+        frames = msgspec.msgpack.decode(value, type=list[tuple[int, bytes, bytes]])
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return []
+    content = b""
+    for events, key, envelope in frames:
+        tail = struct.pack(">HH", events & 0xFFFF, len(key) & 0xFFFF)
+        content += struct.pack(">II", len(key + envelope), crc32(key + envelope, crc32(tail))) + tail + key + envelope
+    return spool(content)
+
+
 def health_file(value: bytes) -> str | None:
     """The file by which a process says that it works."""
     (FOLDER / health.FILE_NAME).write_bytes(value)
@@ -285,6 +309,7 @@ RECORDS: Final = (
     Target("state_fold", "msgpack", fold, (StateFormatError,)),
     Target("state_restore", "msgpack", restore, (ValueError,), says=None),
     Target("spool", "bytes", spool, (OSError,)),
+    Target("spool_frames", "msgpack", spool_frames, (OSError,)),
     Target("toml_catalogue", "bytes", toml(load_catalogue), (FileError,), says=_to_the_operator),
     Target("toml_accounts", "bytes", toml(load_accounts), (FileError,), says=_to_the_operator),
     Target("health", "json", health_file, ()),
