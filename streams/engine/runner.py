@@ -252,6 +252,7 @@ class Runner:
         task = asyncio.ensure_future(self._guard(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # else Python complains of work cancelled before it began
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
