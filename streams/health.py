@@ -39,7 +39,7 @@ class PartitionHealth(msgspec.Struct, frozen=True, omit_defaults=True):
     """What it waits for or is stuck on, in words."""
 
 
-class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+class Health(msgspec.Struct, frozen=True):
     """What a process says of itself."""
 
     written_at_ms: Annotated[int, msgspec.Meta(ge=0, lt=EPOCH_MS_MAX)]
