@@ -49,8 +49,8 @@ planted: $(STAMP) ## how soon the simulator finds bugs planted on purpose, into 
 	@$(BIN)/python -m tests.sim planted $(ARGS)
 
 .PHONY: faults
-faults: $(STAMP) ## kill, stop and cut real processes; the totals must agree
-	$(BIN)/python -m pytest tests/faults -v $(ARGS)
+faults: $(STAMP) ## kill -9 real processes under load, in rotation; nothing may differ (ROUNDS=100, ARGS="--seed 7")
+	@$(BIN)/python -m tests.faults --rounds $(ROUNDS) $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## hostile input for every decoder and HTTP surface (FOR=60 seconds each, ARGS="--only usage")
