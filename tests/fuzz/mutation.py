@@ -14,6 +14,7 @@ import msgspec
 WORDS: Final[tuple[Any, ...]] = (
     "",
     " ",
+    "\n",
     "a",
     "A",
     "None",

@@ -44,7 +44,13 @@ def read_usage(value: bytes) -> Any:
             validate_event(event)
             _within_the_models_bounds(event)
         assert len(decoded.events) <= bounds.ENVELOPE_EVENTS_MAX
+    elif isinstance(decoded, WireEvent):
+        json.loads(value, object_pairs_hook=_distinct)
     return decoded
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> None:
+    assert len(dict(pairs)) == len(pairs), "takes a field given twice"
 
 
 def _within_the_models_bounds(event: WireEvent) -> None:
