@@ -56,6 +56,15 @@ faults: $(STAMP) ## kill -9 real processes under load, in rotation; nothing may 
 fuzz: $(STAMP) ## hostile input for every decoder and HTTP surface (FOR=60 seconds each, ARGS="--only usage")
 	$(BIN)/python -m tests.fuzz --for $(FOR) $(ARGS)
 
+.PHONY: outages
+outages: $(STAMP) ## ClickHouse away for 10 minutes, then the broker for one; nothing may differ afterwards
+	$(BIN)/python -m tests.faults.outages clickhouse --for 600
+	$(BIN)/python -m tests.faults.outages broker --for 60
+
+.PHONY: takeover
+takeover: $(STAMP) ## how long a worker's death keeps decisions waiting, into docs/takeover.md
+	$(BIN)/python -m tests.faults.takeover --times 20
+
 .PHONY: bench
 bench: $(STAMP) ## events/s of one worker beside plain Faust and a bare consumer, into bench/latest.json
 	$(BIN)/python -m tests.bench $(ARGS)
