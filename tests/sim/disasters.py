@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from sluicegate_schemas.topics import DECISIONS, STATE, USAGE
@@ -56,12 +57,15 @@ def _worker_pause(stage: Stage, fault: Fault) -> None:
 
 
 def _zombie(stage: Stage, fault: Fault) -> None:
-    """Stopped with a flush in hand, which it sends when it wakes: by then its partition has moved."""
+    """Stopped with a flush in hand, which it sends when it wakes: by then its partition has moved, or just moves."""
     process = stage.workers[fault.target].process
+    wakes_at_a_claim = stream(stage.plan.seed, "zombie", fault.at_ms, fault.target).random() < 0.5
 
     def strike() -> None:
         if process is not None and not stage.is_peace:
             stage.world.pause(process, fault.for_ms)
+            if wakes_at_a_claim:
+                stage.world.network.before_claim.append(partial(stage.world.resume, process))
 
     if process is not None:
         stage.world.when(process, "sending", strike)

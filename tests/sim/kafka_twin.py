@@ -13,6 +13,7 @@ from aiokafka.errors import DuplicateSequenceNumber, KafkaError, KafkaTimeoutErr
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from sluicegate_schemas.partitioning import murmur2
+from sluicegate_schemas.state import CLAIM_KEY
 from sluicegate_schemas.topics import STATE
 
 from .log import BATCH_OVERHEAD_BYTES, Fetched, LogRecord, NewRecord
@@ -149,6 +150,8 @@ class _Lane:
                 more, future, _ = waiting.popleft()
                 records += more
                 futures.append(future)
+        if self._is_state and records[0].key == CLAIM_KEY:
+            self._connection.claiming()
         first, self._sequence = self._sequence, self._sequence + len(records)
         produce = partial(self._connection.broker.produce, self._topic, self._partition, records, self._producer, first)
         self._try(produce, futures)

@@ -33,6 +33,8 @@ class Network:
         self.broker = broker
         self.seen = seen
         self.groups: dict[str, Group] = {}
+        self.before_claim: list[Callable[[], object]] = []
+        """What happens, once, when any process is about to send a claim to the state topic."""
         self.is_over = False
         """The history is over: every request fails, so that what is left can end."""
         self.note: Callable[[str, str], None] = lambda who, what: None
@@ -76,6 +78,12 @@ class Connection:
         effect, or may yet. ``operation`` may return a future, for a reply that the broker holds back.
         """
         return _Request(self, operation, timeout_s).answer
+
+    def claiming(self) -> None:
+        """The process is about to send a claim: what was to happen just then happens."""
+        strikes, self.network.before_claim = self.network.before_claim, []
+        for strike in strikes:
+            _NOBODY.copy().run(strike)
 
     def append(self, operation: Callable[[], Any]) -> "asyncio.Future[Any]":
         """``request`` for an append to the state topic: the moments of ``strikes.Moment`` are here."""

@@ -92,6 +92,19 @@ PLANTS = (
     ),
     Plant(
         "zombie not fenced",
+        "A new owner goes on in the epoch of the old one: what that one still writes stands beside its own.",
+        (
+            edit(
+                "streams.engine.recovery:Recovery.state_read",
+                (
+                    "max((self._fold.top_epoch >> 32) + 1, self._generation) << 32 | self._nonce",
+                    "self._fold.top_epoch or self._generation << 32 | self._nonce",
+                ),
+            ),
+        ),
+    ),
+    Plant(
+        "loss of the partition not noticed",
         "An owner that finds a higher epoch in its log goes on as if it were a former owner's.",
         (
             edit(
