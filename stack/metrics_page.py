@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from clickhouse.audit.metrics import FAMILIES as AUDIT
 from clickhouse.metrics import FAMILIES as SINK
 from stack.folder import CHECKOUT
 from streams.metrics import Family
@@ -13,7 +14,7 @@ _INTRODUCTION: Final = """# Metrics
 
 Written by `python -m stack.metrics_page`; a test holds it against the code.
 
-Each worker and each sink answers `GET /metrics` in Prometheus' text or OpenMetrics form where
+Each worker, each sink and the audit answers `GET /metrics` in Prometheus' text or OpenMetrics form where
 `SLUICEGATE_HEALTH_LISTEN` says (`127.0.0.1:9464`, say; by default nowhere). `make run` gives each process a free port
 and prints it. Beside these metrics there are the usual `process_…` ones. States of health, and what to alert on:
 [health.md](health.md).
@@ -27,7 +28,7 @@ it. The books are the ledgers, not these.
 
 def page() -> str:
     """The whole page."""
-    parts = [_INTRODUCTION, _section("Worker", WORKER), _section("Sink", SINK)]
+    parts = [_INTRODUCTION, _section("Worker", WORKER), _section("Sink", SINK), _section("Audit", AUDIT)]
     return "\n".join(parts)
 
 

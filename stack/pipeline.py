@@ -36,6 +36,7 @@ PREFIX: Final = topics.PREFIX_DEFAULT
 KEYS_LIMIT_S: Final = 90.0
 NODE_LIMIT_S: Final = 60.0
 WORKER_STOP_LIMIT_S: Final = 30.0
+AUDIT_LIMIT_S: Final = 60.0
 
 TENANTS: Final = (("key_osprey_1",), ("key_heron_1", "key_heron_2", "key_heron_test"), ("key_finch_1",))
 """The trace's tenants, busiest first, each with its keys (``examples/accounts.toml``)."""
@@ -75,6 +76,7 @@ class Pipeline:
         self.nodes: list[ChildProcess] = []
         self.workers: list[ChildProcess] = []
         self.sink: ChildProcess | None = None
+        self.audit: ChildProcess | None = None
         self.traffic: ChildProcess | None = None
         self._node_count, self._worker_count = nodes, workers
         self.say = say
@@ -102,10 +104,11 @@ class Pipeline:
         except (TopicsError, MigrationError) as error:
             raise StackError(str(error), kept="All data was kept") from error
         self._publish_accounts()
-        self.say(f"Starting {_count(self._worker_count, 'worker')} and the sink")
+        self.say(f"Starting {_count(self._worker_count, 'worker')}, the sink and the audit")
         self.workers = [self._worker(number) for number in range(1, self._worker_count + 1)]
         self.sink = self._faust("sink", "clickhouse.sink")
-        for child in (*self.workers, self.sink):
+        self.audit = self._python("audit", "clickhouse.audit")
+        for child in (*self.workers, self.sink, self.audit):
             child.spawn()
         self.say("Metrics: " + ", ".join(f"{name} {address}/metrics" for name, address in self.metrics.items()))
         self._wait_for_keys()
@@ -141,12 +144,13 @@ class Pipeline:
     def check(self) -> None:
         """Raise ChildDiedError if a part is gone (the callers may end)."""
         self.stack.check()
-        for child in (*self.workers, *([self.sink] if self.sink else []), *self.nodes):
-            child.check()
+        for child in (*self.workers, self.sink, self.audit, *self.nodes):
+            if child is not None:
+                child.check()
 
     def stop(self, failure: str = "") -> None:
         """End whatever runs, callers first, brokers last."""
-        parts = [self.traffic, *self.nodes, *self.workers, self.sink]
+        parts = [self.traffic, *self.nodes, *self.workers, self.audit, self.sink]
         stop_all([part for part in parts if part is not None])
         self.stack.stop(failure)
 
@@ -160,16 +164,28 @@ class Pipeline:
             "SLUICEGATE_CLICKHOUSE_PASSWORD_FILE": str(self.stack.clickhouse.password_file),
         }
 
+    def audited(self) -> tuple[bool, str]:
+        """Whether the audit finds that everything agrees, looking once more, and what it says."""
+        looking = self._python("audit-once", "clickhouse.audit", "--once")
+        looking.log.unlink(missing_ok=True)
+        looking.spawn()
+        wait_for(lambda: not looking.running, AUDIT_LIMIT_S, "The audit did not compare everything")
+        return looking.exit_code == 0, " ".join(looking.log_tail(5).split())
+
     def _worker(self, number: int) -> ChildProcess:
         name = f"worker-{number}"
         return self._faust(name, "streams.app", SLUICEGATE_WORKER_NAME=name)
 
     def _faust(self, name: str, module: str, **environment: str) -> ChildProcess:
+        options = ["-A", module, "worker", "--loglevel", "info", "--without-web"]
+        return self._python(name, "faust", *options, **environment)
+
+    def _python(self, name: str, module: str, *options: str, **environment: str) -> ChildProcess:
         listen = f"{LOOPBACK}:{free_port()}"
         self.metrics[name] = f"http://{listen}"
         return ChildProcess(
             name,
-            [sys.executable, "-m", "faust", "-A", module, "worker", "--loglevel", "info", "--without-web"],
+            [sys.executable, "-m", module, *options],
             log=self.data / "logs" / f"{name}.log",
             cwd=CHECKOUT,
             environment={

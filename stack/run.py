@@ -33,7 +33,7 @@ from stack.pipeline import PREFIX, Pipeline, last_counts, wait_for
 from stack.report import make_report, write_report
 from stack.topic_log import end_offsets
 from stack.trace import read_trace
-from stack.verify import Answers, check_all, failure_sentence
+from stack.verify import Answers, Check, check_all, failure_sentence
 from stack.view import Moment, View
 from stack.watch import Watcher
 
@@ -274,6 +274,7 @@ class Demonstration:
         callers = last_counts(pipeline.traffic)
         by_status: dict[str, int] = callers.get("answers", {})
         checks = check_all(evidence, Answers(by_status, callers.get("unreachable", 0), events_before))
+        checks.append(Check("the continuous audit finds no drift", *pipeline.audited()))
         made = make_report(evidence, checks, callers=callers, run=facts, fresh_ms=self._freshness.samples_ms())
         for check in checks:
             self._console.print(

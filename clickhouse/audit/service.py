@@ -70,7 +70,7 @@ class Service:
         registry = CollectorRegistry()
         registry.register(AuditCollector(self.status))
         endpoint = Endpoint(
-            self._audit.listen,
+            self._settings.health_listen,
             registry=registry,
             live=lambda: Answer(True, {"state": "runs"}),
             ready=lambda: _answer(self.health()),

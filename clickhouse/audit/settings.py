@@ -1,5 +1,5 @@
 """The audit's settings: environment variables ``SLUICEGATE_AUDIT_…``, beside those of ``streams.settings`` (broker,
-topics) and of ``clickhouse.connection``.
+topics, SLUICEGATE_HEALTH_LISTEN) and of ``clickhouse.connection``.
 
 | variable | meaning | default |
 |---|---|---|
@@ -9,7 +9,6 @@ topics) and of ``clickhouse.connection``.
 | SLUICEGATE_AUDIT_OPEN_CELLS_MAX | open cells of one state partition; above it the audit ends and says so | 600000 |
 | SLUICEGATE_AUDIT_EVICTED_CELLS_MAX | evicted cells of one state partition whose names are remembered | 100000 |
 | SLUICEGATE_AUDIT_SUMS_MAX | sums by organization and time; above it the audit ends and says so | 4000000 |
-| SLUICEGATE_AUDIT_LISTEN | where health and metrics are served, ``host:port``; empty: nowhere | (empty) |
 """
 
 import os
@@ -40,19 +39,15 @@ class AuditSettings:
     open_cells_max: int = 600_000
     evicted_cells_max: int = 100_000
     sums_max: int = 4_000_000
-    listen: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
         """The settings in ``environment`` (default: the process's). Raises SettingsError."""
         values = os.environ if environment is None else environment
-        settings: dict[str, float | int | str] = {}
+        settings: dict[str, float | int] = {}
         for field in fields(cls):
             variable = _PREFIX + field.name.upper()
             if (text := values.get(variable)) is None:
-                continue
-            if field.name not in _BOUNDS:
-                settings[field.name] = text
                 continue
             low, high = _BOUNDS[field.name]
             try:

@@ -60,7 +60,7 @@ class Audit:
                 **self._environment,
                 "SLUICEGATE_AUDIT_INTERVAL_S": "0.5",
                 "SLUICEGATE_AUDIT_SHARE_PERCENT": "50",
-                "SLUICEGATE_AUDIT_LISTEN": f"127.0.0.1:{self._port}",
+                "SLUICEGATE_HEALTH_LISTEN": f"127.0.0.1:{self._port}",
             },
         )
 

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clickhouse.audit.metrics import FAMILIES as AUDIT
 from clickhouse.metrics import FAMILIES as SINK
 from stack.metrics_page import PAGE, page
 from streams.engine.figures import BOUNDS_S, Figures, PartitionFigures, Times
 from streams.metrics import Family, Samples
 from streams.worker_metrics import FAMILIES as WORKER
 
-ALL = (*WORKER, *SINK)
+ALL = (*WORKER, *SINK, *AUDIT)
 
 
 def test_the_page_says_what_the_code_declares() -> None:
@@ -30,7 +31,7 @@ def test_each_metric_is_declared_once_and_named_by_the_conventions() -> None:
 
 
 def test_no_label_has_the_values_of_a_tenant() -> None:
-    bounded = {"partition", "topic", "table", "reason", "outcome", "cause"}
+    bounded = {"partition", "topic", "table", "reason", "outcome", "cause", "pair", "by"}
     assert {label for family in ALL for label in family.labels} <= bounded
 
 
