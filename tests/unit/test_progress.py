@@ -61,7 +61,7 @@ def test_time_in_which_nobody_looked_does_not_count() -> None:
     progress = Progress(STUCK_S)
     looks(progress, 10, work())
     (halt,) = progress.look(10 + 100 * STUCK_S, [work()])
-    assert not halt.stuck
+    assert (halt.stuck, halt.since) == (False, 100 * STUCK_S)
     (halt,) = looks(progress, 10 + 100 * STUCK_S + 20, work(), since=11 + 100 * STUCK_S)
     assert halt.stuck
 

@@ -57,14 +57,17 @@ class World:
         (found,) = [work for work in self.sight.works() if work.step == name]
         return found
 
-    def passes(self, seconds: float, *, catalogue: bool = True, broker: bool = True) -> list[Halt]:
+    def passes(
+        self, seconds: float, *, catalogue: bool = True, heartbeats: bool = True, answers: bool = True
+    ) -> list[Halt]:
         """Looks once a second."""
         for _ in range(round(seconds)):
             self.now += 1.0
             if catalogue:
                 self.engine.catalogue_seen_at = self.now
-            if broker:
+            if heartbeats:
                 self.engine.lease_until = self.now + 8
+            if answers:
                 self.sight.ends.answered_at = self.now
             self.halts = self.progress.look(self.now, self.sight.works())
         return self.halts
@@ -182,11 +185,12 @@ def test_operator_commands_that_do_not_come_are_waited_for(world: World) -> None
     assert world.state[0] == "waits"
 
 
-def test_a_broker_that_is_away_is_waited_for_whatever_hangs(world: World) -> None:
+@pytest.mark.parametrize("gone", ["heartbeats", "answers"])
+def test_a_broker_that_is_away_is_waited_for_whatever_hangs(world: World, gone: str) -> None:
     world.core.usage.is_empty = False
     world.core.dirty = True
     world.runner.appending_since = world.now
-    halts = world.passes(10 * STUCK_S, broker=False)
+    halts = world.passes(10 * STUCK_S, **{gone: False})
     assert {(halt.on, halt.stuck) for halt in halts} == {("its broker", False)}
     halts = world.passes(STUCK_S - 1)
     assert not any(halt.stuck for halt in halts), "its time begins when the broker is back"
