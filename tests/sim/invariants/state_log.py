@@ -186,3 +186,14 @@ def fold(records: Sequence[LogRecord]) -> dict[bytes, bytes]:
         elif record.key[:1] != b"_":
             rows[record.key] = record.value[8:]
     return rows
+
+
+def unrepaired(records: Sequence[LogRecord]) -> list[bytes]:
+    """The keys whose newest record is void: compaction will keep it, and remove the true one before it."""
+    newest_is_void: dict[bytes, bool] = {}
+    top_epoch = 0
+    for record in records:
+        epoch = _epoch(record)
+        newest_is_void[record.key or b""] = epoch < top_epoch
+        top_epoch = max(top_epoch, epoch)
+    return [key for key, is_void in newest_is_void.items() if is_void]

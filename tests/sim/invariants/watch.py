@@ -25,7 +25,7 @@ from .journal import Journal, WatchedPartition, each_once
 from .outputs import OutputWatch
 from .replay import replay
 from .rollups import RollupWatch
-from .state_log import StateWatch, fold
+from .state_log import StateWatch, fold, unrepaired
 from .verdicts import credit_blocks, rate_blocks
 
 FAULTS_MAX: Final = 12
@@ -156,8 +156,10 @@ def _replay(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -
 
 
 def _live_log(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
-    """What compaction left of the state log folds to the same rows."""
+    """What compaction left of the state log folds to the same rows, and what it will leave does too."""
     for number, state in enumerate(watch.states):
+        if keys := unrepaired(watch.world.records(STATE.name, number)):
+            yield f"state of partition {number}: void records of {keys[:4]} are not repaired"
         watch.world.broker.compact(watch.world.prefix + STATE.name, number)
         if fold(watch.world.records(STATE.name, number)) != state.rows:
             yield f"state of partition {number}: what compaction left of the log folds to other rows"

@@ -151,16 +151,6 @@ PLANTS = (
         ),
     ),
     Plant(
-        "tombstone before the sink's position",
-        "A rollup cell is removed from the state before the sink has read it: compaction may drop it for good.",
-        (
-            edit(
-                "streams.domain.rollup:Cells.evict",
-                (" or end > self._durable_until", ""),
-            ),
-        ),
-    ),
-    Plant(
         "second chunk of a minute over the first",
         "The rollup cell of a late event gets the key of the cell that was evicted: its row replaces the true one.",
         (
@@ -180,31 +170,6 @@ PLANTS = (
             edit(
                 "streams.domain.accounts:Accounts.restore_command",
                 ("    self._commands[key] = row\n", "    pass\n"),
-            ),
-        ),
-    ),
-    Plant(
-        "standing verdicts not said again",
-        "A new owner does not repeat what stands: a block that its predecessor decided and never sent is not heard of.",
-        (
-            edit(
-                "streams.domain.policy:Policy.resume",
-                ("            self._outbox.decision(row)\n", "            pass\n"),
-            ),
-        ),
-    ),
-    Plant(
-        "retract forgotten on takeover",
-        "An upgrade says that the gate is open only where a block is known: one that a former owner published and did "
-        "not flush stands on.",
-        (
-            edit(
-                "streams.domain.policy:Policy.total_changed",
-                (
-                    "    if ledger.month != moment.month:\n",
-                    '    standing = self._standing.get(f"{CREDITS}:account:{ledger.identifier}")\n'
-                    '    if ledger.month != moment.month or standing is None or standing.verdict != "block":\n',
-                ),
             ),
         ),
     ),

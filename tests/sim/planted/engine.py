@@ -104,16 +104,6 @@ PLANTS = (
         ),
     ),
     Plant(
-        "loss of the partition not noticed",
-        "An owner that finds a higher epoch in its log goes on as if it were a former owner's.",
-        (
-            edit(
-                "streams.engine.fence:Fence.state_read",
-                ("if any(epoch >= self.epoch for epoch, _ in foreign):", "if False:"),
-            ),
-        ),
-    ),
-    Plant(
         "continuity guard off",
         "An append that does not stand where the last one ended tells its owner nothing: it goes on unaware of the "
         "other writer.",
@@ -124,69 +114,9 @@ PLANTS = (
         ),
     ),
     Plant(
-        "repairs forgotten",
-        "The rows that a zombie's void records stand on are not written again: compaction keeps the void ones and "
-        "drops the true.",
-        (
-            edit(
-                "streams.engine.core:PartitionCore.state_read",
-                ("        self._writer.repairs.update(repairs)\n", ""),
-            ),
-            edit(
-                "streams.engine.recovery:Recovery.sources",
-                ("for key in self._fold.void_keys", "for key in ()"),
-            ),
-        ),
-    ),
-    Plant(
         "outbox not sent again",
         "A new owner does not send what the last header still holds: rejects and forwards of a flush whose owner died "
         "before sending them are lost.",
         (edit("streams.engine.outbox:Outbox.recover", ("for record in records]", "for record in ()]")),),
-    ),
-    Plant(
-        "lease ignored",
-        "A worker whose heartbeats no longer arrive goes on deciding and speaking for its partitions.",
-        (
-            edit(
-                "streams.engine.core:PartitionCore.accepts_input",
-                ("        and now <= self._lease_until\n", ""),
-            ),
-            edit("streams.engine.core:PartitionCore._flush_due", ("if now > self._lease_until:", "if False:")),
-            edit(
-                "streams.engine.runner:Runner._publish",
-                ("while monotonic() > self._lease_until:", "while False:"),
-            ),
-        ),
-    ),
-    Plant(
-        "catalogue age ignored",
-        "A worker that cannot read the catalogue topic goes on rating by what it knew.",
-        (
-            edit(
-                "streams.engine.core:PartitionCore.accepts_input",
-                ("catalogue_age_max_s", "catalogue_age_max_s + 10**9"),
-            ),
-        ),
-    ),
-    Plant(
-        "hole in the input believed at once",
-        "A batch that does not follow on the last one is taken, without a look at what was lost between the two.",
-        (
-            edit(
-                "streams.engine.intake:UsageIntake.fetched",
-                ("if records[0].offset > self._next:", "if records[0].offset > self._next and self._seeking:"),
-            ),
-        ),
-    ),
-    Plant(
-        "parked core not compared with the log",
-        "A partition that comes back to its old owner is taken up where it was left, though another had it since.",
-        (
-            edit(
-                "streams.engine.core:PartitionCore.returned",
-                (" or state_end != self._fence.next_offset", ""),
-            ),
-        ),
     ),
 )

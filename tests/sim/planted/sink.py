@@ -37,30 +37,12 @@ PLANTS = (
         ),
     ),
     Plant(
-        "void record kept by the sink",
-        "The sink writes the rollups of a zombie.",
-        (edit("clickhouse.rows:StateRows._feed", ("if not valid or key is None:", "if key is None:")),),
-    ),
-    Plant(
         "hole believed by the sink at once",
         "A run that does not follow on the last one is taken: what Faust had dropped between the two is never written.",
         (
             edit(
                 "clickhouse.cursor:Cursor.take",
                 ("if first > self.next_offset and first != self._hole_ends_at:", "if False:"),
-            ),
-        ),
-    ),
-    Plant(
-        "sink position without its epoch",
-        "The highest epoch is not stored with the position: a sink that starts anew takes a zombie's rows for true.",
-        (
-            edit(
-                "clickhouse.intake:Intake.write",
-                (
-                    "partition.cursor.next_offset, partition.top_epoch, now_ms",
-                    "partition.cursor.next_offset, 0, now_ms",
-                ),
             ),
         ),
     ),
