@@ -34,6 +34,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._draw = draw
         self._virtual_s = STARTS_AT_S
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers_made = 0
         self._clock_resolution = 1e-9
         self.handles_run = 0
         self.failures: list[str] = []
@@ -49,6 +51,24 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if context["message"].startswith("Exception in callback"):
             self.failures.append(f"{context['message']}: {context.get('exception')!r}")
 
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._virtual_s + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (when, self._timers_made, timer))
+        return timer
+
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Nothing: cancelled timers leave the heap when they are due."""
 
@@ -59,17 +79,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         raise AssertionError("a thread has no place in virtual time")
 
     def _run_once(self) -> None:
-        ready, scheduled = self._ready, self._scheduled
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False
+        ready, timers = self._ready, self._timers
         if not ready and not self._stopping:
-            if not scheduled:
+            while timers and timers[0][2]._cancelled:
+                heapq.heappop(timers)
+            if not timers:
                 raise NothingLeftError("nothing is ready and no timer runs")
-            self._virtual_s = max(self._virtual_s, scheduled[0]._when)
+            self._virtual_s = max(self._virtual_s, timers[0][0])
         now = self._virtual_s
-        while scheduled and scheduled[0]._when <= now:
-            timer = heapq.heappop(scheduled)
-            timer._scheduled = False
+        while timers and timers[0][0] <= now:
+            timer = heapq.heappop(timers)[2]
             if not timer._cancelled:
                 ready.append(timer)
         if len(ready) > 2:

@@ -51,7 +51,7 @@ def _clocks(monotonic_s: Callable[[], float], wall_s: Callable[[], float]) -> li
     twins = {time.monotonic: monotonic_s, time.time: wall_s}
     return [
         (module, name, twin)
-        for path, module in sorted(sys.modules.items())
+        for path, module in list(sys.modules.items())
         if path.startswith("streams.")
         for name in ("monotonic", "time")
         if (twin := twins.get(getattr(module, name, None))) is not None
