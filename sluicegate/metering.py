@@ -2,10 +2,14 @@
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
+
+from msgspec.structs import replace
 
 from sluicegate_schemas import bounds
 from sluicegate_schemas.envelope import WireCharge
+from sluicegate_schemas.wire_checks import is_label, is_name, is_subject
 
 
 @dataclass(slots=True)
@@ -33,6 +37,19 @@ class Usage:
             self.charges_lost += 1
             return
         self.charges.append(WireCharge(operation, dict(quantities) or None, model, cached))
+
+    def leave_out_unusable(self) -> bool:
+        """Leaves out models, labels and a subject that no event may carry; returns whether there were any.
+
+        They often come from the caller, whose text must not make its own request unmetered.
+        """
+        charges = [one if one.model is None or is_name(one.model) else replace(one, model=None) for one in self.charges]
+        labels = dict(islice((one for one in self.labels.items() if is_label(*one)), bounds.LABELS_MAX))
+        model = self.model if is_name(self.model) else None
+        subject = self.subject if is_subject(self.subject) else None
+        before = self.charges, self.labels, self.model, self.subject
+        self.charges, self.labels, self.model, self.subject = charges, labels, model, subject
+        return before != (charges, labels, model, subject)
 
 
 CURRENT: Final[ContextVar[Usage | None]] = ContextVar("sluicegate_usage", default=None)

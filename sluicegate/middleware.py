@@ -44,7 +44,8 @@ class Middleware:
     ``unrouted`` counts what was refused so.
 
     A request whose usage event the publisher drops or refuses is answered all the same; the publisher counts and logs
-    those, and ``metering_failures`` counts the events that it did not take, for whatever reason.
+    those, and ``metering_failures`` counts the events that it did not take, for whatever reason. A model, label or
+    subject that no event may carry is left out of it, counted in ``descriptions_left_out``.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Middleware:
         clock: Clock = epoch_ms,
     ) -> None:
         self.metering_failures = 0
+        self.descriptions_left_out = 0
         self.unrouted = 0
         self._app = app
         self._gate = gate
@@ -132,6 +134,8 @@ class Middleware:
         try:
             if usage.charges_lost:
                 log.error("%s: %d charges beyond the limit of one event are lost", usage.operation, usage.charges_lost)
+            if usage.leave_out_unusable():
+                self.descriptions_left_out += 1
             taken = self._meter.publish(
                 org_id=key.organization_id,
                 api_key_id=key.api_key_id,

@@ -34,6 +34,21 @@ _ELEMENTS: Final[dict[str, type[msgspec.Struct]]] = {"events": WireEvent, "event
 """What the fields of the wire structs hold that are structs themselves."""
 
 
+def is_name(text: object) -> bool:
+    """Whether ``text`` may be a model, or the value of a label."""
+    return isinstance(text, str) and _NAME(text) is not None
+
+
+def is_label(name: object, value: object) -> bool:
+    """Whether an event may carry the label."""
+    return isinstance(name, str) and _LABEL_NAME(name) is not None and is_name(value)
+
+
+def is_subject(text: object) -> bool:
+    """Whether an event may be about ``text``."""
+    return isinstance(text, str) and _EVENT_ID(text) is not None
+
+
 class Malformed(ValueError):  # noqa: N818 - a verdict on a record, raised to unwind; the name is in every signature
     """A usage record that cannot be used: why, and which field, as ``outputs.Reject`` says it.
 

@@ -20,6 +20,7 @@ from sluicegate.errors import ConfigurationError
 from sluicegate.middleware import Message, Scope
 from sluicegate.operations import Routes
 from sluicegate.publisher import EventFields
+from sluicegate.publisher.event import encode_event
 from tests.gating import NOW_MS, SECRET, Known, credit_block, decision_record, heron
 from tests.metering import Recorder
 
@@ -211,6 +212,26 @@ async def test_an_exception_of_the_application_is_metered_as_500() -> None:
     meter = Recorder()
     response = await call(guard(heron(), meter), "GET", "/v1/crash")
     assert (response.status_code, [event["status"] for event in meter.events]) == (500, [500])
+
+
+async def test_a_callers_text_cannot_make_its_request_unmetered() -> None:
+    async def described(_: Request) -> Response:
+        usage = sluicegate.current()
+        usage.model = usage.subject = "not a name\n"
+        usage.labels |= {"pipeline": "p-1", "Bad Name": "x", "long": "x" * 65} | {f"l{n}": "x" for n in range(9)}
+        usage.charge("inference.llm", model="\x00", tokens=12)
+        return PlainTextResponse("done")
+
+    meter = Recorder()
+    app = Starlette(routes=[Route("/v1/documents", described)])
+    guarded = Middleware(app, gate=Gate(heron()), meter=meter, find_operation=by_routes(ROUTES), clock=Clock())
+    assert (await call(guarded, "GET", "/v1/documents")).status_code == 200
+    (event,) = meter.events
+    assert (event["model"], event["subject"]) == (None, None)
+    assert event["labels"] == {"pipeline": "p-1"} | {f"l{n}": "x" for n in range(7)}
+    assert [charge.model for charge in event["charges"] or ()] == [None]
+    assert guarded.descriptions_left_out == 1
+    encode_event(event)
 
 
 async def test_a_failing_publisher_breaks_no_request() -> None:
