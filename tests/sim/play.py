@@ -167,15 +167,15 @@ def play(plan: Plan) -> History:
             stage.begin()
             world.run(plan.duration_ms)
             stage.make_peace()
-            world.run_until(lambda: stage.is_at_rest, PEACE_LIMIT_MS)
+            world.run_until(stage.is_at_rest, PEACE_LIMIT_MS)
             for _ in range(SETTLES_MAX):
                 world.run(SETTLED_MS)
-                world.run_until(lambda: stage.is_at_rest, PEACE_LIMIT_MS)
+                world.run_until(stage.is_at_rest, PEACE_LIMIT_MS)
                 if not any(watch.outputs.at_rest()):
                     break
             ends = stage.ends()
             world.run_until(lambda: stage.has_sunk(ends), PEACE_LIMIT_MS)
-            world.run_until(lambda: stage.is_at_rest, PEACE_LIMIT_MS)
+            world.run_until(stage.is_at_rest, PEACE_LIMIT_MS)
         except StuckError as stuck:
             watch.note(f"the history does not come to rest: {stuck}")
         else:
