@@ -87,9 +87,10 @@ def _text(text: str) -> str:
 
 
 def _address(text: str) -> str:
-    """an address to listen on, like 127.0.0.1:9464, or empty"""
-    parse_listen(text)
-    return text
+    """an address to listen on, like 127.0.0.1:9464, or none"""
+    listen = "" if text == "none" else text
+    parse_listen(listen)
+    return listen
 
 
 def _switch(text: str) -> bool:

@@ -25,7 +25,7 @@ def test_each_setting_is_documented_with_its_default() -> None:
 @pytest.mark.parametrize(
     ("variable", "text"),
     [("PARTITIONS", "0"), ("PARTITIONS", "many"), ("SESSION_S", "nan"), ("GROUP", "two words"), ("DATA_DIR", " "),
-     ("ACCEPT_LOST_SOURCE", "yes")],
+     ("ACCEPT_LOST_SOURCE", "yes"), ("HEALTH_LISTEN", ":9464")],
 )  # fmt: skip
 def test_a_setting_out_of_bounds_is_refused_by_name(variable: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"SLUICEGATE_{variable} is '{text}'"):
