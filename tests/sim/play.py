@@ -121,12 +121,15 @@ class Stage:
             connection.cut_until = connection.replies_lost_until = connection.slow_until = 0.0
             if process.alive and process.paused:
                 process.resume()
+        self._start_all()
+
+    def _start_all(self) -> None:
         for one in (*self.workers, self.sink, *self.gateways):
             one.start()
 
-    @property
     def is_at_rest(self) -> bool:
-        """All that was sent is taken in and durable."""
+        """All that was sent is taken in and durable. Starts who ended meanwhile, as whoever runs them would."""
+        self._start_all()
         return not self._sends and all(one.is_done for one in self.gateways) and at_rest(self.world, self.workers)
 
     def has_sunk(self, ends: dict[tuple[str, int], int]) -> bool:
