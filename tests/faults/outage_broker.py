@@ -122,5 +122,5 @@ def _judge_answers(report: Report, before: dict[str, Answered], away: dict[str, 
         )
     report.judge(
         late_status in (503, None),
-        f"A node that started without the broker answered {late_status} until it knew keys and limits.",
+        f"A node that started without the broker answered {late_status or 'not at all'} until it knew keys and limits.",
     )

@@ -19,6 +19,8 @@ from tests.pipeline import Pipeline
 PER_SECOND: Final = 100.0
 WARM_UP_S: Final = 5.0
 CATCH_UP_LIMIT_S: Final = 300.0
+SAMPLES_FOR_P99: Final = 500
+"""With fewer the 99th percentile is about the worst one, which a busy machine makes."""
 ROW_BYTES: Final = 600
 FAUST_BUFFERS_BYTES: Final = 2 * 16 * 1024 * 1024
 SINK_GROWTH_BYTES_MAX: Final = 2 * (BYTES_WAITING_MAX + ROWS_WAITING_MAX * ROW_BYTES) + FAUST_BUFFERS_BYTES
@@ -114,7 +116,7 @@ def _judge_latency(report: Report, before: Latency, away: Latency) -> None:
         and away.p50_ms is not None
         and away.p99_ms is not None
         and away.p50_ms <= 1.5 * before.p50_ms + 30
-        and away.p99_ms <= 2 * before.p99_ms + 250
+        and away.p99_ms <= 2 * before.p99_ms + (250 if before.samples >= SAMPLES_FOR_P99 else 1_500)
     )
     report.judge(same, sentence + ".")
     missing = before.missing + away.missing
