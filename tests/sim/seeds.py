@@ -1,6 +1,7 @@
 """Many histories: one after the other or on several processes, each with its outcome, none able to hang the run."""
 
 import hashlib
+import logging
 import signal
 import threading
 import time
@@ -113,7 +114,8 @@ def processes(jobs: int) -> Iterator[Executor]:
 
 
 def quiet() -> None:
-    """Hides what Python says of coroutines that a killed process never came to begin."""
+    """Hides what Python says of coroutines that a killed process never came to begin, and what gateways log."""
+    logging.getLogger("sluicegate").addHandler(logging.NullHandler())
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
 
