@@ -239,10 +239,13 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
 
     async def _rejoin(self) -> None:
+        asked_in = self._round
         wait_s = self._rejoined_at + _REJOIN_EVERY_S - monotonic()
         self._rejoined_at = max(monotonic(), self._rejoined_at + _REJOIN_EVERY_S)
         if wait_s > 0:
             await asyncio.sleep(wait_s)
+        if self._round != asked_in:
+            return  # a rebalance has begun meanwhile: it makes all runners anew
         if self._app is not None and not self._app.should_stop:
             self.figures.rejoins += 1
             self._consumer.rejoin()
