@@ -79,13 +79,14 @@ PLANTS = (
     ),
     Plant(
         "void record kept",
-        "A recovery takes the rows of a zombie for true ones.",
+        "No reader holds a former owner's records for void: recovery, repair and sink take a zombie's rows for true.",
         (
             edit(
-                "streams.engine.fold:Fold.feed",
+                "streams.engine.fold:Epochs.feed",
                 (
-                    "        self.void_records += 1\n        self.void_keys.add(key)\n        return verdict\n",
-                    "        self.void_records += 1\n",
+                    "    if epoch < self.top_epoch:\n        return Verdict(False, epoch, repair)\n"
+                    "    self.top_epoch = epoch\n",
+                    "    self.top_epoch = max(self.top_epoch, epoch)\n",
                 ),
             ),
         ),
