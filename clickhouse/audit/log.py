@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import KafkaTimeoutError
 
 from sluicegate.brokers import Brokers
+from sluicegate.consumers import stop_consumer
 from sluicegate.topic_partitions import partitions_of
 from sluicegate_schemas.alerts import AuditDrift
 
@@ -50,7 +51,7 @@ class StateLog:
         """Disconnects."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def ends(self) -> dict[str, int]:
         """Where each source's log ends now."""
@@ -119,7 +120,7 @@ async def read_alerts(brokers: Brokers, topic: str, take: Callable[[AuditDrift],
                     if (alert := read_alert(record.value)) is not None
                 ]
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
     for _, _, alert in sorted(found, key=lambda one: one[:2]):  # one alert's records are in one partition
         take(alert)
 

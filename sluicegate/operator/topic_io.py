@@ -8,6 +8,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from ..brokers import Brokers
+from ..consumers import stop_consumer
 from ..topic_partitions import partitions_of
 
 _FETCH_WAIT_MS: Final = 200
@@ -32,7 +33,7 @@ async def read_to_end(brokers: Brokers, topic: str) -> AsyncIterator[ConsumerRec
                 for record in records:
                     yield record
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 class Appender:

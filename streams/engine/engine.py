@@ -288,7 +288,10 @@ class Engine:
         try:
             await work
         except asyncio.CancelledError:
-            raise
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self.refused("a part of the engine was cancelled by a client of Kafka. Nothing was lost: start it anew.")
         except Exception as error:
             log.exception("the engine failed")
             self.refused(f"{type(error).__name__}: {error}. Nothing was lost: the state stands at the last flush.")

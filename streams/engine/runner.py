@@ -261,7 +261,10 @@ class Runner:
             if not self._over:
                 self.perform([Drop(f"Kafka: {type(error).__name__}: {error}", "broker")])
         except asyncio.CancelledError:
-            raise
+            task = asyncio.current_task()
+            if task is None or task.cancelling() or self._over:
+                raise
+            self.perform([Drop("a client of Kafka cancelled its own call", "broker")])
         except Exception as error:
             log.exception("partition %d", self.partition)
             if not self._over:
