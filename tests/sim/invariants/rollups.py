@@ -17,7 +17,10 @@ _SHOWN = 3
 
 
 class RollupWatch:
-    """Looks at each insert at the moment it takes effect."""
+    """Looks at each insert at the moment it takes effect.
+
+    Once compaction has removed a claim, a reader cannot know that what follows is void: it is repaired later.
+    """
 
     def __init__(
         self,
@@ -26,7 +29,9 @@ class RollupWatch:
         state_topic: str,
         decisions: Callable[[int, int], Iterable[str]],
         note: Callable[[str], None],
+        is_compacted: Callable[[], bool],
     ) -> None:
+        self._is_compacted = is_compacted
         self._server = server
         self._states = states
         self._state_topic = state_topic
@@ -42,11 +47,17 @@ class RollupWatch:
             for row in rows:
                 place = row.source, row.org_id, row.api_key_id, row.operation, str(row.minute // 60), str(row.chunk)
                 offset = row.version & (2**64 - 1)
+                if offset in self._void_offsets(row.source) and not self._is_compacted():
+                    self._note(f"ClickHouse: the row of {place} is a void record's, at offset {offset}")
                 self._newest[place] = max(self._newest.get(place, -1), offset)
         elif isinstance(rows[0], PositionRow):
             for row in rows:
                 if row.topic == self._state_topic:
                     self._position(row)
+
+    def _void_offsets(self, source: str) -> set[int]:
+        number = source.rpartition("/")[2]
+        return self._states[int(number)].void_offsets if number.isdecimal() else set()
 
     def _position(self, row: PositionRow) -> None:
         """Every valid cell below the position is in the table, at this offset or a later one."""

@@ -49,6 +49,7 @@ class StateWatch:
         self.cuts: list[Cut] = []
         self.claims: set[int] = set()
         self.cells: list[CellRecord] = []
+        self.void_offsets: set[int] = set()
         self.snapshots: dict[int, tuple[dict[bytes, bytes], dict[bytes, bytes]]] = {}
         """(rows, removed cells) at a few cuts, by their place in ``cuts``."""
         self.ever: set[tuple[bytes, bytes]] = set()
@@ -78,6 +79,7 @@ class StateWatch:
             self._top_epoch = max(self._top_epoch, epoch)
         elif epoch < self._top_epoch:
             self._seen["void flushes"] += 1
+            self.void_offsets.update(record.offset for record in records)
         elif epoch not in self.claims:
             self._fault(f"a flush of epoch {epoch}, which nobody claimed")
             self._top_epoch = epoch

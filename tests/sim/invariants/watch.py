@@ -51,7 +51,14 @@ class Watch:
             self.states, lambda number: self._history(ACCOUNTS.name, number), self.note, world.seen
         )
         self.said: dict[str, list[Said]] = {}
-        self.rollups = RollupWatch(server, self.states, world.prefix + STATE.name, self._decisions, self.note)
+        self.rollups = RollupWatch(
+            server,
+            self.states,
+            world.prefix + STATE.name,
+            self._decisions,
+            self.note,
+            is_compacted=lambda: world.seen["compactions"] > 0,
+        )
         for number in numbers:
             self._follow(STATE.name, number, self.states[number].batch)
             self._follow(REJECTS.name, number, self.outputs.rejected)
