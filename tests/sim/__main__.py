@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .failure import explain
 from .planted import PLANTS, measure
 from .seeds import Outcome, outcomes, quiet
+from .shrink import PLAYS_MAX
 
 _LINE_EVERY_S = 10.0
 
@@ -63,6 +64,9 @@ def run(console: Console, first: int, count: int, jobs: int, *, plant: str, shri
                     break
     took_s = time.monotonic() - started_at
     if failed is not None:
+        console.print(f"seed {failed.seed} fails: {failed.faults[0]}", markup=False, highlight=False)
+        if shrinks:
+            console.print(f"shrinking it, with up to {PLAYS_MAX} plays …")
         console.print(explain(failed.seed, plant, shrinks=shrinks), markup=False, highlight=False, soft_wrap=True)
         return 1
     console.print(", ".join(f"{what} {times}" for what, times in sorted(seen.items())))
