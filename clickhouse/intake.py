@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -90,15 +90,18 @@ class Intake:
         self._full = asyncio.Event()
         self._drained = asyncio.Condition()
 
-    async def positions(self, log_ranges: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, int]:
-        """Where to read on in each assigned partition, given their logs' (first offset, end).
+    async def positions(
+        self, log_ranges: Callable[[], Awaitable[Mapping[TopicPartition, tuple[int, int]]]]
+    ) -> dict[TopicPartition, int]:
+        """Where to read on in each assigned partition, given how to ask for their logs' (first offset, end).
 
         Waits for ClickHouse as long as it takes. What was read before in this process is not read again: a cursor only
         moves on. Raises PositionError where the log does not reach the stored position.
         """
         stored = await self._patience(self._tables.positions)
         starts = {}
-        for name, (first, end) in log_ranges.items():
+        # Asked after the wait: while it lasted the log grew, and a sink that had the partition may have come further.
+        for name, (first, end) in (await log_ranges()).items():
             position = stored.get(name)
             if position is not None and not first <= position.next_offset <= end:
                 raise PositionError(

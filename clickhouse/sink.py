@@ -68,7 +68,7 @@ def make_app() -> BatchApp:
         if not assigned:
             return {}
         try:
-            starts = await intake.positions(await log_ranges(assigned))
+            starts = await intake.positions(partial(log_ranges, assigned))
         except Exception as error:
             stop(error)
         logger.info("reading from %s", ", ".join(f"{name[0]}/{name[1]}@{at}" for name, at in sorted(starts.items())))

@@ -118,8 +118,11 @@ class Sink:
             linger_s=LINGER_S,
         )
         names = [(topic, number) for topic in (state, decisions) for number in range(world.partitions)]
-        ranges = {name: await client.bounds(*name) for name in names}
-        positions = await intake.positions(ranges)
+
+        async def log_ranges() -> dict[tuple[str, int], tuple[int, int]]:
+            return {name: await client.bounds(*name) for name in names}
+
+        positions = await intake.positions(log_ranges)
         durable: dict[tuple[str, int], int] = {}
         self._refused: set[tuple[str, int]] = set()
         writing = asyncio.ensure_future(intake.write_forever())

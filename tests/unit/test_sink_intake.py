@@ -56,6 +56,15 @@ def tables() -> FakeTables:
     return FakeTables()
 
 
+def ranges(log_ranges: dict[tuple[str, int], tuple[int, int]]) -> Callable[[], Any]:
+    """Asks for the logs' (first offset, end)."""
+
+    async def ask() -> dict[tuple[str, int], tuple[int, int]]:
+        return log_ranges
+
+    return ask
+
+
 def intake_of(tables: FakeTables, **options: Any) -> Intake:
     fake: Any = tables
     return Intake(fake, Patience(), state_topic="state", decisions_topic="decisions", **options)
@@ -77,7 +86,7 @@ def nothing() -> None:
 async def test_rows_come_before_the_position_and_the_position_before_the_acknowledgement(tables: FakeTables) -> None:
     intake = intake_of(tables)
     seen_at_acknowledgement: list[list[str]] = []
-    await intake.positions({("state", 0): (0, 10)})
+    await intake.positions(ranges({("state", 0): (0, 10)}))
     await intake.take(cells(0, 2), lambda: seen_at_acknowledgement.append(tables.kinds()))
     await intake.write()
     assert seen_at_acknowledgement == [["UsageRow", "UsageRow", "PositionRow"]]
@@ -87,7 +96,10 @@ async def test_rows_come_before_the_position_and_the_position_before_the_acknowl
 async def test_a_start_goes_on_from_the_stored_position_and_epoch(tables: FakeTables) -> None:
     tables.stored["state", 0] = PositionRow("state", 0, 7, EPOCH + (1 << 32), 0)
     intake = intake_of(tables)
-    assert await intake.positions({("state", 0): (0, 10), ("state", 1): (0, 3)}) == {("state", 0): 7, ("state", 1): 0}
+    assert await intake.positions(ranges({("state", 0): (0, 10), ("state", 1): (0, 3)})) == {
+        ("state", 0): 7,
+        ("state", 1): 0,
+    }
     await intake.take(cells(7, 2), nothing)
     await intake.write()
     assert "UsageRow" not in tables.kinds()
@@ -95,11 +107,11 @@ async def test_a_start_goes_on_from_the_stored_position_and_epoch(tables: FakeTa
 
 async def test_a_partition_that_comes_back_goes_on_from_the_furthest_that_anybody_reached(tables: FakeTables) -> None:
     intake = intake_of(tables)
-    await intake.positions({("state", 0): (0, 100)})
+    await intake.positions(ranges({("state", 0): (0, 100)}))
     await intake.take(cells(0, 5), nothing)
-    assert await intake.positions({("state", 0): (0, 100)}) == {("state", 0): 5}
+    assert await intake.positions(ranges({("state", 0): (0, 100)})) == {("state", 0): 5}
     tables.stored["state", 0] = PositionRow("state", 0, 60, EPOCH, 0)
-    assert await intake.positions({("state", 0): (0, 100)}) == {("state", 0): 60}
+    assert await intake.positions(ranges({("state", 0): (0, 100)})) == {("state", 0): 60}
     assert await intake.take(cells(90, 1), nothing) == SeekTo(60)
 
 
@@ -109,14 +121,31 @@ async def test_a_log_that_does_not_reach_the_stored_position_is_refused(
 ) -> None:
     tables.stored["state", 0] = PositionRow("state", 0, 7, EPOCH, 0)
     with pytest.raises(PositionError, match="up to offset 7"):
-        await intake_of(tables).positions({("state", 0): log_range})
+        await intake_of(tables).positions(ranges({("state", 0): log_range}))
+
+
+async def test_another_sink_may_come_further_while_clickhouse_is_waited_for(
+    tables: FakeTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = 10
+
+    def answer_late() -> dict[tuple[str, int], PositionRow]:
+        nonlocal end
+        end = 50  # meanwhile the log grew, and a sink that still had the partition brought more of it home
+        return {("state", 0): PositionRow("state", 0, 40, EPOCH, 0)}
+
+    async def ask() -> dict[tuple[str, int], tuple[int, int]]:
+        return {("state", 0): (0, end)}
+
+    monkeypatch.setattr(tables, "positions", answer_late)
+    assert await intake_of(tables).positions(ask) == {("state", 0): 40}
 
 
 async def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends(
     tables: FakeTables, caplog: pytest.LogCaptureFixture
 ) -> None:
     intake = intake_of(tables)
-    await intake.positions({("state", 0): (0, 10)})
+    await intake.positions(ranges({("state", 0): (0, 10)}))
     await intake.take(cells(0, 1), nothing)
     tables.failures = [OperationalError("connection refused"), OSError("reset"), DatabaseError("memory", code=241)]
     with caplog.at_level(logging.WARNING, "clickhouse"):
@@ -128,7 +157,7 @@ async def test_an_outage_is_one_line_when_it_begins_and_one_when_it_ends(
 
 async def test_an_error_that_waiting_cannot_heal_ends_the_wait(tables: FakeTables) -> None:
     intake = intake_of(tables)
-    await intake.positions({("state", 0): (0, 10)})
+    await intake.positions(ranges({("state", 0): (0, 10)}))
     await intake.take(cells(0, 1), nothing)
     tables.failures = [DatabaseError("no such table", code=60)]
     with pytest.raises(DatabaseError):
@@ -138,7 +167,7 @@ async def test_an_error_that_waiting_cannot_heal_ends_the_wait(tables: FakeTable
 
 async def test_reading_stops_while_too_many_rows_wait_and_goes_on_afterwards(tables: FakeTables) -> None:
     intake = intake_of(tables, rows_waiting_max=10)
-    await intake.positions({("state", 0): (0, 100)})
+    await intake.positions(ranges({("state", 0): (0, 100)}))
     await intake.take(cells(0, 10), nothing)
     blocked = asyncio.create_task(intake.take(cells(10, 5), nothing))
     for _ in range(5):
@@ -152,7 +181,7 @@ async def test_reading_stops_while_too_many_rows_wait_and_goes_on_afterwards(tab
 
 async def test_reading_stops_too_where_the_same_few_rows_are_written_again_and_again(tables: FakeTables) -> None:
     intake = intake_of(tables, bytes_waiting_max=20_000)
-    await intake.positions({("state", 0): (0, 1_000)})
+    await intake.positions(ranges({("state", 0): (0, 1_000)}))
 
     def same_cell(offset: int) -> Run:
         (record,) = cells(0, 1).records
@@ -174,7 +203,7 @@ async def test_reading_stops_too_where_the_same_few_rows_are_written_again_and_a
 
 async def test_full_rows_are_written_without_waiting_for_more(tables: FakeTables) -> None:
     intake = intake_of(tables, rows_waiting_max=3, linger_s=3600.0)
-    await intake.positions({("state", 0): (0, 100)})
+    await intake.positions(ranges({("state", 0): (0, 100)}))
     acknowledged = asyncio.Event()
     writer = asyncio.create_task(intake.write_forever())
     try:
@@ -186,7 +215,7 @@ async def test_full_rows_are_written_without_waiting_for_more(tables: FakeTables
 
 async def test_what_arrives_while_rows_are_written_is_behind_the_next_position(tables: FakeTables) -> None:
     intake = intake_of(tables)
-    await intake.positions({("state", 0): (0, 100)})
+    await intake.positions(ranges({("state", 0): (0, 100)}))
     acknowledged: list[int] = []
 
     def note(end: int) -> Callable[[], None]:
