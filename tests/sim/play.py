@@ -24,7 +24,8 @@ from .traffic import Traffic
 from .worker import Worker, at_rest, worker_settings
 from .world import Step, StuckError, World
 
-COMPACTION_LAG_MS: Final = 25_000
+COMPACTION_LAG_MS: Final = 12_000
+"""Shorter than a history, so that compaction removes something; longer than a void record waits for its repair."""
 PEACE_LIMIT_MS: Final = 90_000
 SETTLED_MS: Final = 2_500
 """Quiet time at the end: ticks come, balances and late verdicts go out …"""

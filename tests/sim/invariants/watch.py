@@ -14,10 +14,10 @@ from streams.domain.settings import DomainSettings
 from streams.engine.machine import Machine
 
 from ..clickhouse_twin import SimClickHouse
-from ..expected import Expected
+from ..expected import Expected, month_bounds
 from ..gateway import Gateway
 from ..log import LogRecord
-from ..plan import Plan, stream
+from ..plan import DAY_MS, Plan, stream
 from ..world import World
 from . import gates, totals
 from .gates import Said
@@ -110,6 +110,9 @@ class Watch:
         """Compares everything; the history is at rest."""
         versions = self.catalogues()
         expected = [Expected(number, self.world.partitions, versions) for number in range(self.world.partitions)]
+        for state in self.states:
+            times = [cut.log_time_ms // DAY_MS for cut in state.cuts if cut.log_time_ms]
+            self.world.seen["months crossed"] += len({month_bounds(day)[0] for day in sorted(set(times))} or {""}) - 1
         for check in AT_REST:
             for fault in check(self, versions, expected):
                 self.note(fault)
