@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import math
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +13,7 @@ from typing import Final
 
 from sluicegate_schemas.topics import ACCOUNTS, CATALOG, DECISIONS, STATE
 from streams.domain.settings import DomainSettings
+from streams.settings import Settings
 
 from . import disasters, gateway, sink, tenants
 from .clickhouse_twin import SimClickHouse
@@ -26,6 +29,7 @@ from .world import Step, StuckError, World
 
 COMPACTION_LAG_MS: Final = 12_000
 """Shorter than a history, so that compaction removes something; longer than a void record waits for its repair."""
+PRICES_KNOWN_S: Final = Settings().catalogue_age_max_s + 1.0
 PEACE_LIMIT_MS: Final = 90_000
 SETTLED_MS: Final = 2_500
 """Quiet time at the end: ticks come, balances and late verdicts go out …"""
@@ -63,6 +67,7 @@ class Stage:
         self.group = settings.group
         self._sends = deque(send for send in plan.traffic if send.kind != "requests")
         self.is_peace = False
+        self._prices_known_at_s = 0.0
 
     def begin(self) -> None:
         """The first commands and prices stand, and everybody starts."""
@@ -89,8 +94,12 @@ class Stage:
         disasters.KINDS[fault.kind](self, fault)
 
     def leap(self, by_ms: int) -> None:
-        """All clocks jump."""
-        self.world.broker.wall_start_ms += by_ms
+        """All clocks jump; not before every worker has had the time to know the newest prices that real time gives."""
+        loop = self.world.loop
+        if loop.time() < self._prices_known_at_s:
+            loop.call_later(1.0, self.leap, by_ms, context=contextvars.Context())
+        elif not self.is_peace:
+            self.world.broker.wall_start_ms += by_ms
 
     async def _outside(self) -> None:
         """Producers without a gate, other clients and operators, one after the other."""
@@ -103,9 +112,13 @@ class Stage:
             draw = stream(self.plan.seed, "send", send.number)
             for record in traffic.records(send, draw, world.broker.now_ms()):
                 world.note("outside", send.kind, f"{record.topic}/{record.partition}, {len(record.value or b'')} bytes")
+                if send.kind == "catalogue":
+                    self._prices_known_at_s = math.inf  # until they are in the log
                 await client.append(
                     world.prefix + record.topic, record.partition, [NewRecord(record.key, record.value)]
                 )
+                if send.kind == "catalogue":
+                    self._prices_known_at_s = world.loop.time() + PRICES_KNOWN_S
             self._sends.popleft()
 
     def make_peace(self) -> None:
