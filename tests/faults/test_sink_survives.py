@@ -252,7 +252,9 @@ async def test_totals_are_exact_though_the_sink_is_killed_and_clickhouse_goes_aw
             await made.flow(100)
             assert not sink.ended, tail(sink)
             assert "cannot be written to" in sink.said_since_start()
-            assert complaint(tmp_path, 3, live=True) is None, "an outage of ClickHouse is no reason to start the sink anew"
+            assert complaint(tmp_path, 3, live=True) is None, (
+                "an outage of ClickHouse is no reason to start the sink anew"
+            )
             engine.start()
             await made.flow(50)
             await made.end()
