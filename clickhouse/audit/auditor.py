@@ -99,8 +99,9 @@ class Auditor:
         return self._books
 
     async def begin(self) -> None:
-        """Reads the state's log, and from ClickHouse what the log no longer holds."""
+        """Reads the state's log from its first record on, and from ClickHouse the cells that were evicted."""
         settings = self._settings
+        self._log.rewind()
         sources = await self.reopen()
         books = self._books = Books(
             sources,
@@ -108,6 +109,7 @@ class Auditor:
             open_max=settings.open_cells_max,
             evicted_max=settings.evicted_cells_max,
             sums_max=settings.sums_max,
+            adopts=True,
         )
         await self._log.catch_up(self._take)
         ends = await self._log.catch_up(self._take)  # a long first reading may have been overtaken by compaction

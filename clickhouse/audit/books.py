@@ -96,7 +96,8 @@ class Source:
         self.events = 0
         """Of all cells that are summed, evicted ones included."""
         self.events_before: int | None = 0
-        """Events that were counted before what is summed begins; None until ``settle`` has said so."""
+        """Events that were counted before what is summed begins; None until ``settle`` has said so, and until then
+        evicted cells are left to ``adopt``."""
         self._epochs = Epochs()
 
     def cell(self, key: bytes) -> Cell | None:
@@ -120,6 +121,8 @@ class Source:
             before = self.open.pop(key, None)
             if before is None:
                 return None
+            if self.events_before is None:  # the log may hold its records still, or not: ClickHouse has it either way
+                return before, Cell(version, "", NOTHING)
             # As in the sink: only a void record that was taken for valid is undone.
             after = Cell(version, "", NOTHING, epoch=epoch) if repair and before.epoch < epoch else before
             self.evicted[key] = after
@@ -141,10 +144,22 @@ def amounts_of(cell: RollupCell) -> Amounts:
 
 
 class Books:
-    """All partitions of the state topic. ``sources`` are ``topic/partition``."""
+    """All partitions of the state topic. ``sources`` are ``topic/partition``; with ``adopts`` evicted cells come by
+    ``adopt``, until ``settle``."""
 
-    def __init__(self, sources: Sequence[str], now_s: int, *, open_max: int, evicted_max: int, sums_max: int) -> None:
+    def __init__(
+        self,
+        sources: Sequence[str],
+        now_s: int,
+        *,
+        open_max: int,
+        evicted_max: int,
+        sums_max: int,
+        adopts: bool = False,
+    ) -> None:
         self.sources = {name: Source() for name in sources}
+        for source in self.sources.values():
+            source.events_before = None if adopts else 0
         self.spans = Spans.at(now_s)
         self._open_max, self._evicted_max, self._sums_max = open_max, evicted_max, sums_max
         self._sums: dict[int, dict[tuple[str, str], Sum]] = {}
@@ -175,7 +190,7 @@ class Books:
         self._bound(partition)
 
     def adopt(self, source: str, organization_id: str, start_s: int, amounts: Amounts) -> None:
-        """Adds what evicted cells sum to that the log no longer holds, as ClickHouse has it when the audit begins."""
+        """Adds what evicted cells sum to, as ClickHouse has it when the audit begins."""
         self._add(source, organization_id, start_s, amounts, -1)
 
     def adopt_cell(self, source: str, key: bytes, cell: Cell) -> None:

@@ -47,6 +47,10 @@ class StateLog:
             consumer.seek(partition, offset)
         return [source_name(partition) for partition in partitions]
 
+    def rewind(self) -> None:
+        """The next ``open`` begins at the first record again."""
+        self._next = {}
+
     async def close(self) -> None:
         """Disconnects."""
         consumer, self._consumer = self._consumer, None
