@@ -82,20 +82,30 @@ class OutputWatch:
         return await self._broker.end(self._settings.topic(topic), self._partition)
 
     async def _contradict(self, topic: str, foreign: Range) -> None:
+        while True:
+            try:
+                late = await self._late(topic, foreign)
+            except (KafkaError, OSError):
+                await asyncio.sleep(LOOK_EVERY_S)  # nobody looks at this range again, so it has to be read
+            else:
+                break
+        if late:
+            log.warning(
+                "partition %d: %d records of a former owner came late to %s; what is true is said again",
+                self._partition, len(late), topic,
+            )  # fmt: skip
+            self._found(late)
+
+    async def _late(self, topic: str, foreign: Range) -> list[ForeignRecord]:
         epoch = self._epoch()
         late: dict[bytes, ForeignRecord] = {}
 
         def take(record: ConsumerRecord) -> None:
             if record.key is None or record.value is None:
                 return
-            with suppress(msgspec.MsgspecError):
+            with suppress(msgspec.MsgspecError, RecursionError):
                 if _DECODE(record.value).sequence.epoch < epoch:
                     late[record.key] = (topic, record.key, record.value)
 
         await self._broker.read(self._settings.topic(topic), self._partition, *foreign, take)
-        if late:
-            log.warning(
-                "partition %d: %d records of a former owner came late to %s; what is true is said again",
-                self._partition, len(late), topic,
-            )  # fmt: skip
-            self._found(list(late.values()))
+        return list(late.values())

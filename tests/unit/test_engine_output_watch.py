@@ -1,0 +1,85 @@
+"""What an owner does about others' records on its compacted outputs, with a broker that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from sluicegate_schemas.topics import ENTITLEMENTS
+from streams.engine import output_watch
+from streams.engine.output_watch import ForeignRecord, OutputWatch
+from streams.settings import Settings
+from tests.state_log import Record
+
+LATE = Record(0, b"key:abc", b'{"sequence":{"epoch":3}}')
+DEEP = Record(0, b"key:deep", b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b',"sequence":{"epoch":3}}')
+
+
+class FailingBroker:
+    """Each topic ended at 0 at first, that of entitlements at ``len(records)`` since; the first read fails."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self.records = records
+        self.reads = 0
+        self.begun = False
+
+    async def end(self, topic: str, partition: int) -> int:
+        return len(self.records) if self.begun and topic.endswith(ENTITLEMENTS.name) else 0
+
+    async def read(self, topic: str, partition: int, start: int, end: int, take: Callable[[Any], None]) -> None:
+        self.reads += 1
+        if self.reads == 1:
+            raise KafkaConnectionError
+        for record in self.records[start:end]:
+            take(record)
+
+
+async def watched(broker: FailingBroker) -> tuple[OutputWatch, asyncio.Queue[ForeignRecord]]:
+    found = asyncio.Queue[ForeignRecord]()
+    client: Any = broker
+    watch = OutputWatch(
+        0, client, Settings(), epoch=lambda: 5, found=lambda records: [found.put_nowait(one) for one in records]
+    )
+    await watch.begin()
+    broker.begun = True
+    return watch, found
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output_watch, "LOOK_EVERY_S", 0.001)
+
+
+async def test_a_late_record_that_could_not_be_read_at_first_is_contradicted_all_the_same() -> None:
+    watch, found = await watched(FailingBroker([LATE]))
+    async with asyncio.timeout(10):
+        looking = asyncio.ensure_future(watch.run())
+        try:
+            assert await found.get() == (ENTITLEMENTS.name, LATE.key, LATE.value)
+        finally:
+            looking.cancel()
+
+
+async def test_one_that_is_found_behind_an_own_record_too() -> None:
+    watch, found = await watched(FailingBroker([LATE]))
+    watch.sent(ENTITLEMENTS.name)
+    contradiction = watch.acknowledged(ENTITLEMENTS.name, 1)
+    assert contradiction is not None
+    async with asyncio.timeout(10):
+        await contradiction
+    assert found.get_nowait() == (ENTITLEMENTS.name, LATE.key, LATE.value)
+
+
+async def test_bytes_that_nobody_can_read_hide_no_late_record_behind_them() -> None:
+    broker = FailingBroker([DEEP, LATE])
+    broker.reads = 1
+    watch, found = await watched(broker)
+    watch.sent(ENTITLEMENTS.name)
+    contradiction = watch.acknowledged(ENTITLEMENTS.name, 2)
+    assert contradiction is not None
+    await contradiction
+    assert found.get_nowait() == (ENTITLEMENTS.name, LATE.key, LATE.value)
