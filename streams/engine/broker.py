@@ -42,10 +42,11 @@ class Broker:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Connects, unless it is connected."""
+        """Connects, unless it is connected. Raises KafkaError; then call it again."""
         if self._asker is None:
-            self._asker = self.consumer()
-            await self._asker.start()
+            asker = self.consumer()
+            await _start(asker)
+            self._asker = asker
         if self._state_producer is None:
             await self._start_producers()
 
@@ -68,11 +69,17 @@ class Broker:
         await self._start_producers()
 
     async def _start_producers(self) -> None:
-        self._state_producer = self._producer(self._batch_bytes_max, 0)
-        self._output_producer = self._producer(1_000_000, 2)
-        self._urgent_producer = self._producer(1_000_000, 0)
-        for producer in (self._state_producer, self._output_producer, self._urgent_producer):
-            await producer.start()
+        started: list[AIOKafkaProducer] = []
+        for batch_bytes_max, linger_ms in ((self._batch_bytes_max, 0), (1_000_000, 2), (1_000_000, 0)):
+            producer = self._producer(batch_bytes_max, linger_ms)
+            try:
+                await _start(producer)
+            except BaseException:
+                for other in started:
+                    await _stop_quietly(other.stop())
+                raise
+            started.append(producer)
+        self._state_producer, self._output_producer, self._urgent_producer = started
 
     def _producer(self, batch_bytes_max: int, linger_ms: int) -> AIOKafkaProducer:
         return AIOKafkaProducer(
@@ -171,6 +178,15 @@ class Reading:
         await stop_consumer(self._consumer)
 
 
+async def _start(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Starts ``client``; one that cannot start is closed, never to be used."""
+    try:
+        await client.start()
+    except BaseException:
+        await _stop_quietly(client.stop())
+        raise
+
+
 async def _stop_quietly(stopping: Coroutine[Any, Any, None]) -> None:
-    with suppress(Exception):  # a producer given up: its sends have their own futures
+    with suppress(Exception):  # a client given up: a producer's sends have their own futures
         await stopping
