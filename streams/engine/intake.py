@@ -40,7 +40,10 @@ class UsageIntake:
     @property
     def oldest_log_time_ms(self) -> int | None:
         """The append time of the first record that waits to be applied; None where none does."""
-        return self._pending[0].log_time_ms if self._pending else None
+        try:
+            return self._pending[0].log_time_ms
+        except IndexError:  # asked first, it might be applied meanwhile: metrics are read from another thread
+            return None
 
     @property
     def is_empty(self) -> bool:

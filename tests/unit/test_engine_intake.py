@@ -1,6 +1,7 @@
 """No usage record is skipped or taken twice on its way into the machine."""
 
 import json
+from collections import deque
 from collections.abc import Sequence
 
 from sluicegate_schemas.envelope import TICK
@@ -87,3 +88,13 @@ def test_a_record_of_an_unknown_account_waits_until_the_accounts_are_current() -
     assert intake.apply(machine) == "done"
     assert (intake.applied, machine.rows[b"ledger"][4]) == (1, 2)
     assert intake.apply(machine) == "needs accounts"
+
+
+def test_the_oldest_time_may_be_asked_while_another_thread_applies_the_last_record() -> None:
+    class EmptiedMeanwhile(deque[InputRecord]):
+        def __bool__(self) -> bool:
+            return True
+
+    intake = UsageIntake(0)
+    intake._pending = EmptiedMeanwhile()
+    assert intake.oldest_log_time_ms is None
