@@ -1,4 +1,4 @@
-"""The end of an aiokafka consumer."""
+"""The end of an aiokafka consumer, and of the tasks that use one."""
 
 import asyncio
 
@@ -16,6 +16,11 @@ async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
         await consumer.stop()
     except asyncio.CancelledError:
         await consumer._client.close()
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if is_cancelled():
             raise
+
+
+def is_cancelled() -> bool:
+    """Whether the running task itself is cancelled: a CancelledError may also be of a call that a client gave up."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sluicegate.brokers import Brokers
-from sluicegate.consumers import stop_consumer
+from sluicegate.consumers import is_cancelled, stop_consumer
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,9 @@ class LogEnds:
                     await asyncio.sleep(INTERVAL_S)
             except (KafkaError, OSError, TimeoutError) as error:
                 log.debug("the ends of the logs cannot be asked for: %s", error)
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
             finally:
                 await stop_consumer(consumer)
             await asyncio.sleep(INTERVAL_S)

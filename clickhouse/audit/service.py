@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from prometheus_client import CollectorRegistry
 
+from sluicegate.consumers import is_cancelled
 from sluicegate.errors import TopicsMissingError
 from sluicegate_schemas.topics import ALERTS, STATE
 from streams.endpoint import Answer, Endpoint
@@ -98,6 +99,11 @@ class Service:
             except (KafkaError, TopicsMissingError) as error:
                 self._log_is_open = False
                 self._blocked("kafka", error)
+            except asyncio.CancelledError as error:
+                if is_cancelled():
+                    raise
+                self._log_is_open = False
+                self._blocked("kafka", error)
             except (ClickHouseError, OSError) as error:
                 self._blocked("clickhouse", error)
             await asyncio.sleep(max(0.0, self._audit.interval_s - (time.monotonic() - began)))
@@ -133,7 +139,7 @@ class Service:
             logger.warning("alert %s: %s", alert.state, alert.sentence)
         self.status.alerts_open = len(book.open)
 
-    def _blocked(self, by: str, error: Exception) -> None:
+    def _blocked(self, by: str, error: BaseException) -> None:
         if self.status.blocked_by != by:
             reason = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
             logger.warning(

@@ -1,6 +1,8 @@
 """How the audit begins: from a log that is compacted or not, and again after its first try failed."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from clickhouse.audit.books import Cell
 from clickhouse.audit.compare import ShownCell, ShownSum
 from clickhouse.audit.differences import Amounts
 from clickhouse.audit.log import StateLog
+from clickhouse.audit.service import Service
 from clickhouse.audit.settings import AuditSettings
+from clickhouse.connection import ClickHouse
 from sluicegate.brokers import Brokers
 from sluicegate_schemas.state import (
     ENCODE,
@@ -23,6 +27,7 @@ from sluicegate_schemas.state import (
     rollup_key,
     rollup_version,
 )
+from streams.settings import Settings
 from tests.state_log import Record
 
 TOPIC = "sluicegate.state"
@@ -139,3 +144,33 @@ async def test_an_audit_that_could_not_begin_reads_the_log_from_its_first_record
     assert list(source.ledgers) == [("org_a", "2025-02")]
     assert list(source.open) == [OPEN]
     assert summed(auditor) == AMOUNTS.plus(AMOUNTS)
+
+
+async def test_a_call_that_kafkas_client_cancels_itself_does_not_end_the_audit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    service = Service(
+        Settings(data_dir=str(tmp_path)), ClickHouse.from_environment({}), AuditSettings(interval_s=0.001)
+    )
+    walks = 0
+    again = asyncio.Event()
+
+    async def walk() -> None:
+        nonlocal walks
+        walks += 1
+        if walks > 1:
+            again.set()
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(service, "_walk", walk)
+    audit = asyncio.ensure_future(service._audit_forever())
+    try:
+        async with asyncio.timeout(10):
+            await asyncio.wait([audit, waiting := asyncio.ensure_future(again.wait())], return_when="FIRST_COMPLETED")
+        assert waiting.done()
+        assert service.health().waits_for == "Kafka"
+    finally:
+        audit.cancel()
+        waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await audit

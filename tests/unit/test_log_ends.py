@@ -1,9 +1,14 @@
 """How long a position has been behind the end of its log."""
 
+import asyncio
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.log_ends import End
+from sluicegate.brokers import Brokers
+from streams import log_ends
+from streams.log_ends import End, LogEnds
 
 
 def test_a_position_is_behind_since_a_record_at_it_was_seen() -> None:
@@ -38,3 +43,31 @@ def test_the_age_is_about_right_however_long_it_lasts_and_memory_is_bounded(step
         assert since is not None
         assert since - first_behind <= len(steps) / 100, "what is thinned out is a small part of the whole"
     assert len(end._marks) <= 512
+
+
+async def test_a_call_that_kafkas_client_cancels_itself_does_not_end_the_asking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Consumer:
+        async def start(self) -> None: ...
+
+        async def stop(self) -> None: ...
+
+    monkeypatch.setattr(log_ends, "AIOKafkaConsumer", lambda **_: Consumer())
+    monkeypatch.setattr(log_ends, "INTERVAL_S", 0.001)
+    ends, asked = LogEnds(Brokers(), list), asyncio.Queue[None]()
+
+    async def ask(_: object) -> None:
+        asked.put_nowait(None)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(ends, "ask", ask)
+    asking = asyncio.ensure_future(ends.run())
+    try:
+        async with asyncio.timeout(10):
+            await asked.get()
+            await asked.get()
+    finally:
+        asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
