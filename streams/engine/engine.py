@@ -182,6 +182,7 @@ class Engine:
         if parked is not None:
             state_end = await self.broker.end(self.settings.topic(STATE.name), partition)
             if parked.come_back(generation, state_end):
+                self._catalogue.brief(parked)  # a version that came meanwhile was told to the live ones alone
                 return parked
         core = PartitionCore(
             partition,
