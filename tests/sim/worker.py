@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
-from sluicegate_schemas.topics import STATE, USAGE
+from sluicegate_schemas.topics import ACCOUNTS, STATE, USAGE
 from streams.domain.partition import Partition
 from streams.domain.settings import DomainSettings
 from streams.engine.engine import Engine, MachineFactory
@@ -127,6 +127,7 @@ def _is_done(world: World, runner: Runner) -> bool:
         and not core.outbox.unacknowledged
         and not core.outbox.header_is_stale
         and core.state_end_known == world.end(STATE.name, runner.partition)
+        and not list(world.records(ACCOUNTS.name, runner.partition, core.accounts_next))
         and all(
             record.value == b"\x91\x03"
             for record in world.records(USAGE.name, runner.partition, core.usage.applied + 1)
