@@ -17,6 +17,15 @@ def read_form(content_type: str, body: bytes) -> dict[str, str]:
     :raises EngineError: it cannot be read, has a field twice, has too many, or holds a file (ClickHouse's external
         data, which is not supported here).
     """
+    try:
+        return _fields(content_type, body)
+    except EngineError:
+        raise
+    except Exception as error:  # the standard library's parser trips over odd headers in ways of its own
+        raise bad_request(f"The form cannot be read: {type(error).__name__}") from error
+
+
+def _fields(content_type: str, body: bytes) -> dict[str, str]:
     head = f"Content-Type: {content_type}\r\nMIME-Version: 1.0\r\n\r\n".encode("latin-1", "replace")
     message = BytesParser(policy=HTTP).parsebytes(head + body)
     parts = message.get_payload()

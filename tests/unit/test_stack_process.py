@@ -177,8 +177,12 @@ def test_an_interrupt_while_it_is_forked_leaves_nothing_running(make: Make, monk
         return forked[0]
 
     monkeypatch.setattr("stack.process.subprocess.Popen", interrupted_popen)
-    with pytest.raises(KeyboardInterrupt):
-        child.start()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            child.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert forked
     assert forked[0].poll() is not None
     assert child.pid is None
