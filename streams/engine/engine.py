@@ -135,7 +135,7 @@ class Engine:
         self._round += 1
         self.figures.rebalances += 1
         this_round = self._round
-        parked, self._parked = self._parked, {}
+        parked = self._unharmed_parked()
         self._close(self.runners.values())
         self.runners = {}
         started_at = monotonic()
@@ -168,6 +168,18 @@ class Engine:
     def _close(self, runners: Iterable[Runner]) -> None:
         for runner in runners:
             runner.close()
+
+    def _unharmed_parked(self) -> dict[int, Runner]:
+        """The partitions that were given back and may go on with their epoch.
+
+        None where the producers are made anew: what the old ones hold may land behind what the new ones send, and must
+        be known by its older epoch then.
+        """
+        parked, self._parked = self._parked, {}
+        if self._producer_lost:
+            self._close(parked.values())
+            parked = {}
+        return parked
 
     async def _connect(self) -> None:
         await self.broker.start()

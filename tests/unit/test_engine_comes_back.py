@@ -22,5 +22,15 @@ async def test_it_learns_of_the_catalogue_version_that_came_while_nobody_owned_i
     assert told == [[known, newer]]
 
 
+async def test_it_is_claimed_anew_where_the_producers_are_made_anew() -> None:
+    engine = Engine(Settings(), lambda partition: None)  # type: ignore[arg-type,return-value]  # no machine runs
+    closed: list[int] = []
+    for lost in (False, True):
+        parked: Any = SimpleNamespace(close=lambda lost=lost: closed.append(lost))
+        engine._parked, engine._producer_lost = {0: parked}, lost
+        assert engine._unharmed_parked() == ({} if lost else {0: parked})
+    assert closed == [True]
+
+
 async def _end(topic: str, partition: int) -> int:
     return 7
