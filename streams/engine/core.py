@@ -30,7 +30,7 @@ from .flushes import Flush, Flushes
 from .fold import Headers, StateFormatError
 from .intake import UsageIntake
 from .limits import Limits
-from .machine import InputRecord, Machine, Outputs
+from .machine import ForeignRecord, InputRecord, Machine, Outputs
 from .outbox import Outbox
 from .phase import Phase
 from .recovery import Recovered, Recovery
@@ -282,7 +282,7 @@ class PartitionCore:
         early = self._standing.ahead_of(outputs.early, self.usage_next, self.accounts_next)
         return list[Action](self.outbox.add(outputs._replace(early=early)))
 
-    def said_by_others(self, records: Sequence[tuple[str, bytes, bytes]]) -> list[Action]:
+    def said_by_others(self, records: Sequence[ForeignRecord]) -> list[Action]:
         """A former owner's records came late to compacted outputs; see ``Machine.say_again``."""
         self.machine.say_again(records)
         return self._collect()

@@ -10,6 +10,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from sluicegate.consumers import is_cancelled
 from sluicegate_schemas.topics import DECISIONS, STATE, USAGE
 
 from ..health import Health
@@ -301,8 +302,7 @@ class Engine:
         try:
             await work
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_cancelled():
                 raise
             self.refused("a part of the engine was cancelled by a client of Kafka. Nothing was lost: start it anew.")
         except Exception as error:

@@ -35,6 +35,8 @@ class Outputs(NamedTuple):
     derived: list[OutboxRecord]
 
 
+ForeignRecord = tuple[str, bytes, bytes]
+"""(topic without prefix, key, value) of a record on a compacted output that the partition's owner did not write."""
 Tally = tuple[Mapping[str, int], Mapping[str, int]]
 """Events by outcome (counted, duplicate, rejected, forwarded), rejects by reason: cumulative, only compared within one
 machine's life."""
@@ -107,9 +109,8 @@ class Machine(Protocol):
     def flushed(self, flush: int, state_offset_end: int) -> None:
         """The changes taken for ``flush`` are acknowledged; the next state record has ``state_offset_end``."""
 
-    def say_again(self, records: Sequence[tuple[str, bytes, bytes]]) -> None:
-        """A former owner wrote these records (topic, key, value) late to compacted outputs of the partition: queues
-        what is true under their keys, so that it stands behind them."""
+    def say_again(self, records: Sequence[ForeignRecord]) -> None:
+        """A former owner wrote these records late: queues what is true under their keys, so that it stands behind."""
 
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         """(row key, payload or None for a removed row) of each row changed since the last call."""

@@ -14,15 +14,13 @@ from sluicegate_schemas.topics import BALANCES, DECISIONS, ENTITLEMENTS
 
 from ..settings import Settings
 from .broker import Broker
+from .machine import ForeignRecord
 from .output_fence import OutputFence, Range
 
 log = logging.getLogger(__name__)
 
 TOPICS: Final = (DECISIONS.name, BALANCES.name, ENTITLEMENTS.name)
 LOOK_EVERY_S: Final = 5.0
-
-ForeignRecord = tuple[str, bytes, bytes]
-"""(topic without prefix, key, value)."""
 
 
 class _Sequence(msgspec.Struct):

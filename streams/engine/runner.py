@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
+from sluicegate.consumers import is_cancelled
 from sluicegate_schemas.envelope import TICK
 from sluicegate_schemas.topics import ACCOUNTS, STATE, USAGE
 
@@ -38,7 +39,7 @@ from .broker import BatchTooLargeError, Broker
 from .core import PartitionCore
 from .figures import Figures
 from .fold import StateFormatError
-from .machine import InputRecord, Measured, Tally
+from .machine import ForeignRecord, InputRecord, Measured, Tally
 from .output_watch import OutputWatch
 from .refusals import counted_wrongly
 
@@ -261,8 +262,7 @@ class Runner:
             if not self._over:
                 self.perform([Drop(f"Kafka: {type(error).__name__}: {error}", "broker")])
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling() or self._over:
+            if is_cancelled() or self._over:
                 raise
             self.perform([Drop("a client of Kafka cancelled its own call", "broker")])
         except Exception as error:
@@ -313,7 +313,7 @@ class Runner:
             if (contradiction := self._watch.acknowledged(topic, future.result().offset)) is not None:
                 self._spawn(contradiction)
 
-    def _said_by_others(self, records: Sequence[tuple[str, bytes, bytes]]) -> None:
+    def _said_by_others(self, records: Sequence[ForeignRecord]) -> None:
         self.perform(self.core.said_by_others(records))
 
     async def _append(self, append: Append) -> None:
