@@ -15,8 +15,7 @@ from pydantic import ValidationError
 from sluicegate_schemas import topics
 from sluicegate_schemas.accounts import ACCOUNT_COMMAND, KeyPut, KeyRevoke, OrganizationPut
 from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
-from sluicegate_schemas.decode import Malformed
-from sluicegate_schemas.envelope import ENCODE, WireEnvelope, WireEvent, WireForward
+from sluicegate_schemas.envelope import ENCODE, WireEnvelope, WireEvent
 from sluicegate_schemas.outputs import Balance, Decision, Reject
 from sluicegate_schemas.partitioning import partition_of
 from stack.errors import StackError
@@ -163,24 +162,16 @@ async def _fold_usage(bootstrap: str, topic: str, expectation: Expectation) -> t
     events = 0
     async for record in read_topic(bootstrap, topic):
         place = Place(record.partition, record.offset, record.timestamp)
-        match parse_usage(record.value):
-            case WireEnvelope() as envelope:
-                checksum = 0
-                for index, event in enumerate(envelope.events):
-                    checksum ^= _checksum(index, event)
-                identity = (envelope.producer_id, envelope.producer_epoch, record.partition, envelope.sequence)
-                if identity not in envelopes:
-                    events += len(envelope.events)
-                envelopes[identity] = (len(envelope.events), checksum)
-                expectation.add_envelope(envelope, place)
-            case WireForward() as forward:
-                expectation.add_forward(forward, place)
-            case WireEvent() as event:
-                expectation.add_single(event, place)
-            case Malformed() as malformed:
-                expectation.add_malformed(malformed, place)
-            case None:
-                expectation.pass_time(place)
+        usage = parse_usage(record.value)
+        if isinstance(usage, WireEnvelope):
+            checksum = 0
+            for index, event in enumerate(usage.events):
+                checksum ^= _checksum(index, event)
+            identity = (usage.producer_id, usage.producer_epoch, record.partition, usage.sequence)
+            if identity not in envelopes:
+                events += len(usage.events)
+            envelopes[identity] = (len(usage.events), checksum)
+        expectation.add(usage, place)
     return envelopes, events
 
 

@@ -33,6 +33,7 @@ from stack.rating import (
     price_micro,
     quantity,
 )
+from stack.usage_log import Usage
 
 REMEMBERED_MAX: Final = 5_000_000
 """Above this many different envelopes, or ids, the memory of them is no longer reasonable and the check refuses."""
@@ -130,6 +131,20 @@ class Expectation:
         self._samples: dict[tuple[str, str], tuple[int, int]] = {}
         self._held: dict[tuple[str, str, str], Fraction] = defaultdict(Fraction)
         self.totals = Totals()
+
+    def add(self, usage: Usage | None, place: Place) -> None:
+        """Any record of the usage log, as ``parse_usage`` tells it."""
+        match usage:
+            case WireEnvelope():
+                self.add_envelope(usage, place)
+            case WireForward():
+                self.add_forward(usage, place)
+            case WireEvent():
+                self.add_single(usage, place)
+            case Malformed():
+                self.add_malformed(usage, place)
+            case None:
+                self.pass_time(place)
 
     def add_envelope(self, envelope: WireEnvelope, place: Place) -> None:
         """All events of an envelope, or none if it was in its partition before."""
