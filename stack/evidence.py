@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 from pydantic import ValidationError
 
 from sluicegate_schemas import topics
-from sluicegate_schemas.accounts import ACCOUNT_COMMAND, KeyPut, KeyRevoke, OrganizationPut
+from sluicegate_schemas.accounts import ACCOUNT_COMMAND, AnyCommand
 from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 from sluicegate_schemas.envelope import ENCODE, WireEnvelope, WireEvent
 from sluicegate_schemas.outputs import Balance, Decision, Reject
@@ -186,7 +186,7 @@ async def _catalogues(bootstrap: str, topic: str) -> list[Catalogue]:
     return list(versions.values())
 
 
-async def _commands(bootstrap: str, topic: str) -> list[OrganizationPut | KeyPut | KeyRevoke]:
+async def _commands(bootstrap: str, topic: str) -> list[AnyCommand]:
     commands = []
     async for record in read_topic(bootstrap, topic):
         try:

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from sluicegate_schemas import bounds
-from sluicegate_schemas.accounts import KeyPut, KeyRevoke, OrganizationPut
+from sluicegate_schemas.accounts import AnyCommand, KeyPut, OrganizationPut
 from sluicegate_schemas.catalogue import Catalogue, HeldPrice
 from sluicegate_schemas.decode import Malformed, validate_event
 from sluicegate_schemas.envelope import WireEnvelope, WireEvent, WireForward
@@ -73,7 +73,7 @@ class Tenants:
     organization_of_key: dict[str, str] = field(default_factory=dict)
     test_keys: set[str] = field(default_factory=set)
 
-    def obey(self, command: OrganizationPut | KeyPut | KeyRevoke) -> None:
+    def obey(self, command: AnyCommand) -> None:
         """Take in one command; a revoked key stays known, since usage that it still reports is counted."""
         if isinstance(command, OrganizationPut):
             self.account_of[command.organization_id] = command.account_id
@@ -391,7 +391,7 @@ def _check_size(memory: Sized) -> None:
         )
 
 
-def tenants_of(commands: Iterable[OrganizationPut | KeyPut | KeyRevoke]) -> Tenants:
+def tenants_of(commands: Iterable[AnyCommand]) -> Tenants:
     """The tenants that ``commands`` make."""
     tenants = Tenants()
     for command in commands:

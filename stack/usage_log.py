@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sluicegate_schemas.decode import Malformed, decode_usage
+from sluicegate_schemas.decode import Malformed, UsageContent, decode_usage
 from sluicegate_schemas.envelope import TICK, WireEnvelope, WireEvent, WireForward
 
-Usage = WireEnvelope | WireForward | WireEvent | Malformed
+Usage = UsageContent | Malformed
 
 
 def parse_usage(value: bytes | None) -> Usage | None:
-    """The envelope, forwarded event or single event in a usage record, or what is wrong with it; None for a tick."""
+    """The content of a usage record, or what is wrong with it; None for a tick."""
     if value == TICK:
         return None
     try:

@@ -10,12 +10,12 @@ from pathlib import Path
 from sluicegate.follower import View
 from sluicegate_schemas.accounts import KeyMode
 from sluicegate_schemas.bounds import from_epoch_ms, to_epoch_ms
-from sluicegate_schemas.catalogue import CatalogueRecord, RateLimits, Tier
+from sluicegate_schemas.catalogue import CatalogueRecord, Tier
 from sluicegate_schemas.files import load_catalogue
+from sluicegate_schemas.limits import LimitName, RateLimits
 from sluicegate_schemas.outputs import (
     Decision,
     KeyEntitlement,
-    LimitName,
     OrganizationEntitlement,
     Scope,
     ScopeKind,

@@ -7,9 +7,11 @@ share the fields of ``AlertBase``; ``kind`` tells them apart.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, TypeAdapter
 
-from .bounds import Count, EventId, Month, Record, Sentence, Time
+from .alert_rules import Severity
+from .bounds import AccountId, Count, EventId, LabelName, Month, OrganizationId, Record, Sentence, Time
+from .outputs import Cause, Scope
 
 DriftPair = Literal["ledger_cells", "cells_minute", "minute_hour", "hour_day"]
 """Which two were compared: the ledger and the rollups of the state, the latter and ClickHouse's minutes, minutes and
@@ -68,3 +70,33 @@ class AuditDrift(AlertBase):
     events: int
     buckets_differing: Count
     buckets: Annotated[tuple[DriftBucket, ...], Field(max_length=DRIFT_BUCKETS_MAX)]
+
+
+AlertUnit = Literal["credits_micro", "requests", "resources", "events"]
+
+
+class UsageAlert(AlertBase):
+    """A rule of the catalogue found its threshold reached (requirements, section 5).
+
+    ``observed`` and ``limit`` are in ``unit``; ``limit`` is null where the rule counts only. ``reset_at`` is when the
+    limit begins anew. ``costliest`` names the operations (or keys) that cost most, the costliest first.
+    """
+
+    kind: Literal["usage"] = "usage"
+    rule: LabelName
+    severity: Severity
+    account_id: AccountId
+    organization_id: OrganizationId | None
+    scope: Scope
+    threshold: Count
+    observed: Count
+    limit: Count | None
+    unit: AlertUnit
+    reset_at: Time | None = None
+    costliest: Annotated[tuple[FoundName, ...], Field(max_length=5)] = ()
+    plan_version: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    cause: Cause | None
+
+
+Alert = Annotated[AuditDrift | UsageAlert, Field(discriminator="kind")]
+ALERT: TypeAdapter[AuditDrift | UsageAlert] = TypeAdapter(Alert)

@@ -5,12 +5,23 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from .alert_rules import AlertRules
 from .bounds import Count, CreditsMicro, Name, Operation, Quantity, Record, Time
+from .limits import (
+    Category,
+    CategoryShares,
+    FailureModes,
+    Features,
+    LimitMode,
+    OperationLimits,
+    QuantityName,
+    Quotas,
+    RateLimits,
+)
+from .usage import ResourceName
 
 Tier = Literal["free", "pro", "team", "enterprise"]
-Category = Literal["metadata", "data", "search", "upload", "compute"]
 Breakdown = Literal["documents", "inference", "search", "compute", "storage", "upload"]
-QuantityName = Literal["requests", "tokens", "bytes", "milliseconds", "documents", "dataset_size"]
 Positive = Annotated[int, Field(ge=1, le=10**15)]
 
 
@@ -101,6 +112,12 @@ class RateCardEntry(Record):
     breakdown: Breakdown | None = None
     """The group of the usage breakdown; needed where the price is not free."""
     price: Price = FreePrice()
+    creates: ResourceName | None = None
+    """The resource whose quota closes this operation; how many it made or removed is in the event's
+    ``resource_delta``."""
+    credits_micro_reserved: CreditsMicro | None = None
+    """The worst case that a gate reserves for a request whose quantities it does not know yet; needed where the price
+    hangs on a quantity that has no largest price."""
 
     @model_validator(mode="after")
     def _grouped(self) -> Self:
@@ -111,20 +128,25 @@ class RateCardEntry(Record):
         return self
 
 
-class RateLimits(Record):
-    """The request limits of one key: a second bucket (``requests_per_second``, capacity ``burst``) and a minute
-    bucket (refilled at ``requests_per_minute`` / 60 a second, capacity ``requests_per_minute``)."""
-
-    requests_per_second: Annotated[int, Field(ge=1, le=1_000_000)]
-    burst: Annotated[int, Field(ge=1, le=10_000_000)]
-    requests_per_minute: Annotated[int, Field(ge=1, le=60_000_000)]
-
-
 class Plan(Record):
     """What a tier includes; null means custom: the organization's own value is needed, else there is no limit."""
 
     credits_micro_per_month: CreditsMicro | None
     rates: RateLimits | None
+    shares: CategoryShares = CategoryShares()
+    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Requests of one organization at a time."""
+    quotas: Quotas = Field(default_factory=dict)
+    objects_per_batch: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    features: Features = Field(default_factory=dict)
+    credits_mode: LimitMode = "soft"
+    failure_modes: FailureModes = Field(default_factory=dict)
+    rollover: bool = False
+    """Whether the credits that a month leaves over are granted to the next one, once the month is final."""
+    throttled_takes_token: bool = False
+    """Whether a request answered 429 takes a token from its buckets all the same."""
+    test_keys_spend: bool = False
+    """Whether requests of test keys cost credits."""
 
 
 class Catalogue(Record):
@@ -134,6 +156,8 @@ class Catalogue(Record):
     effective_at: Time
     plans: dict[Tier, Plan]
     operations: Annotated[dict[Operation, RateCardEntry], Field(min_length=1, max_length=10_000)]
+    operation_limits: OperationLimits = ()
+    alert_rules: AlertRules = ()
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

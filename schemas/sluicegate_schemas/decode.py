@@ -20,12 +20,18 @@ from .convert import from_wire, to_wire, wire_quantities
 from .envelope import (
     DECODE_ENVELOPE,
     DECODE_FORWARD,
+    DECODE_GAUGE,
+    DECODE_LEASE_REQUEST,
     ENVELOPE_VERSION,
     FORWARD_VERSION,
+    GAUGE_VERSION,
+    LEASE_REQUEST_VERSION,
     WireCharge,
     WireEnvelope,
     WireEvent,
     WireForward,
+    WireGauge,
+    WireLeaseRequest,
     envelope_version,
 )
 from .usage import ResourceName
@@ -116,8 +122,11 @@ _ARRAY_HEAD_BYTES: Final = {**dict.fromkeys(range(0x90, 0xA0), 1), 0xDC: 3, 0xDD
 _COUNT_MAX: Final = 2**63 - 1
 _T = TypeVar("_T")
 
+UsageContent = WireEnvelope | WireForward | WireEvent | WireGauge | WireLeaseRequest
+"""What one record of the usage topic may hold, besides a tick."""
 
-def decode_usage(value: bytes | None) -> WireEnvelope | WireForward | WireEvent:
+
+def decode_usage(value: bytes | None) -> UsageContent:
     """The content of one record of the usage topic. Raises Malformed and nothing else."""
     if not value:
         raise Malformed("empty", None, "The record has no value.")
@@ -245,7 +254,7 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-def _decode_array(value: bytes) -> WireEnvelope | WireForward:
+def _decode_array(value: bytes) -> UsageContent:
     if len(value) > bounds.ENVELOPE_BYTES_MAX:
         raise Malformed("too_large", None, f"An envelope has {bounds.ENVELOPE_BYTES_MAX} bytes at most.")
     version = envelope_version(value)
@@ -257,6 +266,10 @@ def _decode_array(value: bytes) -> WireEnvelope | WireForward:
         forward = _read_array(DECODE_FORWARD, value, WireForward)
         _check_forward(forward)
         return forward
+    if version == GAUGE_VERSION:
+        return _read_array(DECODE_GAUGE, value, WireGauge)
+    if version == LEASE_REQUEST_VERSION:
+        return _read_array(DECODE_LEASE_REQUEST, value, WireLeaseRequest)
     if value[0] != 0x90 and len(value) <= _ARRAY_HEAD_BYTES[value[0]]:
         raise Malformed("truncated_envelope", None, "The envelope ends within its first bytes.")
     raise Malformed("unknown_envelope_version", "version", f"knows {ENVELOPE_VERSION} and {FORWARD_VERSION}")

@@ -10,6 +10,8 @@ import msgspec
 
 ENVELOPE_VERSION: Final = 1
 FORWARD_VERSION: Final = 2
+GAUGE_VERSION: Final = 4
+LEASE_REQUEST_VERSION: Final = 5
 TICK: Final = b"\x91\x03"
 """A usage record that only carries its log time, the MessagePack array ``[3]``: an owner appends it so that time goes
 on where nothing else comes in."""
@@ -49,6 +51,8 @@ class WireEvent(msgspec.Struct, array_like=True, gc=False):
     subject: str | None = None
     account_id: str | None = None
     node: str | None = None
+    leases: list[str] | None = None
+    """The leases that this request's cost was admitted out of (hard limits)."""
 
 
 class WireEnvelope(msgspec.Struct, array_like=True, gc=False):
@@ -80,7 +84,51 @@ class WireForward(msgspec.Struct, array_like=True, gc=False):
     event: WireEvent
 
 
+class WireInFlight(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """How many requests of an organization a node serves at the moment: all of them, and those of operations with a
+    subject (a cluster) as (operation, subject, count)."""
+
+    org_id: str
+    in_flight: int
+    subjects: list[tuple[str, str, int]]
+
+
+class WireGauge(msgspec.Struct, array_like=True, gc=False):
+    """What a node serves, per organization of one account. It counts until ``ttl_ms`` after the log time, or until the
+    node's next gauge of the account, whose ``sequence`` is higher; ``boot_id`` is new for each process."""
+
+    version: int
+    node: str
+    boot_id: str
+    sequence: int
+    ttl_ms: int
+    account_id: str
+    organizations: list[WireInFlight]
+
+
+class WireLeaseRequest(msgspec.Struct, array_like=True, gc=False):
+    """A node asks for credits of a hard limit, and gives back leases that it has settled.
+
+    ``limit_name`` and the scope are those of ``outputs.Lease``; ``wanted_micro`` 0 only gives back. ``returned`` are
+    (lease id, micro-credits that were used of it): all events that name the lease stand before this record.
+    """
+
+    version: int
+    request_id: str
+    node: str
+    boot_id: str
+    account_id: str
+    org_id: str
+    limit_name: str
+    scope: str
+    """The scope's text."""
+    wanted_micro: int
+    returned: list[tuple[str, int]]
+
+
 ENCODE: Final = msgspec.msgpack.Encoder().encode
+DECODE_GAUGE: Final = msgspec.msgpack.Decoder(WireGauge).decode
+DECODE_LEASE_REQUEST: Final = msgspec.msgpack.Decoder(WireLeaseRequest).decode
 DECODE_ENVELOPE: Final = msgspec.msgpack.Decoder(WireEnvelope).decode
 DECODE_FORWARD: Final = msgspec.msgpack.Decoder(WireForward).decode
 

@@ -23,9 +23,10 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar, get_args
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from .accounts import ACCOUNT_COMMAND, KeyMode, KeyPut, KeyRevoke, OrganizationPut
+from .accounts import ACCOUNT_COMMAND, AnyCommand, KeyMode
 from .bounds import AccountId, ApiKeyId, CreditsMicro, Name, OrganizationId, Record, Sentence, Sha256, Time
-from .catalogue import Catalogue, Category, RateLimits, Tier
+from .catalogue import Catalogue, Tier
+from .limits import Category, RateLimits
 from .money import parse_credits
 from .toml_lines import line_of
 
@@ -91,14 +92,14 @@ def load_catalogue(text: str) -> Catalogue:
     return _File(text).read(Catalogue, _catalogue_fields)
 
 
-def load_accounts(text: str) -> list[OrganizationPut | KeyPut | KeyRevoke]:
+def load_accounts(text: str) -> list[AnyCommand]:
     """The commands that make the accounts of the TOML ``text`` known: each organization, then its keys.
 
     A command's id is drawn from its content, so a file that is published twice acts once. Raises FileError.
     """
     file = _File(text)
     content = file.read(_AccountsFile, _accounts_fields)
-    commands: list[OrganizationPut | KeyPut | KeyRevoke] = []
+    commands: list[AnyCommand] = []
     seen: set[str] = set()
 
     def once(identifier: str, path: _Path) -> None:
@@ -149,7 +150,7 @@ def _hash_and_mode(file: "_File", key: _FileKey, path: _Path) -> tuple[str, KeyM
     return hashlib.sha256(key.secret.encode()).hexdigest(), mode
 
 
-def _command(fields: dict[str, object]) -> OrganizationPut | KeyPut | KeyRevoke:
+def _command(fields: dict[str, object]) -> AnyCommand:
     """The command with an id drawn from what it says; fields at their default are left out, so that a later version
     with more optional fields draws the same id."""
     given = {name: value for name, value in fields.items() if value not in (None, "")}

@@ -30,26 +30,39 @@ JSON_RECORDS: Final[dict[str, TypeAdapter[Any] | type[BaseModel]]] = {
     "decision": outputs.Decision,
     "balance": outputs.Balance,
     "reject": outputs.Reject,
+    "lease": outputs.Lease,
     "alert_audit_drift": alerts.AuditDrift,
+    "alert_usage": alerts.UsageAlert,
+    "trail_entry": outputs.TrailEntry,
     "error_body": http.ErrorBody,
 }
 ARRAY_RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "usage_envelope": envelope.WireEnvelope,
     "usage_forward": envelope.WireForward,
+    "usage_gauge": envelope.WireGauge,
+    "usage_lease_request": envelope.WireLeaseRequest,
     "state_header": state.Header,
     "state_claim": state.Claim,
     "state_rollup_cell": state.RollupCell,
 }
 MESSAGES: Final[dict[str, tuple[str, ...]]] = {
-    topics.USAGE.name: ("usage_event", "cloud_event", "usage_envelope", "usage_forward"),
+    topics.USAGE.name: (
+        "usage_event",
+        "cloud_event",
+        "usage_envelope",
+        "usage_forward",
+        "usage_gauge",
+        "usage_lease_request",
+    ),
     topics.ACCOUNTS.name: ("account_command",),
     topics.CATALOG.name: ("catalogue_record",),
     topics.STATE.name: ("state_header", "state_claim", "state_rollup_cell"),
     topics.ENTITLEMENTS.name: ("entitlement",),
-    topics.DECISIONS.name: ("decision",),
+    topics.DECISIONS.name: ("decision", "lease"),
     topics.BALANCES.name: ("balance",),
-    topics.ALERTS.name: ("alert_audit_drift",),
+    topics.ALERTS.name: ("alert_audit_drift", "alert_usage"),
     topics.REJECTS.name: ("reject",),
+    topics.TRAIL.name: ("trail_entry",),
 }
 """The records of each topic."""
 

@@ -24,7 +24,8 @@ from .bounds import (
     Sha256,
     Time,
 )
-from .catalogue import Breakdown, RateLimits, Tier
+from .catalogue import Breakdown, Tier
+from .limits import Category, CategoryShares, FailureModes, Features, LimitMode, LimitName, Quotas, RateLimits
 
 
 class Sequence(Record):
@@ -43,6 +44,42 @@ class Position(Record):
     index: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
 
+ScopeKind = Literal["key", "organization", "account", "operation", "label", "category"]
+
+
+class Scope(Record):
+    """What a decision is about. ``id`` is a key's, an organization's or an account's; for an operation, a label or a
+    category it is the organization's, with ``operation`` and perhaps ``subject``, ``label`` as ``name=value``, or
+    ``category``, which no other kind has."""
+
+    kind: ScopeKind
+    id: Annotated[str, Field(pattern=r"^(key|org)_[A-Za-z0-9_-]{1,60}$")]
+    operation: Operation | None = None
+    subject: EventId | None = None
+    label: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}=[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}$")] | None = None
+    category: Category | None = None
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        for name in ("operation", "label", "category"):
+            if (self.kind == name) != (getattr(self, name) is not None):
+                raise ValueError(f"{name} is given for the kind {name}, and for no other")
+        if self.subject is not None and self.operation is None:
+            raise ValueError("a subject needs its operation")
+        if self.id.startswith("key_") != (self.kind == "key"):
+            raise ValueError("id must be of the kind: a key's, or an organization's")
+        return self
+
+    def text(self) -> str:
+        """The scope as one unambiguous word; a subject or label, which may hold ``:``, comes last."""
+        words = [self.kind, self.id, self.operation, self.subject, self.label, self.category]
+        return ":".join(word for word in words if word is not None)
+
+
+Exempt = Annotated[tuple[LimitName, ...], Field(max_length=64)]
+"""The limits that are off at the moment."""
+
+
 class KeyEntitlement(Record):
     """What a gate needs to know of a key; record key ``key:<sha256>``."""
 
@@ -54,10 +91,15 @@ class KeyEntitlement(Record):
     mode: KeyMode
     revoked: bool
     sequence: Sequence
+    exempt: Exempt = ()
 
 
 class OrganizationEntitlement(Record):
-    """What a gate needs to know of an organization; record key ``organization:<id>``. Null limits are the plan's."""
+    """What a gate needs to know of an organization; record key ``organization:<id>``. Null limits are the plan's.
+
+    Limits are those in force now: boosts and custom limits are in them, and the record comes again when one begins or
+    ends.
+    """
 
     kind: Literal["organization"] = "organization"
     organization_id: OrganizationId
@@ -66,6 +108,16 @@ class OrganizationEntitlement(Record):
     credits_micro_per_month: CreditsMicro | None
     rates: RateLimits | None
     sequence: Sequence
+    shares: CategoryShares | None = None
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    quotas: Quotas | None = None
+    objects_per_batch: Annotated[int, Field(ge=1)] | None = None
+    features: Features | None = None
+    credits_mode: LimitMode | None = None
+    failure_modes: FailureModes | None = None
+    exempt: Exempt = ()
+    hard_budgets: Annotated[tuple[Scope, ...], Field(max_length=64)] = ()
+    """The budgets of the organization that are held hard: a gate needs a lease for each that covers a request."""
 
 
 Entitlement = Annotated[KeyEntitlement | OrganizationEntitlement, Field(discriminator="kind")]
@@ -77,35 +129,6 @@ def entitlement_key(record: KeyEntitlement | OrganizationEntitlement) -> str:
     if isinstance(record, KeyEntitlement):
         return f"key:{record.key_sha256}"
     return f"organization:{record.organization_id}"
-
-
-ScopeKind = Literal["key", "organization", "account", "operation"]
-LimitName = Literal["requests_per_second", "requests_per_minute", "credits"]
-
-
-class Scope(Record):
-    """What a decision is about. ``id`` is a key's, an organization's or an account's; for an operation it is the
-    organization's, with ``operation`` and perhaps ``subject``, which no other kind has."""
-
-    kind: ScopeKind
-    id: Annotated[str, Field(pattern=r"^(key|org)_[A-Za-z0-9_-]{1,60}$")]
-    operation: Operation | None = None
-    subject: EventId | None = None
-
-    @model_validator(mode="after")
-    def _of_one_kind(self) -> Self:
-        if (self.kind == "operation") != (self.operation is not None):
-            raise ValueError("an operation is given for the kind operation, and for no other")
-        if self.subject is not None and self.operation is None:
-            raise ValueError("a subject needs its operation")
-        if self.id.startswith("key_") != (self.kind == "key"):
-            raise ValueError("id must be of the kind: a key's, or an organization's")
-        return self
-
-    def text(self) -> str:
-        """The scope as one unambiguous word; ``subject``, which may hold ``:``, comes last."""
-        words = [self.kind, self.id, self.operation, self.subject]
-        return ":".join(word for word in words if word is not None)
 
 
 class Cause(Record):
@@ -123,7 +146,9 @@ class Decision(Record):
     """A verdict on a scope, with the limit that fired and why (requirements, section 3).
 
     ``limit`` and ``observed`` are requests for rate limits (observed: what the bucket holds beyond its rate, so above
-    ``limit`` means debt) and micro-credits for credits. ``until`` is when it clears by itself; null: not by time.
+    ``limit`` means debt), micro-credits for credits and budgets, resources for quotas, the named quantity for an
+    operation's limit. ``until`` is when it clears by itself; null: not by time. An ``allow`` may say no more than how
+    much of a limit is used (``observed``).
     """
 
     schema_version: Literal[1] = 1
@@ -143,18 +168,54 @@ class Decision(Record):
     sequence: Sequence
 
 
+class Lease(Record):
+    """A part of what is left of a hard limit, lent to one gateway node (requirements, section 3; escrow: O'Neil, 1986;
+    Balegas et al., 2015). On the decisions topic under ``lease_key``; the newest of a scope and node counts.
+
+    The node may admit costs up to ``credits_micro`` in all, each naming ``lease_id``, for ``ttl_ms`` from the moment at
+    which it *asked*: so no clock is compared. ``credits_micro`` 0 says that nothing can be lent, and why.
+    """
+
+    kind: Literal["lease"] = "lease"
+    lease_id: EventId
+    scope: Scope
+    limit_name: LimitName
+    node: Name
+    request_id: EventId
+    """The request that this answers."""
+    credits_micro: CreditsMicro
+    month: Month
+    lent_at: Time
+    ttl_ms: Annotated[int, Field(ge=0, le=86_400_000)]
+    limit: CreditsMicro | None
+    used: CreditsMicro
+    lent_micro: CreditsMicro
+    """All that is lent of this limit, to all nodes, this included: used + lent ≤ limit."""
+    until: Time | None
+    """When the limit resets."""
+    plan_version: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    sequence: Sequence
+
+
+def lease_key(scope: Scope, limit_name: str, node: str) -> str:
+    """The record key of a node's lease on the decisions topic. A node has no ``|``."""
+    return f"lease|{node}|{limit_name}:{scope.text()}"
+
+
 def decision_key(scope: Scope, limit_name: str) -> str:
     """The record key on the decisions topic. The limit comes first: a subject may hold any sign of an event id."""
     return f"{limit_name}:{scope.text()}"
 
 
-BalanceKind = Literal["account", "organization", "key"]
+BalanceKind = Literal["account", "organization", "key", "label"]
 
 
 class Balance(Record):
     """Credits of a month, exact as of the source position that it names; record key ``kind:id:month``.
 
-    ``total_micro`` is null where there is no limit, and for keys. ``breakdown_micro`` sums to ``used_micro``.
+    ``total_micro`` is null where there is no limit, and for keys. ``breakdown_micro`` sums to ``used_micro``. An
+    organization that shares its account's credits has as ``total_micro`` what its cap and the pool leave it, plus what
+    it used.
     """
 
     schema_version: Literal[1] = 1
@@ -170,11 +231,45 @@ class Balance(Record):
     as_of: Time
     source: Position
     sequence: Sequence
+    label: Annotated[str, Field(max_length=97)] | None = None
+    """``name=value`` for the kind label, whose ``id`` is the organization."""
+    overage_micro: CreditsMicro = 0
+    """What was used beyond the total."""
+    granted_micro: CreditsMicro = 0
+    """How much of the total is grants and boosts."""
+    lent_micro: CreditsMicro = 0
+    """How much of what is left is lent to gateway nodes (hard limits)."""
+    corrections_micro: dict[Month, CreditsMicro] = Field(default_factory=dict)
+    """How much of ``used_micro`` belongs to months that were final when it came."""
+    final: bool = False
+    """Whether the month takes no more late events."""
 
 
 def balance_key(kind: str, identifier: str, month: str) -> str:
     """The record key on the balances topic."""
     return f"{kind}:{identifier}:{month}"
+
+
+class TrailEntry(Record):
+    """What an operator's command changed: who, when, why, before and after (audit trail). Record key: the account.
+
+    ``before`` and ``after`` are the row that the command changed, null where there was or is none; never a secret.
+    """
+
+    schema_version: Literal[1] = 1
+    command_id: EventId
+    command: Name
+    account_id: AccountId
+    organization_id: OrganizationId | None
+    subject: EventId
+    """What was changed: a key, grant, boost, exemption or budget by its id, or the organization."""
+    issued_by: Name
+    issued_at: Time
+    reason: Sentence
+    before: dict[str, object] | None
+    after: dict[str, object] | None
+    applied_at: Time
+    source: Position
 
 
 RejectReason = Literal[

@@ -34,7 +34,8 @@ DECISIONS: Final = Topic("decisions", "scope and limit", "account", _COMPACT_LAG
 BALANCES: Final = Topic("balances", "account, organization or key; and month", "account", _COMPACT_LAGGED)
 ALERTS: Final = Topic("alerts", "alert id", "free", {"retention.ms": "2592000000"})
 REJECTS: Final = Topic("rejects", "none", "free", {"retention.ms": "2592000000"})
+TRAIL: Final = Topic("trail", "account", "account", {"retention.ms": "-1"})
 
-TOPICS: Final = (USAGE, ACCOUNTS, CATALOG, STATE, ENTITLEMENTS, DECISIONS, BALANCES, ALERTS, REJECTS)
+TOPICS: Final = (USAGE, ACCOUNTS, CATALOG, STATE, ENTITLEMENTS, DECISIONS, BALANCES, ALERTS, REJECTS, TRAIL)
 SETTINGS_ALL: Final = {"message.timestamp.type": "LogAppendTime"}
 """Set on every topic: the log's time is the broker's."""

@@ -7,8 +7,8 @@ import msgspec
 
 from . import bounds
 from .bounds import full_match
-from .catalogue import QuantityName
 from .envelope import WireCharge, WireEvent
+from .limits import QuantityName
 from .outputs import RejectReason
 from .usage import ResourceName
 

@@ -16,12 +16,12 @@ from pydantic import ValidationError
 from sluicegate_schemas import topics
 from sluicegate_schemas.accounts import KeyMode
 from sluicegate_schemas.bounds import RECORD_BYTES_MAX, to_epoch_ms
-from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord, RateLimits, Tier
+from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord, Tier
+from sluicegate_schemas.limits import LimitName, RateLimits
 from sluicegate_schemas.outputs import (
     ENTITLEMENT,
     Decision,
     KeyEntitlement,
-    LimitName,
     OrganizationEntitlement,
     decision_key,
     entitlement_key,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple, Protocol
 
 from sluicegate_schemas.bounds import from_epoch_ms
-from sluicegate_schemas.outputs import LimitName
+from sluicegate_schemas.limits import LimitName
 
 from ..clock import Clock, epoch_ms
 from ..follower.view import Block, Key, Organization, View

@@ -10,8 +10,7 @@ from collections import OrderedDict
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from sluicegate_schemas.catalogue import RateLimits
-from sluicegate_schemas.outputs import LimitName
+from sluicegate_schemas.limits import LimitName, RateLimits
 
 MINUTE_MS: Final = 60_000
 SECOND_MS: Final = 1_000

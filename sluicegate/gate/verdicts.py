@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from sluicegate_schemas.catalogue import Catalogue
-from sluicegate_schemas.outputs import LimitName
+from sluicegate_schemas.limits import LimitName
 
 from ..follower.view import Block, Key, View
 

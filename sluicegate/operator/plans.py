@@ -4,13 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sluicegate_schemas.accounts import KeyPut, KeyRevoke, OrganizationPut
+from sluicegate_schemas.accounts import AnyCommand
 from sluicegate_schemas.bounds import CLOCK_AHEAD_MS_MAX
 from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 
 from ..errors import PublishRefusedError
-
-Command = OrganizationPut | KeyPut | KeyRevoke
 
 CATALOGUE_AGE_TOLERATED: Final = timedelta(seconds=5)
 """How long a worker goes on rating without having seen the catalog topic's end, by default."""
@@ -60,6 +58,6 @@ def catalogue_to_publish(
     return record
 
 
-def commands_to_publish(published_ids: Collection[str], commands: Sequence[Command]) -> list[Command]:
+def commands_to_publish(published_ids: Collection[str], commands: Sequence[AnyCommand]) -> list[AnyCommand]:
     """Those of ``commands`` that are not published yet, in their order."""
     return [command for command in commands if command.command_id not in published_ids]

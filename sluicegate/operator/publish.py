@@ -7,13 +7,14 @@ from typing import Final, NamedTuple
 import msgspec
 from pydantic import ValidationError
 
+from sluicegate_schemas.accounts import AnyCommand
 from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 from sluicegate_schemas.partitioning import partition_of
 from sluicegate_schemas.topics import ACCOUNTS, CATALOG
 
 from ..brokers import Brokers
 from ..errors import PublishRefusedError
-from .plans import LEAD_MIN, Command, catalogue_to_publish, commands_to_publish
+from .plans import LEAD_MIN, catalogue_to_publish, commands_to_publish
 from .topic_io import appender, read_to_end
 
 FLUSH_EVERY: Final = 1_000
@@ -35,7 +36,7 @@ async def publish(
     *,
     topic_prefix: str,
     catalogue: Catalogue | None,
-    commands: Sequence[Command],
+    commands: Sequence[AnyCommand],
     now: datetime,
     by: str,
     lead: timedelta = LEAD_MIN,

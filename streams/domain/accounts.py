@@ -1,11 +1,12 @@
 """Operator commands: organizations and keys, each command once (requirements, section 1)."""
 
 import json
+from collections.abc import Callable
 from typing import Final
 
 from pydantic import ValidationError
 
-from sluicegate_schemas.accounts import ACCOUNT_COMMAND, KeyPut, KeyRevoke, OrganizationPut
+from sluicegate_schemas.accounts import ACCOUNT_COMMAND, AnyCommand, KeyPut, KeyRevoke, OrganizationPut
 from sluicegate_schemas.outputs import RejectReason
 from sluicegate_schemas.partitioning import partition_of
 from sluicegate_schemas.wire_checks import HARMLESS_NAME
@@ -15,7 +16,6 @@ from .outputs import Outbox
 from .settings import DomainSettings
 from .tables import ChangedRows, CommandRow, KeyRow, OrganizationRow, row_key
 
-Command = OrganizationPut | KeyPut | KeyRevoke
 _COMMAND_BYTES_MAX: Final = 64 * 1024
 
 
@@ -28,7 +28,7 @@ class RefusedError(Exception):
         self.reason = reason
 
 
-def decode_command(value: bytes | None) -> Command:
+def decode_command(value: bytes | None) -> AnyCommand:
     """The command that a record holds. Raises RefusedError."""
     if not value:
         raise RefusedError("The record has no value.", reason="empty")
@@ -93,8 +93,9 @@ class Accounts:
         """The ids of an organization's keys, revoked ones too, in order."""
         return sorted(self._keys_of.get(organization_id, ()))
 
-    def obey(self, command: Command, offset: int) -> bool:
-        """Carries out a command; False if it was carried out before. Raises RefusedError, then nothing changed."""
+    def obey(self, command: AnyCommand, offset: int, others: Callable[[AnyCommand], None]) -> bool:
+        """Carries out a command, by ``others`` where it is not about organizations and keys themselves; False if it was
+        carried out before. Raises RefusedError, then nothing changed."""
         if partition_of(command.account_id, self._partitions) != self._partition:
             raise RefusedError("came to a partition that is not its account's home", "account_id")
         memory = f"m|{command.account_id}|{command.command_id}".encode()
@@ -111,8 +112,24 @@ class Accounts:
                 self._put_key(command)
             case KeyRevoke():
                 self._revoke_key(command)
+            case _:
+                self._check_known(command)
+                others(command)
         self._remember(memory, CommandRow(offset, digest))
         return True
+
+    def _check_known(self, command: AnyCommand) -> None:
+        organization_id = command.about
+        organization = self.organizations.get(organization_id)
+        if organization is None:
+            raise RefusedError("is not an organization that is known", "organization_id")
+        if organization.account_id != command.account_id:
+            raise RefusedError("is not the account of the organization", "account_id")
+        api_key_id: str | None = getattr(command, "api_key_id", None)
+        if api_key_id is not None:
+            key = self.keys.get(api_key_id)
+            if key is None or key.organization_id != organization_id:
+                raise RefusedError("is not a key of the organization", "api_key_id")
 
     def _remember(self, memory: bytes, row: CommandRow) -> None:
         self._commands[memory] = row

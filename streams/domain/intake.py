@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from sluicegate_schemas import topics
 from sluicegate_schemas.decode import Malformed, decode_usage
-from sluicegate_schemas.envelope import TICK, WireEnvelope, WireEvent, WireForward
+from sluicegate_schemas.envelope import TICK, WireEnvelope, WireEvent, WireForward, WireGauge, WireLeaseRequest
 from sluicegate_schemas.outputs import RejectReason
 
 from .admit import Admission, Admitter
@@ -38,6 +38,7 @@ class Intake:
         meter: Meter,
         outbox: Outbox,
         advance_to: Callable[[int], bool],
+        hear: Callable[[WireGauge | WireLeaseRequest, RecordOrigin], None],
     ) -> None:
         self._partition = partition
         self._settings = settings
@@ -48,6 +49,7 @@ class Intake:
         self._meter = meter
         self._outbox = outbox
         self._advance_to = advance_to
+        self._hear = hear
         self.totals = TotalsRow()
 
     def apply(self, record: InputTuple, *, accounts_current: bool) -> bool:
@@ -62,6 +64,10 @@ class Intake:
         except Malformed as malformed:
             self._advance_to(log_time_ms)
             self._reject(origin, 0, malformed.reason, malformed.field, malformed.detail, None, None)
+            return True
+        if isinstance(content, WireGauge | WireLeaseRequest):
+            self._advance_to(log_time_ms)
+            self._hear(content, origin)
             return True
         if isinstance(content, WireEnvelope):
             if self._producers.is_repeated(content.producer_id, content.producer_epoch, content.sequence):

@@ -85,6 +85,7 @@ class Meter:
                 and event.labels is None
                 and event.resource_delta is None
                 and event.subject is None
+                and event.leases is None
             )
             if not is_plain:  # the usual event has nothing more to check
                 try:
@@ -99,8 +100,10 @@ class Meter:
                 self._routes.bind(route, ts_ms)
             tariff = route.tariff
             if event.charges is not None or tariff.held is not None:
-                if not self._count_parts(event, route, record, index):
+                parts_cost = self._count_parts(event, route, record, index)
+                if parts_cost is None:
                     continue
+                cost = parts_cost
                 requests = 1 if event.quantities is None else event.quantities.get("requests", 1)
             else:
                 given = event.quantities
@@ -143,6 +146,9 @@ class Meter:
             route.events += 1
             if not route.is_pending:
                 self._routes.touch(route, offset)
+            if route.is_observed or not is_plain:
+                for observer in self._routes.observers:
+                    observer.counted(event, route, cost, record, index)
             if not tariff.counts_requests:
                 continue
             route.requests += requests
@@ -190,8 +196,9 @@ class Meter:
             self._policy.rate_debt(moment, buckets, limit_name, tier, cause)
         self._debts.clear()
 
-    def _count_parts(self, event: WireEvent, route: Route, record: RecordContext, index: int) -> bool:
-        """Counts the units and credits of an event with charges, or of a storage sample. All of it, or nothing."""
+    def _count_parts(self, event: WireEvent, route: Route, record: RecordContext, index: int) -> int | None:
+        """Counts the units and credits of an event with charges, or of a storage sample: all of it, or nothing (then
+        None). Returns what it costs in all."""
         is_paid = 200 <= event.status <= 299
         try:
             parts = [self._rated(route, event.quantities, event.model, "", is_paid=is_paid, is_cached=event.cached)]
@@ -203,7 +210,7 @@ class Meter:
                 )
         except Malformed as malformed:
             record.refuse(index, malformed.reason, malformed.field, malformed.detail)
-            return False
+            return None
         held = route.tariff.held
         held_parts: list[HeldPart] = []
         is_held = held is not None and is_paid and not route.is_costless
@@ -216,7 +223,7 @@ class Meter:
                     parts.append((part, 0, held_part.credits_micro))
         if any(part.account.used_micro + sum(one[2] for one in parts) > CREDITS_MICRO_MAX for part, _, _ in parts):
             record.refuse(index, "invalid", "quantities", "costs more than a ledger can hold")
-            return False
+            return None
         if held is None:
             self._notice_models(event, parts)
         for part, units, cost in parts:
@@ -229,7 +236,7 @@ class Meter:
             self._storage.commit(event, route, held, held_parts)
         if route.account.used_micro >= route.account.watch_micro:
             self._credits_reached(event, route, record, index)
-        return True
+        return sum(one[2] for one in parts)
 
     def _notice_models(self, event: WireEvent, parts: list[tuple[Route, int, int]]) -> None:
         models = [event.model, *(charge.model for charge in event.charges or ())]

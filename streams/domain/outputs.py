@@ -118,7 +118,7 @@ class Outbox:
     def decision(self, row: StandingRow) -> None:
         """Publishes the decision ``row`` at once."""
         epoch, counter = self._sequence()
-        scope = Scope(kind=row.scope_kind, id=row.scope_id)  # type: ignore[arg-type]  # checked by the model
+        scope = Scope.model_validate(row.scope()._asdict())
         decision = Decision.model_validate(
             {
                 "decision_id": row.decision_id,

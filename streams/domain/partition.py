@@ -1,12 +1,14 @@
 """One partition's metering state machine: the steps put together, seen through ``streams.engine.machine.Machine``."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from sluicegate_schemas import topics
 from sluicegate_schemas.accounts import OrganizationPut
 from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue
+from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 from sluicegate_schemas.state import RollupCell
 
 from . import tables
@@ -20,6 +22,8 @@ from .limits import KeyBuckets
 from .meter import Meter
 from .notices import Notices
 from .outputs import Outbox, Outputs, RecordOrigin
+from .participant import PartitionContext
+from .participants import Participants
 from .period import MINUTE_MS, LogTime, month_index, month_start_ms
 from .plans import PlanChanges, Plans
 from .policy import Moment, Policy
@@ -67,9 +71,17 @@ class Partition:
         )
         admitter = Admitter(partition, partitions, accounts.organizations, accounts.keys, routes)
         self._intake = Intake(
-            partition, settings, time, admitter, self.producers, self.event_ids, meter, outbox, self._advance_to
-        )
+            partition, settings, time, admitter, self.producers, self.event_ids, meter, outbox, self._advance_to,
+            self._hear,
+        )  # fmt: skip
         self._again = Again(accounts, self.ledgers, self.policy)
+        self.participants = Participants(
+            PartitionContext(
+                partition, partitions, settings, time, changed, outbox, accounts, self._plans, self._cards,
+                self.ledgers, self.buckets, self.policy, routes, self.notices,
+            )
+        )  # fmt: skip
+        routes.observers = self.participants.all
         self._recovery = self._make_recovery()
         self._boundary_ms = 0
         self._minute = 0
@@ -100,6 +112,7 @@ class Partition:
         recovery.add("s", tables.SampleRow, named(self._storage.restore_sample))
         recovery.add("t", tables.TotalsRow, self._restore_totals)
         recovery.add("z", tables.HorizonRow, self.horizon.restore)
+        self.participants.add_tables(recovery)
         return recovery
 
     def _restore_totals(self, key: bytes, row: tables.TotalsRow) -> None:
@@ -148,6 +161,7 @@ class Partition:
         self._minute = time.now_ms // MINUTE_MS
         self.accounts.resume()
         self.policy.resume(self._moment(f"r{self._partition}-{epoch}"), self.ledgers)
+        self.participants.resume(self._moment(f"r{self._partition}-{epoch}"))
         for ledger in self.ledgers:
             self.policy.watch(ledger, time.month)
             self.ledgers.unpublished[ledger] = None
@@ -189,16 +203,17 @@ class Partition:
                 self._refuse_command(record, refused, None, None)
                 continue
             try:
-                before = self.accounts.organizations.get(command.organization_id)
-                if self.accounts.obey(command, offset):
+                before = self.accounts.organizations.get(command.about)
+                if self.accounts.obey(command, offset, partial(self.participants.obey, self._moment(word))):
                     self._routes.forget()
                     if isinstance(command, OrganizationPut):
                         self._changes.organization(self._moment(word), command.organization_id, before)
+                        self.participants.plan_changed(self._moment(word), command.organization_id)
                     self.totals.commands += 1
                 else:
                     self.totals.commands_repeated += 1
             except RefusedError as refused:
-                self._refuse_command(record, refused, command.command_id, command.organization_id)
+                self._refuse_command(record, refused, command.command_id, command.about)
             self._catch_up()
             self._changed.rows[_TOTALS_KEY] = self.totals
         self._publish_balances()
@@ -259,6 +274,7 @@ class Partition:
             "storage": len(self._storage),
             "notices": len(self.notices),
         }
+        rows.update(self.participants.sizes())
         return rows, self.event_ids.reach_ms(self._time.now_ms) or None, self.event_ids.oldest_ms
 
     # ---- time ----
@@ -311,9 +327,13 @@ class Partition:
             self._routes.forget()
         return evicted
 
+    def _hear(self, content: WireGauge | WireLeaseRequest, origin: RecordOrigin) -> None:
+        self.participants.hear(self._moment(f"u{self._partition}-{origin.offset}"), content, origin)
+
     def _catch_up(self) -> None:
         """After a record, so that what is published again holds all of it."""
         now_ms = self._time.now_ms
+        self.participants.catch_up(now_ms, self._moment, f"{self._partition}-{self.totals.usage_offset + 1}")
         if now_ms >= self.policy.behind.next_ms:
             self.policy.catch_up(self._moment(f"t{self._partition}-{now_ms}"))
 
@@ -333,9 +353,11 @@ class Partition:
         moment = self._moment(f"t{self._partition}-{now_ms}")
         if is_new_version:
             self._changes.catalogue(moment)
+            self.participants.plan_changed(moment, None)
         if is_new_month:
             self._months_to_evict = True
             self._changes.month(moment)
+            self.participants.month_began(moment)
 
     def _publish_balances(self) -> None:
         now_ms = self._time.now_ms

@@ -5,6 +5,7 @@ A rate block clears by itself at ``until``; a credit block at the month's reset,
 """
 
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from sluicegate_schemas.bounds import EPOCH_MS_MAX
 from sluicegate_schemas.outputs import Decision, decision_key
@@ -14,6 +15,7 @@ from .ledger import NEVER, Ledger, Ledgers
 from .limits import Buckets, KeyBuckets
 from .outputs import Outbox
 from .period import month_start_ms
+from .scopes import ScopeNames
 from .settings import DomainSettings
 from .tables import COUNT_MAX, ChangedRows, StandingRow, row_key
 
@@ -59,10 +61,15 @@ class Policy:
     def __len__(self) -> int:
         return len(self._standing)
 
-    def _decide(self, moment: Moment, scope_kind: str, scope_id: str, verdict: str, limit_name: str, limit: int,
-                observed: int, until_ms: int | None, tier: str, cause: EventCause | None) -> None:  # fmt: skip
-        row = _row(moment, scope_kind, scope_id, verdict, limit_name, limit, observed, until_ms, tier, cause)
-        record_key = f"{limit_name}:{scope_kind}:{scope_id}"
+    def standing(self, scope: ScopeNames, limit_name: str) -> StandingRow | None:
+        """The newest decision of the scope and limit that still stands."""
+        return self._standing.get(f"{limit_name}:{scope.text()}")
+
+    def decide(self, moment: Moment, scope: ScopeNames, verdict: str, limit_name: str, limit: int, observed: int,
+               until_ms: int | None, tier: str, cause: EventCause | None) -> None:  # fmt: skip
+        """Publishes a verdict at once, and keeps it as the one that stands."""
+        row = _row(moment, scope, verdict, limit_name, limit, observed, until_ms, tier, cause)
+        record_key = f"{limit_name}:{scope.text()}"
         self._standing[record_key] = row
         self.behind.drop(record_key)
         self._changed[row_key("d", record_key)] = row
@@ -84,7 +91,9 @@ class Policy:
                     self._changed[row_key("d", record_key)] = standing
                 self.behind.set(record_key, due_ms)
                 return
-        self._decide(moment, "key", buckets.api_key_id, "block", limit_name, limit, observed, until_ms, tier, cause)
+        self.decide(
+            moment, ScopeNames("key", buckets.api_key_id), "block", limit_name, limit, observed, until_ms, tier, cause
+        )
 
     def _due_ms(self, standing: StandingRow, until_ms: int) -> int:
         """When a block whose debt is paid at ``until_ms`` is to be published again: once its own end is materially too
@@ -111,8 +120,16 @@ class Policy:
                 self._changed[row_key("d", record_key)] = row
             else:
                 cause = None if row.behind is None else EventCause(*row.behind)
-                self._decide(
-                    moment, "key", row.scope_id, "block", row.limit_name, limit, observed, until_ms, row.tier, cause
+                self.decide(
+                    moment,
+                    ScopeNames("key", row.scope_id),
+                    "block",
+                    row.limit_name,
+                    limit,
+                    observed,
+                    until_ms,
+                    row.tier,
+                    cause,
                 )
 
     def rates_changed(self, moment: Moment, buckets: Buckets, tier: str) -> None:
@@ -123,12 +140,14 @@ class Policy:
         for limit_name, in_debt in zip((PER_SECOND, PER_MINUTE), buckets.in_debt(moment.now_ms), strict=True):
             limit, observed, until_ms = _measured(buckets, limit_name, moment.now_ms)
             verdict, until = ("block", until_ms) if in_debt else ("allow", None)
-            self._decide(moment, "key", buckets.api_key_id, verdict, limit_name, limit, observed, until, tier, None)
+            self.decide(
+                moment, ScopeNames("key", buckets.api_key_id), verdict, limit_name, limit, observed, until, tier, None
+            )
 
     def rates_lifted(self, moment: Moment, buckets: Buckets, tier: str) -> None:
         """A key has no limits any more."""
         for limit_name, limit in ((PER_SECOND, buckets.burst), (PER_MINUTE, buckets.requests_per_minute)):
-            self._decide(moment, "key", buckets.api_key_id, "allow", limit_name, limit, 0, None, tier, None)
+            self.decide(moment, ScopeNames("key", buckets.api_key_id), "allow", limit_name, limit, 0, None, tier, None)
 
     def watch(self, ledger: Ledger, month: int) -> None:
         """Sets the amount of an account's ledger that would change its verdict; only the current month has one."""
@@ -143,8 +162,16 @@ class Policy:
         total = ledger.total_micro
         if total is not None and ledger.month == moment.month and ledger.used_micro >= total:
             until_ms = month_start_ms(ledger.month + 1)
-            self._decide(
-                moment, "account", ledger.identifier, "block", CREDITS, total, ledger.used_micro, until_ms, tier, cause
+            self.decide(
+                moment,
+                ScopeNames("account", ledger.identifier),
+                "block",
+                CREDITS,
+                total,
+                ledger.used_micro,
+                until_ms,
+                tier,
+                cause,
             )
         self.watch(ledger, moment.month)
 
@@ -158,8 +185,16 @@ class Policy:
         total = ledger.total_micro
         if total is None or ledger.used_micro < total:
             limit = ledger.used_micro if total is None else total
-            self._decide(
-                moment, "account", ledger.identifier, "allow", CREDITS, limit, ledger.used_micro, None, tier, None
+            self.decide(
+                moment,
+                ScopeNames("account", ledger.identifier),
+                "allow",
+                CREDITS,
+                limit,
+                ledger.used_micro,
+                None,
+                tier,
+                None,
             )
         self.watch(ledger, moment.month)
 
@@ -207,21 +242,19 @@ class Policy:
         if standing is not None:
             self._outbox.decision(standing)
         elif stranger.verdict == "block" and decision_key(stranger.scope, stranger.limit_name) == record_key:
-            scope = stranger.scope
+            scope = ScopeNames(**stranger.scope.model_dump())
             self._outbox.decision(
-                _row(
-                    moment, scope.kind, scope.id, "allow", stranger.limit_name, stranger.limit, 0, None, stranger.tier,
-                    None,
-                )
-            )  # fmt: skip
+                _row(moment, scope, "allow", stranger.limit_name, stranger.limit, 0, None, stranger.tier, None)
+            )
 
 
-def _row(moment: Moment, scope_kind: str, scope_id: str, verdict: str, limit_name: str, limit: int, observed: int,
+def _row(moment: Moment, scope: ScopeNames, verdict: str, limit_name: str, limit: int, observed: int,
          until_ms: int | None, tier: str, cause: EventCause | None) -> StandingRow:  # fmt: skip
+    name = scope.id if scope.is_plain else f"{scope.id[:40]}~{crc32(scope.text().encode()):08x}"
     return StandingRow(
-        decision_id=f"{verdict}/{_SHORT[limit_name]}/{scope_id}/{moment.word}",
-        scope_kind=scope_kind,
-        scope_id=scope_id,
+        decision_id=f"{verdict}/{_SHORT.get(limit_name, limit_name)}/{name}/{moment.word}",
+        scope_kind=scope.kind,
+        scope_id=scope.id,
         verdict=verdict,
         limit_name=limit_name,
         limit=limit,
@@ -231,6 +264,10 @@ def _row(moment: Moment, scope_kind: str, scope_id: str, verdict: str, limit_nam
         plan_version=moment.version,
         decided_at_ms=moment.now_ms,
         cause=cause,
+        operation=scope.operation,
+        subject=scope.subject,
+        label=scope.label,
+        category=scope.category,
     )
 
 

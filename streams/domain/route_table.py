@@ -1,16 +1,33 @@
 """The partition's routes: looked up, bound to a window of event time, and folded into cells and ledgers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from sluicegate_schemas.envelope import WireEvent
 
 from .ledger import Ledgers
 from .limits import MINUTE_MS, KeyBuckets
 from .notices import OPERATION, Notices
 from .period import LogTime, month_index, month_start_ms, month_text
 from .policy import Policy
+from .record_context import RecordContext
 from .rollup import Cells
 from .routes import RateCards, Route
 from .settings import DomainSettings
 from .tables import KeyRow, OrganizationRow
+
+
+class Observer(Protocol):
+    """Whoever wants to hear of routes; see ``participant.Participant``."""
+
+    def observes(self, route: Route) -> bool:
+        """Whether each event of the route concerns it."""
+
+    def counted(self, event: WireEvent, route: Route, cost_micro: int, record: RecordContext, index: int) -> None:
+        """An event of an observed route, or with more than the usual fields, was counted."""
+
+    def folded(self, route: Route) -> None:
+        """What the route gathered is about to be added to its cell and ledgers."""
 
 
 class RouteTable:
@@ -44,6 +61,7 @@ class RouteTable:
         self._policy = policy
         self._routes: dict[tuple[str | None, ...], Route] = {}
         self._pending: list[Route] = []
+        self.observers: Sequence[Observer] = ()
         self.get = self._routes.get
         """The route of (key, operation), if it was found before."""
 
@@ -102,6 +120,7 @@ class RouteTable:
         route.key_ledger = (
             find("key", route.api_key_id, month, account_id, organization_id) if route.api_key_id else None
         )
+        route.is_observed = any(observer.observes(route) for observer in self.observers)
         route.start_ms = max(minute * MINUTE_MS, from_ms)
         route.end_ms = min((minute + 1) * MINUTE_MS, until_ms)
 
@@ -124,6 +143,8 @@ class RouteTable:
 
     def _fold(self, route: Route) -> None:
         assert route.cell is not None
+        for observer in self.observers:
+            observer.folded(route)
         cell, credits_micro, requests = route.cell, route.credits_micro, route.requests
         cell.requests += requests
         cell.errors += route.errors

@@ -101,8 +101,8 @@ class Route:
 
     __slots__ = (
         "account", "account_id", "api_key_id", "buckets", "cell", "charges", "correction", "credits_micro", "end_ms",
-        "errors", "events", "flat_micro", "is_costless", "is_pending", "key_ledger", "operation", "organization",
-        "organization_id", "requests", "start_ms", "tariff", "throttled", "units",
+        "errors", "events", "flat_micro", "is_costless", "is_observed", "is_pending", "key_ledger", "operation",
+        "organization", "organization_id", "requests", "start_ms", "tariff", "throttled", "units",
     )  # fmt: skip
 
     account: Ledger
@@ -125,6 +125,8 @@ class Route:
         self.flat_micro: int | None = None
         self.correction: str | None = None
         """The closed month that the window lies in, when its credits are booked into the current one."""
+        self.is_observed = False
+        """Whether a participant wants to hear of each event."""
         self.start_ms = self.end_ms = 0
         self.is_pending = False
         self.clear()

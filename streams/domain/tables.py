@@ -11,6 +11,8 @@ import msgspec
 
 from sluicegate_schemas.state import ENCODE
 
+from .scopes import ScopeNames
+
 COUNT_MAX: Final = 2**63 - 1
 """Counters that the contract does not bound stop here (a row holds 64 bits)."""
 GROUPS: Final = ("documents", "inference", "search", "compute", "storage", "upload")
@@ -159,6 +161,14 @@ class StandingRow(_ArrayRow):
     cause: tuple[int, int, str, str, int, int] | None
     """(offset, index, event id, organization, ts_ms, logged_at_ms) on this partition's usage topic."""
     behind: tuple[int, int, str, str, int, int] | None = None
+    operation: str | None = None
+    subject: str | None = None
+    label: str | None = None
+    category: str | None = None
+
+    def scope(self) -> ScopeNames:
+        """What it is about."""
+        return ScopeNames(self.scope_kind, self.scope_id, self.operation, self.subject, self.label, self.category)
 
 
 def row_key(table: str, *identifiers: str) -> bytes:

@@ -23,8 +23,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from sluicegate_schemas import topics
 from sluicegate_schemas.accounts import KeyPut, OrganizationPut
 from sluicegate_schemas.bounds import from_epoch_ms
-from sluicegate_schemas.catalogue import CatalogueRecord, RateLimits
+from sluicegate_schemas.catalogue import CatalogueRecord
 from sluicegate_schemas.files import load_catalogue
+from sluicegate_schemas.limits import RateLimits
 from sluicegate_schemas.partitioning import partition_of
 from sluicegate_schemas.state import DECODE_HEADER, EPOCH_BYTES, HEADER_KEY
 from tests.bench import workload

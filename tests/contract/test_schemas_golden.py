@@ -7,6 +7,7 @@ import pytest
 
 from sluicegate_schemas import state
 from sluicegate_schemas.decode import decode_usage, to_wire
+from sluicegate_schemas.envelope import WireEvent
 from sluicegate_schemas.usage import UsageEvent
 from tests.contract.golden_records import FOLDER, RECORDS, Golden
 
@@ -48,7 +49,7 @@ def test_a_field_appended_to_an_event_is_passed_over_at_the_border(name: str) ->
     value = msgspec.msgpack.encode(content)
     for event in events:
         event[11][0] += [{}, None, False, "new"][len(event[11][0]) - 1 :]
-        event.append({"new": 1})
+        event += [None] * (len(WireEvent.__struct_fields__) - len(event)) + [{"new": 1}]
     assert decode_usage(msgspec.msgpack.encode(content)) == decode_usage(value)
 
 

@@ -17,7 +17,7 @@ from sluicegate import Brokers
 from sluicegate.operator.publish import publish
 from sluicegate.publisher import Position
 from sluicegate_schemas.accounts import KeyPut, OrganizationPut
-from sluicegate_schemas.catalogue import RateLimits
+from sluicegate_schemas.limits import RateLimits
 from sluicegate_schemas.partitioning import partition_of
 from stack.freshness import percentiles
 from stack.node_log import Published, read_node_logs

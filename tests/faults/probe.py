@@ -21,7 +21,7 @@ from sluicegate.follower import Change
 from sluicegate.operator.publish import publish
 from sluicegate_schemas.accounts import KeyPut, OrganizationPut
 from sluicegate_schemas.bounds import to_epoch_ms
-from sluicegate_schemas.catalogue import RateLimits
+from sluicegate_schemas.limits import RateLimits
 from sluicegate_schemas.outputs import Decision
 from stack.freshness import percentiles
 from tests.pipeline import Pipeline

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.follower import Limits, Outcome, View
-from sluicegate_schemas.outputs import LimitName
+from sluicegate_schemas.limits import LimitName
 from tests.gating import (
     CATALOGUE,
     NOW_MS,

@@ -15,7 +15,7 @@ import msgspec
 from pydantic import ValidationError
 
 from sluicegate_schemas.accounts import ACCOUNT_COMMAND, KeyPut, KeyRevoke, OrganizationPut
-from sluicegate_schemas.catalogue import RateLimits
+from sluicegate_schemas.limits import RateLimits
 from sluicegate_schemas.partitioning import partition_of
 
 from .plan import MINUTE_MS

@@ -17,7 +17,7 @@ from sluicegate.gate.limiter import Limiter, buckets_of
 from sluicegate.metering import Usage
 from sluicegate.publisher.batcher import Envelope
 from sluicegate.publisher.spool import Budget, SpoolQueue
-from sluicegate_schemas.catalogue import RateLimits
+from sluicegate_schemas.limits import RateLimits
 from streams.engine.intake import UsageIntake
 from streams.engine.machine import InputRecord
 from tests.gating import (

@@ -9,11 +9,11 @@ from pydantic import ValidationError
 
 from clickhouse.rows import StateRows
 from sluicegate.gate.limiter import Limiter, buckets_of
-from sluicegate_schemas.catalogue import RateLimits
 from sluicegate_schemas.decode import Malformed, decode_usage
 from sluicegate_schemas.envelope import ENCODE as ENCODE_WIRE
 from sluicegate_schemas.envelope import WireForward
 from sluicegate_schemas.files import FileError, load_accounts, load_catalogue
+from sluicegate_schemas.limits import RateLimits
 from sluicegate_schemas.outputs import Scope
 from sluicegate_schemas.state import ENCODE, HEADER_KEY
 from stack.clickhouse_http.failures import EngineError

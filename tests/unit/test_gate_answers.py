@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sluicegate.gate import Answer, Gate, GateSettings
 from sluicegate.gate.bodies import credits_used_up
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX, MICRO_PER_CREDIT, to_epoch_ms
-from sluicegate_schemas.catalogue import RateLimits
 from sluicegate_schemas.http import ErrorBody
+from sluicegate_schemas.limits import RateLimits
 from tests.gating import (
     NOW_MS,
     SECRET,

@@ -23,7 +23,7 @@ from examples.service import OPERATIONS, create_app
 from sluicegate import ConfigurationError, Gate, Middleware, Sluicegate, by_routes
 from sluicegate.middleware import App, Message, Scope
 from sluicegate.operations import Operation, Routes, open_paths_of
-from sluicegate_schemas.catalogue import RateLimits
+from sluicegate_schemas.limits import RateLimits
 from tests.gating import NOW_MS, SECRET, Known, catalogue_record, heron, key_record, organization_record
 from tests.metering import Recorder
 

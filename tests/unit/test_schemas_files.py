@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from sluicegate_schemas.accounts import KeyPut, KeyRevoke, OrganizationPut
-from sluicegate_schemas.catalogue import Catalogue, RateLimits
+from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.files import FILE_BYTES_MAX, FileError, load_accounts, load_catalogue
+from sluicegate_schemas.limits import RateLimits
 from sluicegate_schemas.toml_lines import line_of
 
 DEFAULT = (Path(__file__).parents[2] / "catalogue" / "default.toml").read_text(encoding="utf-8")
@@ -52,7 +53,9 @@ def test_the_default_plans_are_those_of_the_requirements(
 
 
 def test_the_enterprise_plan_is_custom(catalogue: Catalogue) -> None:
-    assert catalogue.plans["enterprise"].model_dump() == {"credits_micro_per_month": None, "rates": None}
+    plan = catalogue.plans["enterprise"]
+    assert plan.credits_micro_per_month is None
+    assert plan.rates is None
 
 
 def test_the_default_rate_card_is_that_of_the_requirements(catalogue: Catalogue) -> None:

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from sluicegate_schemas import outputs, state
 from sluicegate_schemas.bounds import EPOCH_MS_MAX, EPOCH_MS_MIN, Sentence, Time, from_epoch_ms, to_epoch_ms
-from sluicegate_schemas.catalogue import Catalogue, Plan, RateCardEntry, RateLimits, StepPrice, UnitPrice
+from sluicegate_schemas.catalogue import Catalogue, Plan, RateCardEntry, StepPrice, UnitPrice
+from sluicegate_schemas.limits import RateLimits
 from tests.property.schemas_events import api_key_ids, event_ids, operations, organization_ids, unhurried
 
 TIME: TypeAdapter[datetime] = TypeAdapter(Time)

@@ -1,0 +1,115 @@
+"""What takes part in a partition beside plain metering: one kind of limit or book each.
+
+The steps of an event stay in ``meter``; a participant is told of what concerns it and keeps rows of its own. The
+order of the calls is that of the log, so a replay repeats them. A participant never counts an event twice or changes
+what it costs: used credits belong to ``meter`` and ``ledger`` alone.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sluicegate_schemas.accounts import AnyCommand
+from sluicegate_schemas.envelope import WireEvent, WireGauge, WireLeaseRequest
+
+from .accounts import Accounts
+from .deadlines import NEVER_MS
+from .ledger import Ledgers
+from .limits import KeyBuckets
+from .notices import Notices
+from .outputs import Outbox, RecordOrigin
+from .period import LogTime
+from .plans import Plans
+from .policy import Moment, Policy
+from .record_context import RecordContext
+from .recovery import Recovery
+from .route_table import RouteTable
+from .routes import RateCards, Route
+from .settings import DomainSettings
+from .tables import ChangedRows
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionContext:
+    """What participants share of their partition."""
+
+    partition: int
+    partitions: int
+    settings: DomainSettings
+    time: LogTime
+    changed: ChangedRows
+    outbox: Outbox
+    accounts: Accounts
+    plans: Plans
+    cards: RateCards
+    ledgers: Ledgers
+    buckets: KeyBuckets
+    policy: Policy
+    routes: RouteTable
+    notices: Notices
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a command changed, for the audit trail: ``subject`` by its id; a row before and after, None for none."""
+
+    subject: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class Participant:
+    """Does nothing; each kind overrides what concerns it.
+
+    ``next_ms`` is the log time at which ``wake`` is due; ``has_news`` says that ``judge`` is due after this record.
+    """
+
+    obeys: tuple[type[Any], ...] = ()
+    """The commands that it carries out."""
+    hears: tuple[type[Any], ...] = ()
+    """The usage records besides events that are for it."""
+
+    def __init__(self, context: PartitionContext) -> None:
+        self.context: Final = context
+        self.next_ms = NEVER_MS
+        self.has_news = False
+
+    def add_tables(self, recovery: Recovery) -> None:
+        """Says which tables its rows are in, and who takes them when they are recovered."""
+
+    def sizes(self) -> dict[str, int]:
+        """Its rows by table, for the metrics; only reads lengths."""
+        return {}
+
+    def observes(self, route: Route) -> bool:
+        """Whether ``counted`` is wanted for all events of the route (of its organization, key and operation)."""
+        return False
+
+    def counted(self, event: WireEvent, route: Route, cost_micro: int, record: RecordContext, index: int) -> None:
+        """An event was counted. Told for observed routes, and for every event with labels, charges, a resource delta,
+        a subject or leases."""
+
+    def folded(self, route: Route) -> None:
+        """What a route gathered since its last fold is about to be added to its cell and ledgers."""
+
+    def judge(self, moment: Moment) -> None:
+        """The record's last event was counted, and ``has_news`` is set: decides by all that was counted."""
+
+    def wake(self, moment: Moment) -> None:
+        """The log time has reached ``next_ms``."""
+
+    def obey(self, moment: Moment, command: AnyCommand) -> Change:
+        """Carries out one of ``obeys`` for a known organization of its account. Raises RefusedError, then nothing
+        changed."""
+        raise NotImplementedError
+
+    def hear(self, moment: Moment, content: WireGauge | WireLeaseRequest, origin: RecordOrigin) -> None:
+        """One of ``hears`` came in for an account of this partition."""
+
+    def plan_changed(self, moment: Moment, organization_id: str | None) -> None:
+        """An organization was put, or (None) another catalogue version took effect."""
+
+    def month_began(self, moment: Moment) -> None:
+        """The log time passed into the month of ``moment``."""
+
+    def resume(self, moment: Moment) -> None:
+        """A new owner has all rows back: builds indexes, publishes what a reader must hear again."""

@@ -1,0 +1,73 @@
+"""Who takes part in a partition, and how they are told."""
+
+from collections.abc import Callable
+from typing import Final
+
+from sluicegate_schemas.accounts import AnyCommand
+from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
+
+from .accounts import RefusedError
+from .outputs import RecordOrigin
+from .participant import Participant, PartitionContext
+from .policy import Moment
+from .recovery import Recovery
+
+KINDS: Final[tuple[type[Participant], ...]] = ()
+"""In the order in which they are told of everything."""
+
+
+class Participants:
+    """One of each kind, for one partition; see ``Participant`` for what the calls mean."""
+
+    def __init__(self, context: PartitionContext) -> None:
+        self.all = tuple(kind(context) for kind in KINDS)
+        self._routes = context.routes
+        self._obeyers = {command: one for one in self.all for command in one.obeys}
+        self._hearers = [(one.hears, one) for one in self.all if one.hears]
+
+    def add_tables(self, recovery: Recovery) -> None:
+        """Makes their rows known to the recovery."""
+        for one in self.all:
+            one.add_tables(recovery)
+
+    def sizes(self) -> dict[str, int]:
+        """Rows by table."""
+        return {table: rows for one in self.all for table, rows in one.sizes().items()}
+
+    def obey(self, moment: Moment, command: AnyCommand) -> None:
+        """Carries a command out. Raises RefusedError, then nothing changed."""
+        obeyer = self._obeyers.get(type(command))
+        if obeyer is None:
+            raise RefusedError("is none of the commands that this worker knows", "kind", "unknown_command")
+        self._routes.fold()
+        obeyer.obey(moment, command)
+
+    def hear(self, moment: Moment, content: WireGauge | WireLeaseRequest, origin: RecordOrigin) -> None:
+        """Hands on a usage record that holds no events."""
+        for kinds, one in self._hearers:
+            if isinstance(content, kinds):
+                one.hear(moment, content, origin)
+
+    def catch_up(self, now_ms: int, moment: Callable[[str], Moment], place: str) -> None:
+        """After a record: whoever has news judges, whoever's time has come wakes. ``place`` names the record."""
+        for one in self.all:
+            if one.has_news:
+                one.has_news = False
+                one.judge(moment(f"j{place}"))
+            if now_ms >= one.next_ms:
+                one.wake(moment(f"w{place}-{now_ms}"))
+
+    def plan_changed(self, moment: Moment, organization_id: str | None) -> None:
+        """An organization was put; None: another catalogue version took effect."""
+        for one in self.all:
+            one.plan_changed(moment, organization_id)
+
+    def month_began(self, moment: Moment) -> None:
+        """The log time passed into another month."""
+        for one in self.all:
+            one.month_began(moment)
+
+    def resume(self, moment: Moment) -> None:
+        """All rows are back."""
+        for one in self.all:
+            one.resume(moment)
