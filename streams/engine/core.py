@@ -279,7 +279,7 @@ class PartitionCore:
 
     def _collect(self) -> list[Action]:
         outputs = Outputs._make(self.machine.take_outputs())
-        early = self._standing.ahead_of(outputs.early, self.usage_next, self.accounts_next)
+        early = self._standing.ahead_of(outputs.early, self.usage.applied + 1, self.accounts_next)
         return list[Action](self.outbox.add(outputs._replace(early=early)))
 
     def said_by_others(self, records: Sequence[ForeignRecord]) -> list[Action]:

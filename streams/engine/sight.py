@@ -80,11 +80,14 @@ class Sight:
         events = sum(sum(figures.events.values()) for figures in partitions)
         return max(1.0, events / records) if records else 1.0
 
+    def _broker_is_away(self, now: float) -> bool:
+        return self._ends.is_silent(now) or now > self._engine.lease_until
+
     def works(self) -> Iterator[Work]:
         """All steps of all partitions that the group gave."""
         engine = self._engine
         now = monotonic()
-        broker_is_away = self._ends.is_silent(now) or now > engine.lease_until
+        broker_is_away = self._broker_is_away(now)
         for partition in engine.assigned or ():
             runner = engine.runners.get(partition)
             excuse = BROKER if broker_is_away else ""
@@ -170,6 +173,9 @@ class Sight:
             return PartitionHealth(name, state, lag_events, lag_s, round(monotonic() - halt.since, 1), halt.on)
         if runner is None or not runner.ready:
             return PartitionHealth(name, "recovers")
+        if self._broker_is_away(now := monotonic()):  # an idle partition has no step that could halt
+            since = min(self._ends.answered_at or now, self._engine.lease_until)
+            return PartitionHealth(name, "waits", lag_events, lag_s, round(max(0.0, now - since), 1), BROKER)
         settings = self._engine.settings
         is_behind = lag is None or lag.events > settings.ready_lag_events_max or lag.seconds > settings.ready_lag_max_s
         return PartitionHealth(name, "behind" if is_behind else "ready", lag_events, lag_s)

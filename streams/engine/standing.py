@@ -18,7 +18,10 @@ class Standing:
         self._accounts_end = accounts_end
 
     def ahead_of(self, new: Sequence[OutboxRecord], usage_next: int, accounts_next: int) -> list[OutboxRecord]:
-        """``new``, with what stood before it where it may go out now; each held record once."""
+        """``new``, with what stood before it where it may go out now; each held record once.
+
+        ``usage_next`` and ``accounts_next``: the offsets below them are applied.
+        """
         if not self._held:
             return list(new)
         for record in new:

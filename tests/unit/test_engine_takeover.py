@@ -66,6 +66,15 @@ def test_what_stands_waits_for_what_the_predecessor_had_read_and_gives_way_to_ne
     assert published(core.step(0.2)) == [(b"beta", True), (b"alpha", False)]
 
 
+def test_what_is_fetched_and_not_applied_yet_holds_back_what_stands() -> None:
+    core, _ = owner(Heir(), usage_end=1)
+    core.tick(0.0, 10.0)
+    core.fetched([usage(0, "alpha")], 0)
+    assert published(core.said_by_others([])) == []
+    core.accounts_fetched([command(0, "alpha")])
+    assert published(core.step(0.1)) == [(b"beta", True), (b"alpha", False)]
+
+
 def test_an_owner_whose_lease_is_over_decides_nothing() -> None:
     core, _ = owner(CountingMachine(), usage_end=1, accounts_end=1)
     core.tick(0.0, 3.0)

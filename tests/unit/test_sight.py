@@ -186,6 +186,15 @@ def test_operator_commands_that_do_not_come_are_waited_for(world: World) -> None
 
 
 @pytest.mark.parametrize("gone", ["heartbeats", "answers"])
+def test_an_idle_worker_whose_broker_is_away_is_not_ready(world: World, gone: str) -> None:
+    assert world.passes(60, **{gone: False}) == []
+    assert world.state[0] == "waits"
+    assert "its broker" in world.state[1]
+    world.passes(1)
+    assert world.state == ("ready", "")
+
+
+@pytest.mark.parametrize("gone", ["heartbeats", "answers"])
 def test_a_broker_that_is_away_is_waited_for_whatever_hangs(world: World, gone: str) -> None:
     world.core.usage.is_empty = False
     world.core.dirty = True
