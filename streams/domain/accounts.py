@@ -12,7 +12,6 @@ from sluicegate_schemas.partitioning import partition_of
 from sluicegate_schemas.wire_checks import HARMLESS_NAME
 
 from .dedup import digest_of
-from .outputs import Outbox
 from .settings import DomainSettings
 from .tables import ChangedRows, CommandRow, KeyRow, OrganizationRow, row_key
 
@@ -71,13 +70,11 @@ class Accounts:
         partitions: int,
         settings: DomainSettings,
         changed: ChangedRows,
-        outbox: Outbox,
     ) -> None:
         self._partition = partition
         self._partitions = partitions
         self._settings = settings
         self._changed = changed.rows
-        self._outbox = outbox
         self.organizations: dict[str, OrganizationRow] = {}
         self.keys: dict[str, KeyRow] = {}
         self._keys_of: dict[str, list[str]] = {}
@@ -149,27 +146,19 @@ class Accounts:
                 raise RefusedError(f"a partition holds {self._settings.organizations_max} organizations at most")
         elif before.account_id != account_id:
             raise RefusedError("is not the account of the organization", "account_id")
-        rates = command.rates
-        row = OrganizationRow(
-            account_id,
-            command.tier,
-            command.credits_micro_per_month,
-            None if rates is None else (rates.requests_per_second, rates.burst, rates.requests_per_minute),
-        )
+        row = organization_row(command)
         self.organizations[organization_id] = row
         self._changed[row_key("o", organization_id)] = row
-        self._outbox.organization_entitlement(organization_id, row)
 
-    def _organization_of(self, command: KeyPut | KeyRevoke) -> OrganizationRow:
+    def _check_organization(self, command: KeyPut | KeyRevoke) -> None:
         organization = self.organizations.get(command.organization_id)
         if organization is None:
             raise RefusedError("is not an organization that is known", "organization_id")
         if organization.account_id != command.account_id:
             raise RefusedError("is not the account of the organization", "account_id")
-        return organization
 
     def _put_key(self, command: KeyPut) -> None:
-        organization = self._organization_of(command)
+        self._check_organization(command)
         api_key_id = command.api_key_id
         before = self.keys.get(api_key_id)
         if before is None:
@@ -186,7 +175,6 @@ class Accounts:
         row = KeyRow(command.organization_id, command.key_sha256, command.mode, False)
         self._insert_key(api_key_id, row)
         self._changed[row_key("k", api_key_id)] = row
-        self._outbox.key_entitlement(api_key_id, row, organization.account_id)
 
     def _insert_key(self, api_key_id: str, row: KeyRow) -> None:
         if api_key_id not in self.keys:
@@ -195,22 +183,16 @@ class Accounts:
         self._key_by_hash[row.key_sha256] = api_key_id
 
     def _revoke_key(self, command: KeyRevoke) -> None:
-        organization = self._organization_of(command)
+        self._check_organization(command)
         row = self.keys.get(command.api_key_id)
         if row is None or row.organization_id != command.organization_id:
             raise RefusedError("is not a key of the organization", "api_key_id")
         row.revoked = True
         self._changed[row_key("k", command.api_key_id)] = row
-        self._outbox.key_entitlement(command.api_key_id, row, organization.account_id)
 
-    def say_again(self, entitlement: str) -> None:
-        """Publishes the entitlement with this record key again, if there is one."""
-        kind, _, name = entitlement.partition(":")
-        if kind == "organization" and (organization := self.organizations.get(name)) is not None:
-            self._outbox.organization_entitlement(name, organization)
-        elif kind == "key" and (api_key_id := self._key_by_hash.get(name)) is not None:
-            row = self.keys[api_key_id]
-            self._outbox.key_entitlement(api_key_id, row, self.organizations[row.organization_id].account_id)
+    def key_of_hash(self, key_sha256: str) -> str | None:
+        """The id of the key with this hash."""
+        return self._key_by_hash.get(key_sha256)
 
     def restore_organization(self, organization_id: str, row: OrganizationRow) -> None:
         """Takes in a recovered row."""
@@ -227,3 +209,25 @@ class Accounts:
     def resume(self) -> None:
         """All rows are back: the memory of commands is put in the order in which they came."""
         self._commands = dict(sorted(self._commands.items(), key=lambda item: item[1].offset))
+
+
+def organization_row(command: OrganizationPut) -> OrganizationRow:
+    """What a put organization is kept as."""
+    rates, shares, quotas, features = command.rates, command.shares, command.quotas, command.features
+    modes, pool = command.failure_modes, command.pool
+    return OrganizationRow(
+        command.account_id,
+        command.tier,
+        command.credits_micro_per_month,
+        None if rates is None else (rates.requests_per_second, rates.burst, rates.requests_per_minute),
+        None if shares is None else (shares.metadata, shares.data, shares.search, shares.upload, shares.compute),
+        command.concurrency,
+        None if quotas is None else {str(name): quotas[name] for name in sorted(quotas)},
+        command.objects_per_batch,
+        None
+        if features is None
+        else {name: list(value) if isinstance(value, tuple) else value for name, value in sorted(features.items())},
+        command.credits_mode,
+        None if modes is None else {str(name): (modes[name].mode, modes[name].allowance_percent) for name in modes},
+        None if pool is None else (pool.cap_micro, pool.reserved_micro),
+    )

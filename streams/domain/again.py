@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sluicegate_schemas import topics
 from sluicegate_schemas.outputs import Decision, balance_key
 
-from .accounts import Accounts
+from .entitlements import Entitlements
 from .ledger import Ledgers
 from .period import month_text
 from .policy import Moment, Policy
@@ -24,8 +24,8 @@ write."""
 class Again:
     """Puts the truth of this partition's state behind such records."""
 
-    def __init__(self, accounts: Accounts, ledgers: Ledgers, policy: Policy) -> None:
-        self._accounts = accounts
+    def __init__(self, entitlements: Entitlements, ledgers: Ledgers, policy: Policy) -> None:
+        self._entitlements = entitlements
         self._ledgers = ledgers
         self._policy = policy
 
@@ -37,7 +37,7 @@ class Again:
             if topic == topics.DECISIONS.name:
                 self._decision(name, value, moment)
             elif topic == topics.ENTITLEMENTS.name:
-                self._accounts.say_again(name)
+                self._entitlements.say_again(name)
             elif topic == topics.BALANCES.name:
                 balances.add(name)
         if balances:

@@ -29,11 +29,12 @@ class Deadlines:
         """``name`` has no deadline any more."""
         self._due_ms.pop(name, None)
 
-    def take(self, now_ms: int) -> list[str]:
-        """The names that are due at ``now_ms``, in the order of their deadlines; they have none any more."""
+    def take(self, now_ms: int, at_most: int | None = None) -> list[str]:
+        """The names that are due at ``now_ms``, ``at_most`` so many, in the order of their deadlines; they have none
+        any more."""
         due: list[str] = []
         heap = self._heap
-        while heap and heap[0][0] <= now_ms:
+        while heap and heap[0][0] <= now_ms and len(due) != at_most:
             due_ms, name = heapq.heappop(heap)
             if self._due_ms.get(name) == due_ms:
                 del self._due_ms[name]

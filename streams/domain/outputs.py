@@ -28,7 +28,7 @@ from sluicegate_schemas.state import OutboxRecord
 
 from .ledger import Ledger
 from .period import month_text
-from .tables import COUNT_MAX, GROUPS, KeyRow, OrganizationRow, StandingRow
+from .tables import COUNT_MAX, GROUPS, StandingRow
 
 _EVENT_ID: Final = bounds.full_match(bounds.EVENT_ID_PATTERN)
 _ORGANIZATION: Final = bounds.full_match(bounds.ORGANIZATION_ID_PATTERN)
@@ -221,43 +221,13 @@ class Outbox:
         )
         self._waiting.durable.append(OutboxRecord(topics.USAGE.name, home, account_id.encode(), ENCODE(forward)))
 
-    def organization_entitlement(self, organization_id: str, row: OrganizationRow) -> None:
-        """Tells gates what an organization may do."""
+    def next_sequence(self) -> Sequence:
+        """The sequence of the next record on a compacted topic."""
         epoch, counter = self._sequence()
-        rates = row.rates_own
-        self._entitlement(
-            OrganizationEntitlement.model_validate(
-                {
-                    "organization_id": organization_id,
-                    "account_id": row.account_id,
-                    "tier": row.tier,
-                    "credits_micro_per_month": row.credits_micro_own,
-                    "rates": None
-                    if rates is None
-                    else {"requests_per_second": rates[0], "burst": rates[1], "requests_per_minute": rates[2]},
-                    "sequence": Sequence(epoch=epoch, counter=counter),
-                }
-            )
-        )
+        return Sequence(epoch=epoch, counter=counter)
 
-    def key_entitlement(self, api_key_id: str, row: KeyRow, account_id: str) -> None:
-        """Tells gates whose a key is, or that it is revoked."""
-        epoch, counter = self._sequence()
-        self._entitlement(
-            KeyEntitlement.model_validate(
-                {
-                    "key_sha256": row.key_sha256,
-                    "api_key_id": api_key_id,
-                    "organization_id": row.organization_id,
-                    "account_id": account_id,
-                    "mode": row.mode,
-                    "revoked": row.revoked,
-                    "sequence": Sequence(epoch=epoch, counter=counter),
-                }
-            )
-        )
-
-    def _entitlement(self, record: KeyEntitlement | OrganizationEntitlement) -> None:
+    def entitlement(self, record: KeyEntitlement | OrganizationEntitlement) -> None:
+        """Publishes what gates need to know of a key or organization."""
         key = entitlement_key(record).encode()
         value = record.model_dump_json().encode()
         self._waiting.durable.append(OutboxRecord(topics.ENTITLEMENTS.name, self._partition, key, value))

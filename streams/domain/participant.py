@@ -13,11 +13,13 @@ from sluicegate_schemas.envelope import WireEvent, WireGauge, WireLeaseRequest
 
 from .accounts import Accounts
 from .deadlines import NEVER_MS
+from .entitlements import Entitlements
 from .ledger import Ledgers
 from .limits import KeyBuckets
 from .notices import Notices
 from .outputs import Outbox, RecordOrigin
 from .period import LogTime
+from .plan_changes import PlanChanges
 from .plans import Plans
 from .policy import Moment, Policy
 from .record_context import RecordContext
@@ -40,6 +42,8 @@ class PartitionContext:
     outbox: Outbox
     accounts: Accounts
     plans: Plans
+    entitlements: Entitlements
+    changes: PlanChanges
     cards: RateCards
     ledgers: Ledgers
     buckets: KeyBuckets
@@ -106,7 +110,8 @@ class Participant:
         """One of ``hears`` came in for an account of this partition."""
 
     def plan_changed(self, moment: Moment, organization_id: str | None) -> None:
-        """An organization was put, or (None) another catalogue version took effect."""
+        """An organization or a key of it was put or revoked, a boost or exemption of it began or ended, or (None)
+        another catalogue version took effect."""
 
     def month_began(self, moment: Moment) -> None:
         """The log time passed into the month of ``moment``."""

@@ -8,11 +8,12 @@ from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 
 from .accounts import RefusedError
 from .outputs import RecordOrigin
+from .overrides import Overrides
 from .participant import Participant, PartitionContext
 from .policy import Moment
 from .recovery import Recovery
 
-KINDS: Final[tuple[type[Participant], ...]] = ()
+KINDS: Final[tuple[type[Participant], ...]] = (Overrides,)
 """In the order in which they are told of everything."""
 
 
@@ -56,11 +57,6 @@ class Participants:
                 one.judge(moment(f"j{place}"))
             if now_ms >= one.next_ms:
                 one.wake(moment(f"w{place}-{now_ms}"))
-
-    def plan_changed(self, moment: Moment, organization_id: str | None) -> None:
-        """An organization was put; None: another catalogue version took effect."""
-        for one in self.all:
-            one.plan_changed(moment, organization_id)
 
     def month_began(self, moment: Moment) -> None:
         """The log time passed into another month."""

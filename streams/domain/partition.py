@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from sluicegate_schemas import topics
-from sluicegate_schemas.accounts import OrganizationPut
+from sluicegate_schemas.accounts import KeyPut, KeyRevoke, OrganizationPut
 from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
@@ -16,6 +16,7 @@ from .accounts import Accounts, RefusedError, decode_command
 from .admit import Admitter
 from .again import Again, ForeignRecord
 from .dedup import EventIds, Horizon, Producers
+from .entitlements import Entitlements
 from .intake import InputTuple, Intake
 from .ledger import Ledgers
 from .limits import KeyBuckets
@@ -25,7 +26,8 @@ from .outputs import Outbox, Outputs, RecordOrigin
 from .participant import PartitionContext
 from .participants import Participants
 from .period import MINUTE_MS, LogTime, month_index, month_start_ms
-from .plans import PlanChanges, Plans
+from .plan_changes import PlanChanges
+from .plans import Plans
 from .policy import Moment, Policy
 from .recovery import Recovery, by_names
 from .rollup import Cells
@@ -48,12 +50,12 @@ class Partition:
         self.settings = settings = settings or DomainSettings()
         self._changed = changed = ChangedRows()
         self._outbox = outbox = Outbox(partition)
-        self.accounts = accounts = Accounts(partition, partitions, settings, changed, outbox)
+        self.accounts = accounts = Accounts(partition, partitions, settings, changed)
         self._time = time = LogTime()
         self._cards = RateCards()
-        self._plans = Plans(time, accounts, self._cards)
-        self.ledgers = Ledgers(changed, self._plans.credits_of)
-        self.buckets = KeyBuckets(changed, self._plans.rates_of)
+        self.plans = Plans(time, accounts, self._cards)
+        self.ledgers = Ledgers(changed, self.plans.credits_of)
+        self.buckets = KeyBuckets(changed, self.plans.rates_of)
         self.cells = Cells(changed, settings.cells_max)
         self._storage = StorageMeter(changed, self._cards)
         self.notices = Notices(changed, settings.notices_max)
@@ -61,11 +63,12 @@ class Partition:
         self.horizon = Horizon(changed)
         self.producers = Producers(settings, changed, self.horizon)
         self.event_ids = EventIds(settings, changed, self.horizon)
-        self._changes = PlanChanges(accounts, self._plans, self.buckets, self.ledgers, self.policy)
+        self._entitlements = entitlements = Entitlements(accounts, self.plans, outbox)
         self._routes = routes = RouteTable(
             settings, time, accounts.organizations, accounts.keys, self.buckets, self._cards, self.cells, self.ledgers,
             self.notices, self.policy,
         )  # fmt: skip
+        self._changes = PlanChanges(accounts, self.plans, entitlements, routes, self.buckets, self.ledgers, self.policy)
         meter = Meter(
             partition, settings, time, changed, accounts.organizations, routes, self._storage, self.notices, self.policy
         )
@@ -74,14 +77,14 @@ class Partition:
             partition, settings, time, admitter, self.producers, self.event_ids, meter, outbox, self._advance_to,
             self._hear,
         )  # fmt: skip
-        self._again = Again(accounts, self.ledgers, self.policy)
+        self._again = Again(entitlements, self.ledgers, self.policy)
         self.participants = Participants(
             PartitionContext(
-                partition, partitions, settings, time, changed, outbox, accounts, self._plans, self._cards,
-                self.ledgers, self.buckets, self.policy, routes, self.notices,
+                partition, partitions, settings, time, changed, outbox, accounts, self.plans, entitlements,
+                self._changes, self._cards, self.ledgers, self.buckets, self.policy, routes, self.notices,
             )
         )  # fmt: skip
-        routes.observers = self.participants.all
+        routes.observers = self._changes.listeners = self.participants.all
         self._recovery = self._make_recovery()
         self._boundary_ms = 0
         self._minute = 0
@@ -128,7 +131,7 @@ class Partition:
     @property
     def catalogue_version(self) -> int:
         """The version in force at ``log_time_ms``; 0 while there is none."""
-        catalogue = self._plans.catalogue()
+        catalogue = self.plans.catalogue()
         return 0 if catalogue is None else catalogue.version
 
     @property
@@ -207,8 +210,9 @@ class Partition:
                 if self.accounts.obey(command, offset, partial(self.participants.obey, self._moment(word))):
                     self._routes.forget()
                     if isinstance(command, OrganizationPut):
-                        self._changes.organization(self._moment(word), command.organization_id, before)
-                        self.participants.plan_changed(self._moment(word), command.organization_id)
+                        self._changes.organization_put(self._moment(word), command.organization_id, before)
+                    elif isinstance(command, KeyPut | KeyRevoke):
+                        self._changes.key_changed(self._moment(word), command.api_key_id)
                     self.totals.commands += 1
                 else:
                     self.totals.commands_repeated += 1
@@ -353,7 +357,6 @@ class Partition:
         moment = self._moment(f"t{self._partition}-{now_ms}")
         if is_new_version:
             self._changes.catalogue(moment)
-            self.participants.plan_changed(moment, None)
         if is_new_month:
             self._months_to_evict = True
             self._changes.month(moment)

@@ -27,6 +27,12 @@ class DomainSettings:
     """Remembered command ids; above it the oldest is forgotten."""
     organizations_max: int = 100_000
     keys_max: int = 1_000_000
+    overrides_max: int = 10_000
+    """Boosts and exemptions that have not ended; above it another is refused."""
+    organization_overrides_max: int = 100
+    """The same of one organization."""
+    overrides_a_wake: int = 100
+    """How many begin or end with one record, at most; the others follow with the next."""
     notices_max: int = 1_000
     """Unknown operations and models that are counted by name; above it they share one row."""
     grace_ms: int = DAY_MS

@@ -32,12 +32,24 @@ class _ArrayRow(msgspec.Struct, array_like=True, gc=False):
 
 
 class OrganizationRow(_ArrayRow):
-    """``o|organization``. Null limits are the plan's; ``rates_own`` is (per second, burst, per minute)."""
+    """``o|organization``. Null limits are the plan's; ``rates_own`` is (per second, burst, per minute).
+
+    ``shares_own`` follows ``limits.CATEGORIES``; a quota of None is no limit; ``failure_modes_own`` holds (mode,
+    allowance percent) by category; ``pool`` is (cap, reserved) in micro-credits.
+    """
 
     account_id: str
     tier: str
     credits_micro_own: int | None
     rates_own: tuple[int, int, int] | None
+    shares_own: tuple[int, int, int, int, int] | None = None
+    concurrency_own: int | None = None
+    quotas_own: dict[str, int | None] | None = None
+    objects_per_batch_own: int | None = None
+    features_own: dict[str, bool | int | str | list[str]] | None = None
+    credits_mode_own: str | None = None
+    failure_modes_own: dict[str, tuple[str, int | None]] | None = None
+    pool: tuple[int | None, int] | None = None
 
 
 class KeyRow(_ArrayRow):
@@ -139,6 +151,21 @@ class TotalsRow(_ArrayRow):
     forwarded: int = 0
     commands: int = 0
     commands_repeated: int = 0
+
+
+class OverrideRow(_ArrayRow):
+    """``g|boost|organization|id`` raises limits, ``g|exempt|organization|id`` takes ``limit_name`` off (of one key,
+    or of all) from ``from_ms`` until ``until_ms``; ``has_begun`` says that this was told to all."""
+
+    from_ms: int
+    until_ms: int
+    has_begun: bool
+    limit_name: str | None = None
+    api_key_id: str | None = None
+    credits_micro: int | None = None
+    rates: tuple[int, int, int] | None = None
+    concurrency: int | None = None
+    quotas: dict[str, int | None] | None = None
 
 
 class StandingRow(_ArrayRow):
