@@ -5,8 +5,8 @@ order of the calls is that of the log, so a replay repeats them. A participant n
 what it costs: used credits belong to ``meter`` and ``ledger`` alone.
 """
 
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar, cast
 
 from sluicegate_schemas.accounts import AnyCommand
 from sluicegate_schemas.envelope import WireEvent, WireGauge, WireLeaseRequest
@@ -29,6 +29,8 @@ from .routes import RateCards, Route
 from .settings import DomainSettings
 from .tables import ChangedRows
 
+_ParticipantT = TypeVar("_ParticipantT")
+
 
 @dataclass(frozen=True, slots=True)
 class PartitionContext:
@@ -50,6 +52,12 @@ class PartitionContext:
     policy: Policy
     routes: RouteTable
     notices: Notices
+    peers: dict[type[Any], Any] = field(default_factory=dict)
+    """The participants by their class, once all are made."""
+
+    def peer(self, kind: type[_ParticipantT]) -> _ParticipantT:
+        """The partition's participant of this class; not before all are made."""
+        return cast(_ParticipantT, self.peers[kind])
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,8 @@ class Change:
 class Participant:
     """Does nothing; each kind overrides what concerns it.
 
-    ``next_ms`` is the log time at which ``wake`` is due; ``has_news`` says that ``judge`` is due after this record.
+    ``next_ms`` is the log time at which ``wake`` is due; ``has_news`` says that ``judge`` is due after this record;
+    ``boundary_ms`` is the log time at which ``cross`` is due, before the record that brings it is counted.
     """
 
     obeys: tuple[type[Any], ...] = ()
@@ -75,6 +84,7 @@ class Participant:
     def __init__(self, context: PartitionContext) -> None:
         self.context: Final = context
         self.next_ms = NEVER_MS
+        self.boundary_ms = NEVER_MS
         self.has_news = False
 
     def add_tables(self, recovery: Recovery) -> None:
@@ -97,6 +107,10 @@ class Participant:
 
     def judge(self, moment: Moment) -> None:
         """The record's last event was counted, and ``has_news`` is set: decides by all that was counted."""
+
+    def cross(self, moment: Moment) -> None:
+        """The log time has reached ``boundary_ms``, and nothing of that time was counted yet: what events from here on
+        are held against changes. Routes are looked up anew afterwards."""
 
     def wake(self, moment: Moment) -> None:
         """The log time has reached ``next_ms``."""

@@ -22,6 +22,8 @@ class Participants:
 
     def __init__(self, context: PartitionContext) -> None:
         self.all = tuple(kind(context) for kind in KINDS)
+        context.peers.update((type(one), one) for one in self.all)
+        self._crossing = [one for one in self.all if type(one).cross is not Participant.cross]
         self._routes = context.routes
         self._obeyers = {command: one for one in self.all for command in one.obeys}
         self._hearers = [(one.hears, one) for one in self.all if one.hears]
@@ -48,6 +50,16 @@ class Participants:
         for kinds, one in self._hearers:
             if isinstance(content, kinds):
                 one.hear(moment, content, origin)
+
+    def cross(self, now_ms: int, moment: Callable[[str], Moment], place: str) -> bool:
+        """Before what a record brings is counted: whoever's boundary was reached crosses it. Returns whether any."""
+        crossed = False
+        for one in self._crossing:
+            if now_ms >= one.boundary_ms:
+                self._routes.forget()
+                one.cross(moment(f"x{place}-{now_ms}"))
+                crossed = True
+        return crossed
 
     def catch_up(self, now_ms: int, moment: Callable[[str], Moment], place: str) -> None:
         """After a record: whoever has news judges, whoever's time has come wakes. ``place`` names the record."""

@@ -296,6 +296,7 @@ class Partition:
         if now_ms >= self._boundary_ms:
             self._cross_boundary()
             is_void = True
+        is_void |= self.participants.cross(now_ms, self._moment, str(self._partition))
         minute, before = now_ms // MINUTE_MS, self._minute
         if minute != before:
             self._minute = minute
