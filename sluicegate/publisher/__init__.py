@@ -1,5 +1,6 @@
 """The publisher: how an API service sends usage events."""
 
+from .control import Control
 from .event import Charge, EventFields, OnRefused, Refusal
 from .lane import Position, Tap
 from .publisher import Publisher
@@ -10,6 +11,7 @@ from .transport import Transport, TransportError
 
 __all__ = [
     "Charge",
+    "Control",
     "EventFields",
     "OnRefused",
     "Overflow",

@@ -77,7 +77,9 @@ class Batcher:
     over about half a second.
     """
 
-    __slots__ = ("_bytes", "_events", "_linger_ms", "_rate_eps", "_sealed_ms", "_settings", "partition", "sequence")
+    __slots__ = (
+        "_bytes", "_events", "_linger_ms", "_rate_eps", "_sealed_ms", "_settings", "added", "partition", "sequence",
+    )  # fmt: skip
 
     def __init__(self, settings: PublisherSettings, partition: int, now_ms: float) -> None:
         self._settings = settings
@@ -88,6 +90,8 @@ class Batcher:
         self._sealed_ms = now_ms
         self.partition = partition
         self.sequence = 0
+        self.added = 0
+        """Events ever added."""
 
     def __len__(self) -> int:
         return len(self._events)
@@ -112,6 +116,7 @@ class Batcher:
     def add(self, event: Waiting) -> bool:
         """Appends ``event``; True where whoever seals should look again: the first to wait, or an envelope is full."""
         was_full = self.full
+        self.added += 1
         self._events.append(event)
         self._bytes += len(event.data)
         return len(self._events) == 1 or (self.full and not was_full)

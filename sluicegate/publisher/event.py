@@ -49,6 +49,8 @@ class EventFields(TypedDict, total=False):
     labels: dict[str, str] | None
     resource_delta: dict[str, int] | None
     subject: str | None
+    leases: list[str] | None
+    """The leases that the cost was admitted out of (hard limits)."""
     account_id: str | None
     """The account that pays, where it is not the organization. It decides the partition."""
     id: str | None

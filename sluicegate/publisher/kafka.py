@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 from sluicegate_schemas.bounds import ENVELOPE_BYTES_MAX
 
 from ..brokers import Brokers
+from .settings import PublisherSettings
 from .transport import TransportError
 
 _RECORD_OVERHEAD_BYTES: Final = 4096
@@ -109,6 +110,12 @@ class KafkaTransport:
         task = asyncio.ensure_future(_stop(producer))
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
+
+
+def kafka_of(settings: PublisherSettings) -> KafkaTransport:
+    """The usage topic of ``settings``."""
+    brokers = settings.brokers or Brokers(settings.bootstrap_servers)
+    return KafkaTransport(brokers, settings.topic, f"sluicegate-{settings.node}", settings.request_timeout_ms)
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sluicegate_schemas.envelope import WireEvent
 
 from .batcher import Batcher, Envelope, Identity
+from .control import CONTROLS_MAX, Control
 from .event import DECODE_EVENT
 from .notices import Notices
 from .room import Room
@@ -62,6 +63,7 @@ class Lane:
     The next envelope is sent when the one before is acknowledged, so whatever happens to a send, a later sequence never
     reaches the log before an earlier one. Order from old to new: queues of dead processes, the own queue on disk,
     ``_sealed`` in memory, the batcher. ``_order`` is held wherever an envelope moves from one of them to another.
+    A control record goes out when the events that were there before it are in the log; later ones may come first.
     """
 
     def __init__(self, common: Common, partition: int) -> None:
@@ -73,6 +75,8 @@ class Lane:
         self._own: SpoolQueue | None = None
         self._sealed: deque[Envelope] = deque()
         self._head: Envelope | None = None
+        self._controls: deque[Control] = deque()
+        self._passed = 0
         self._order = asyncio.Lock()
         self._wake = asyncio.Event()
         self._flushing = False
@@ -80,7 +84,7 @@ class Lane:
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing is under way."""
-        return not self.busy and not len(self.batcher)
+        return not self.busy and not len(self.batcher) and not self._controls
 
     @property
     def busy(self) -> bool:
@@ -104,6 +108,14 @@ class Lane:
         self._flushing = True
         self._wake.set()
 
+    def control(self, key: bytes, value: bytes) -> Control | None:
+        """Takes a control record; None where too many wait. With the room's lock held; ``wake`` has to follow."""
+        if len(self._controls) >= CONTROLS_MAX:
+            return None
+        control = Control(key, value, self.batcher.added)
+        self._controls.append(control)
+        return control
+
     def adopt(self, queue: SpoolQueue) -> None:
         """Sends what a dead process left in ``queue`` before anything newer."""
         self._adopted.append(queue)
@@ -121,16 +133,24 @@ class Lane:
     async def _step(self) -> None:
         if self._head is None:
             await self._until_due()
+            if (control := self._due_control()) is not None:
+                await self._send(self.partition, control.key, control.value)
+                self._controls.popleft()
+                control.is_sent = True
+                self._common.progressed(0)
+                return
             async with self._order:
                 self._head = await self._next()
             if self._head is None:
                 return
         head = self._head
-        await self._send(head)
+        await self._send(head.partition, head.key, head.value)
         async with self._order:
             self._head = None
             with self._room.lock:
                 self._room.acknowledged(head)
+            if head.source is None or head.source is self._own:
+                self._passed += head.events
             if head.source is not None:
                 head.source.pop()
         self._common.progressed(head.events)
@@ -138,7 +158,7 @@ class Lane:
     async def _until_due(self) -> None:
         while True:
             self._wake.clear()
-            if self._sealed or self._disk() is not None:
+            if self._sealed or self._disk() is not None or self._due_control() is not None:
                 return
             with self._room.lock:
                 wait_ms = self.batcher.due_in_ms(self._common.clock.monotonic_ms())
@@ -153,10 +173,15 @@ class Lane:
                 if timer is not None:
                     timer.cancel()
 
+    def _due_control(self) -> Control | None:
+        """The oldest control record, if all events before it are in the log, or lost for good."""
+        return self._controls[0] if self._controls and self._controls[0].after <= self._passed else None
+
     async def _next(self) -> Envelope | None:
         while (queue := self._disk()) is not None:
             found, damaged_events = await asyncio.to_thread(queue.peek)
             if damaged_events:
+                self._passed += damaged_events if queue is self._own else 0
                 with self._room.lock:
                     self._room.damaged(damaged_events)
                 self._common.progressed(0)
@@ -193,17 +218,17 @@ class Lane:
                     common.notices.warn("tap", f"the tap raised {error!r}; the event goes out all the same")
         return envelope
 
-    async def _send(self, envelope: Envelope) -> None:
+    async def _send(self, partition: int, key: bytes, value: bytes) -> None:
         common = self._common
         wait_ms: float = common.settings.retry_ms_min
         while True:
             try:
-                await common.transport.send(envelope.partition, envelope.key, envelope.value)
+                await common.transport.send(partition, key, value)
             except Exception as error:
                 common.connected = False
                 with self._room.lock:
                     self._room.retries += 1
-                common.notices.warn("send", f"{error}; the envelope is kept and sent again")
+                common.notices.warn("send", f"{error}; the record is kept and sent again")
             else:
                 common.connected = True
                 return

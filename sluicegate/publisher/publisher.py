@@ -12,12 +12,12 @@ from typing import Final, Self, Unpack
 
 from sluicegate_schemas.partitioning import partition_of
 
-from ..brokers import Brokers
 from ..clock import epoch_ms
 from .batcher import Identity, Waiting
+from .control import Control
 from .event import EventFields, OnRefused, Refusal, encode_event
 from .forks import renew_in_children
-from .kafka import KafkaTransport
+from .kafka import kafka_of
 from .lane import Clock, Common, Lane, Tap
 from .notices import Notices
 from .room import Room
@@ -99,7 +99,7 @@ class Publisher:
             settings=settings,
             identity=self._identity,
             room=self._room,
-            transport=self._given_transport or self._kafka(),
+            transport=self._given_transport or kafka_of(settings),
             clock=Clock(monotonic_ms=_monotonic_ms, epoch_ms=epoch_ms),
             notices=self._notices,
             spool=self._spool,
@@ -136,6 +136,22 @@ class Publisher:
         if reason is not None:
             self._notices.warn(reason, f"usage events are dropped: {reason}")
         return reason is None
+
+    def send_control(self, account_id: str, value: bytes) -> Control | None:
+        """Sends ``value``, a gauge or lease request, to the account's partition, behind all events of the account that
+        were published before. In any thread; never waits.
+
+        None where it is not taken: the topic's partitions are not known yet, too many wait (Kafka is away), or the
+        publisher is closed. What it said is then to be said later, as it is by then.
+        """
+        with self._room.lock:
+            if self._closed or not self._partitions:
+                return None
+            lane = self._lanes[partition_of(account_id, self._partitions)]
+            control = lane.control(account_id.encode(), value)
+        if control is not None:
+            self._wake(lane)
+        return control
 
     async def publish_wait(self, **fields: Unpack[EventFields]) -> bool:
         """The same as ``publish``, but waits for room instead of dropping; on the publisher's event loop only.
@@ -285,11 +301,6 @@ class Publisher:
 
     def _is_settled(self) -> bool:
         return not self._unplaced and all(lane.idle for lane in self._lanes)
-
-    def _kafka(self) -> Transport:
-        settings = self._settings
-        brokers = settings.brokers or Brokers(settings.bootstrap_servers)
-        return KafkaTransport(brokers, settings.topic, f"sluicegate-{settings.node}", settings.request_timeout_ms)
 
     async def _find_partitions(self, transport: Transport) -> None:
         """Asks until Kafka says how many partitions there are."""

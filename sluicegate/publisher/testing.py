@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from sluicegate_schemas.decode import decode_usage
+from sluicegate_schemas.decode import UsageContent, decode_usage
 from sluicegate_schemas.envelope import WireEnvelope, WireEvent
 
 from .transport import TransportError
@@ -34,10 +34,14 @@ class MemoryRecord:
 
     @property
     def envelope(self) -> WireEnvelope:
+        """What the publisher put into it, where that is events."""
+        assert isinstance(self.content, WireEnvelope), "a record of events"
+        return self.content
+
+    @property
+    def content(self) -> UsageContent:
         """What the publisher put into it."""
-        decoded = decode_usage(self.value)
-        assert isinstance(decoded, WireEnvelope), "a publisher sends envelopes"
-        return decoded
+        return decode_usage(self.value)
 
 
 class MemoryTransport:
@@ -86,7 +90,9 @@ class MemoryTransport:
         highest: dict[tuple[int, str, int], int] = {}
         events: list[WireEvent] = []
         for record in self.log:
-            envelope = record.envelope
+            envelope = record.content
+            if not isinstance(envelope, WireEnvelope):
+                continue
             origin = (record.partition, envelope.producer_id, envelope.producer_epoch)
             if envelope.sequence > highest.get(origin, 0):
                 highest[origin] = envelope.sequence

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Final, Self, TypeVar, Unpack
 
+from .control import Control
 from .event import EventFields, OnRefused
 from .forks import renew_in_children
 from .lane import Tap
@@ -65,6 +66,10 @@ class ThreadedPublisher:
         if self._forked:
             self._start_again()
         return self._call(self._publisher.publish_wait(**fields))
+
+    def send_control(self, account_id: str, value: bytes) -> Control | None:
+        """See ``Publisher.send_control``."""
+        return self._publisher.send_control(account_id, value)
 
     def close(self, timeout_s: float = 10.0) -> PublisherStats:
         """See ``Publisher.close``; then ends the thread."""
