@@ -34,6 +34,10 @@ ENVELOPE_EVENTS_MAX: Final = 500
 CHARGES_MAX: Final = 16
 LABELS_MAX: Final = 8
 RESOURCE_DELTAS_MAX: Final = 8
+LEASES_MAX: Final = 4
+"""Leases that one event may name: one for each hard limit that covers it."""
+LEASES_RETURNED_MAX: Final = 32
+"""Leases that one request may give back."""
 DURATION_MS_MAX: Final = 31 * 86_400_000
 EPOCH_MS_MIN: Final = 1_577_836_800_000
 """2020-01-01T00:00:00Z."""

@@ -34,6 +34,7 @@ from .envelope import (
     WireLeaseRequest,
     envelope_version,
 )
+from .lease_checks import check_lease_request
 from .usage import ResourceName
 from .wire_checks import RESOURCE_DELTA_MAX, Malformed, check_numbers, from_validation, validate_event
 
@@ -269,7 +270,9 @@ def _decode_array(value: bytes) -> UsageContent:
     if version == GAUGE_VERSION:
         return _read_array(DECODE_GAUGE, value, WireGauge)
     if version == LEASE_REQUEST_VERSION:
-        return _read_array(DECODE_LEASE_REQUEST, value, WireLeaseRequest)
+        request = _read_array(DECODE_LEASE_REQUEST, value, WireLeaseRequest)
+        check_lease_request(request)
+        return request
     if value[0] != 0x90 and len(value) <= _ARRAY_HEAD_BYTES[value[0]]:
         raise Malformed("truncated_envelope", None, "The envelope ends within its first bytes.")
     raise Malformed("unknown_envelope_version", "version", f"knows {ENVELOPE_VERSION} and {FORWARD_VERSION}")

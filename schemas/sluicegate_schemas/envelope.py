@@ -111,6 +111,7 @@ class WireLeaseRequest(msgspec.Struct, array_like=True, gc=False):
 
     ``limit_name`` and the scope are those of ``outputs.Lease``; ``wanted_micro`` 0 only gives back. ``returned`` are
     (lease id, micro-credits that were used of it): all events that name the lease stand before this record.
+    ``needed_micro`` of what is wanted is for requests that wait; less than ``least_micro`` helps none of them.
     """
 
     version: int
@@ -124,6 +125,8 @@ class WireLeaseRequest(msgspec.Struct, array_like=True, gc=False):
     """The scope's text."""
     wanted_micro: int
     returned: list[tuple[str, int]]
+    needed_micro: int = 0
+    least_micro: int = 0
 
 
 ENCODE: Final = msgspec.msgpack.Encoder().encode

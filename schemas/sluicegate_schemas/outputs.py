@@ -187,6 +187,9 @@ class Lease(Record):
     month: Month
     lent_at: Time
     ttl_ms: Annotated[int, Field(ge=0, le=86_400_000)]
+    """How long requests may be admitted out of it."""
+    request_ms_max: Annotated[int, Field(ge=1, le=86_400_000)] = 300_000
+    """How long a request that was admitted out of it may run: a node ends it then."""
     limit: CreditsMicro | None
     used: CreditsMicro
     lent_micro: CreditsMicro

@@ -121,6 +121,8 @@ def check_numbers(event: WireEvent) -> None:
         _check_labels(event.labels)
     if event.resource_delta:
         _check_resource_delta(event.resource_delta)
+    if event.leases is not None:
+        _check_leases(event.leases)
 
 
 def validate_event(event: WireEvent) -> None:
@@ -191,3 +193,13 @@ def _check_resource_delta(resource_delta: dict[str, int]) -> None:
             _invalid("resource_delta", f"knows only {', '.join(sorted(RESOURCE_NAMES))}")
         if not -RESOURCE_DELTA_MAX <= value <= RESOURCE_DELTA_MAX:
             _invalid(f"resource_delta.{name}", f"must lie between -{RESOURCE_DELTA_MAX} and {RESOURCE_DELTA_MAX}")
+
+
+def _check_leases(leases: list[str]) -> None:
+    if len(leases) > bounds.LEASES_MAX:
+        _invalid("leases", f"must not be more than {bounds.LEASES_MAX}")
+    if len(set(leases)) != len(leases):
+        _invalid("leases", "must not name one twice")
+    for lease in leases:
+        if _EVENT_ID(lease) is None:
+            _invalid("leases[...]", "must be 1 to 128 letters, digits or ._:/+=@#~-")
