@@ -60,6 +60,8 @@ class Ledgers:
         self._ledgers: dict[tuple[str, str, int], Ledger] = {}
         self.unpublished: dict[Ledger, None] = {}
         """Whose balance changed since it was published last, oldest change first."""
+        self.touched: dict[str, None] = {}
+        """The accounts of which a ledger changed; whoever looks at them takes them out."""
 
     def __iter__(self) -> Iterator[Ledger]:
         return iter(self._ledgers.values())
@@ -92,6 +94,8 @@ class Ledgers:
         """Something in ``ledger`` changed."""
         self._changed[ledger.key] = ledger
         self.unpublished[ledger] = None
+        if ledger.kind == "account":
+            self.touched[ledger.account_id] = None
 
     def change_total(self, account_id: str, month_now: int) -> list[Ledger]:
         """Brings the account's totals to its plan: this month's only upwards, a later month's either way.

@@ -25,7 +25,7 @@ from .notices import Notices
 from .outputs import Outbox, Outputs, RecordOrigin
 from .participant import PartitionContext
 from .participants import Participants
-from .period import MINUTE_MS, LogTime, month_index, month_start_ms
+from .period import MINUTE_MS, SECOND_MS, LogTime, month_index, month_start_ms
 from .plan_changes import PlanChanges
 from .plans import Plans
 from .policy import Moment, Policy
@@ -179,7 +179,7 @@ class Partition:
             if not self._intake.apply(record, accounts_current=accounts_current):
                 self._needs_accounts = True
                 break
-            self._catch_up()
+            self._catch_up(f"{self._partition}-{record[0]}")
             consumed += 1
             self.totals.usage_offset = record[0]
             if self._is_full():
@@ -218,14 +218,14 @@ class Partition:
                     self.totals.commands_repeated += 1
             except RefusedError as refused:
                 self._refuse_command(record, refused, command.command_id, command.about)
-            self._catch_up()
+            self._catch_up(word)
             self._changed.rows[_TOTALS_KEY] = self.totals
         self._publish_balances()
 
     def advance(self, log_time_ms: int) -> None:
         """Time passes without input."""
         self._advance_to(log_time_ms)
-        self._catch_up()
+        self._catch_up(f"t{self._partition}-{self._time.now_ms}")
         self._publish_balances()
 
     def cells_durable_until(self, state_offset: int) -> None:
@@ -290,6 +290,8 @@ class Partition:
         """Moves the log time on; returns whether routes that were looked up before are void."""
         time = self._time
         if log_time_ms > time.now_ms:
+            if log_time_ms // SECOND_MS != time.now_ms // SECOND_MS:
+                self._routes.fold()  # what is told of a second is the same wherever flushes fall
             time.now_ms = log_time_ms
         now_ms = time.now_ms
         is_void = False
@@ -335,10 +337,10 @@ class Partition:
     def _hear(self, content: WireGauge | WireLeaseRequest, origin: RecordOrigin) -> None:
         self.participants.hear(self._moment(f"u{self._partition}-{origin.offset}"), content, origin)
 
-    def _catch_up(self) -> None:
-        """After a record, so that what is published again holds all of it."""
+    def _catch_up(self, place: str) -> None:
+        """After the record at ``place``, so that what is published again holds all of it."""
         now_ms = self._time.now_ms
-        self.participants.catch_up(now_ms, self._moment, f"{self._partition}-{self.totals.usage_offset + 1}")
+        self.participants.catch_up(now_ms, self._moment, place)
         if now_ms >= self.policy.behind.next_ms:
             self.policy.catch_up(self._moment(f"t{self._partition}-{now_ms}"))
 

@@ -5,6 +5,7 @@ A month is its index since January 1970; the civil calendar is Howard Hinnant's 
 
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
+SECOND_MS = 1_000
 
 
 class LogTime:
