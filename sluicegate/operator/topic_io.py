@@ -51,6 +51,10 @@ class Appender:
         """Appends one record; waits where the buffer is full."""
         self._sent.append(await self._producer.send(topic, value, key=key, partition=partition))
 
+    async def append_one(self, topic: str, partition: int, key: bytes, value: bytes) -> int:
+        """Appends one record, acknowledged when this returns its offset. Raises KafkaError."""
+        return int((await self._producer.send_and_wait(topic, value, key=key, partition=partition)).offset)
+
     async def flush(self) -> None:
         """Waits until all are acknowledged; raises the first KafkaError of those that are not."""
         sent, self._sent = self._sent, []

@@ -1,0 +1,1 @@
+"""The operator's command line, ``sluicegate`` (docs/cli.md); needs the extra ``cli``."""

@@ -1,0 +1,32 @@
+"""The published catalogues, as the commands need them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
+from sluicegate_schemas.topics import CATALOG
+
+from .logs import read_all
+from .session import Session
+
+
+async def published(session: Session) -> dict[int, Catalogue]:
+    """By version; the first record of a version counts, and what cannot be read is left out."""
+    found: dict[int, Catalogue] = {}
+    async for record in read_all(session.brokers, session.topic(CATALOG)):
+        if record.value is None:
+            continue
+        try:
+            catalogue = CatalogueRecord.model_validate_json(record.value).catalogue
+        except ValidationError:
+            continue
+        found.setdefault(catalogue.version, catalogue)
+    return found
+
+
+def in_force(catalogues: Mapping[int, Catalogue], at: datetime) -> Catalogue | None:
+    """The version that is in force at ``at``."""
+    begun = [one for one in catalogues.values() if one.effective_at <= at]
+    return max(begun, key=lambda one: (one.effective_at, one.version), default=None)

@@ -1,0 +1,112 @@
+"""The records of the workers' topics, read for people: what cannot be read is shown by its place alone, never its
+content."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from pydantic import BaseModel, ValidationError
+
+from sluicegate_schemas import topics
+from sluicegate_schemas.alerts import ALERT, AuditDrift, UsageAlert
+from sluicegate_schemas.bounds import Record, from_epoch_ms
+from sluicegate_schemas.outputs import Decision, Lease, Reject, TrailEntry
+from sluicegate_schemas.topics import Topic
+
+from .logs import LogRecord
+from .text import amount, time_text
+
+Shown = Decision | Lease | AuditDrift | UsageAlert | Reject | TrailEntry
+
+
+class TailedRecord(Record):
+    """One record as ``tail`` shows it; ``record`` is the topic's own (schemas/json), null where it was forgotten or
+    cannot be read."""
+
+    topic: str
+    partition: int
+    offset: int
+    logged_at: datetime
+    readable: bool
+    record: dict[str, object] | None
+
+
+def read_decision(value: bytes) -> Decision | Lease:
+    """A record of the decisions topic. Raises ValidationError."""
+    if b'"kind":"lease"' in value[:64]:
+        return Lease.model_validate_json(value)
+    return Decision.model_validate_json(value)
+
+
+READERS: Final[dict[str, tuple[Topic, Callable[[bytes], Shown]]]] = {
+    "decisions": (topics.DECISIONS, read_decision),
+    "alerts": (topics.ALERTS, ALERT.validate_json),
+    "rejects": (topics.REJECTS, Reject.model_validate_json),
+    "trail": (topics.TRAIL, TrailEntry.model_validate_json),
+}
+"""What ``tail`` shows: the topic and how its records are read."""
+
+
+def tailed(record: LogRecord, read: Callable[[bytes], Shown]) -> tuple[TailedRecord, str]:
+    """A record as it is shown: for JSON, and as a line for people."""
+    content: BaseModel | None = None
+    readable = True
+    if record.value is not None:
+        try:
+            content = read(record.value)
+        except ValidationError:
+            readable = False
+    shown = TailedRecord(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        logged_at=from_epoch_ms(record.timestamp),
+        readable=readable,
+        record=None if content is None else content.model_dump(mode="json"),
+    )
+    place = f"{record.topic}/{record.partition}/{record.offset}"
+    if content is not None:
+        said = _LINES[type(content)](content)
+    else:
+        said = "forgotten" if readable else f"cannot be read ({len(record.value or b'')} bytes)"
+    return shown, f"{time_text(shown.logged_at)}  {said}  [{place}]"
+
+
+def _decision(one: Decision) -> str:
+    until = f" until {time_text(one.until)}" if one.until is not None else ""
+    observed, limit = amount(one.limit_name, one.observed), amount(one.limit_name, one.limit)
+    return f"{one.verdict} {one.scope.text()} {one.limit_name} {observed} of {limit}{until}  {one.decision_id}"
+
+
+def _lease(one: Lease) -> str:
+    lent, limit = amount("credits", one.credits_micro), amount("credits", one.limit)
+    return f"lease {one.scope.text()} {one.limit_name} to {one.node}: {lent} of {limit}  {one.lease_id}"
+
+
+def _usage_alert(one: UsageAlert) -> str:
+    return f"{one.severity} {one.state} {one.rule} {one.scope.text()}: {one.sentence}  {one.alert_id}"
+
+
+def _drift(one: AuditDrift) -> str:
+    return f"critical {one.state} audit_drift {one.organization_id or 'all'}: {one.sentence}  {one.alert_id}"
+
+
+def _reject(one: Reject) -> str:
+    field = f" {one.field}" if one.field else ""
+    source = f"{one.source.topic}/{one.source.partition}/{one.source.offset}/{one.source.index}"
+    return f"{one.reason}{field}: {one.detail}  from {source}"
+
+
+def _trail(one: TrailEntry) -> str:
+    reason = f" ({one.reason})" if one.reason else ""
+    return f"{one.issued_by} {one.command} {one.subject} of {one.account_id}{reason}  {one.command_id}"
+
+
+_LINES: Final[dict[type[BaseModel], Callable[..., str]]] = {
+    Decision: _decision,
+    Lease: _lease,
+    UsageAlert: _usage_alert,
+    AuditDrift: _drift,
+    Reject: _reject,
+    TrailEntry: _trail,
+}

@@ -1,0 +1,82 @@
+"""``sluicegate usage``: the balances of an organization or a key, as the workers last published them."""
+
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from sluicegate_schemas.bounds import API_KEY_ID_PATTERN, ORGANIZATION_ID_PATTERN, full_match
+from sluicegate_schemas.money import credits_text
+from sluicegate_schemas.outputs import Balance
+from sluicegate_schemas.topics import BALANCES
+
+from ..errors import ConfigurationError
+from .command import command
+from .exits import CommandError, Exit
+from .logs import read_all
+from .session import Session
+from .text import time_text
+
+_ABOUT = (full_match(ORGANIZATION_ID_PATTERN), full_match(API_KEY_ID_PATTERN))
+_MONTH = full_match(r"^20[2-9][0-9]-(0[1-9]|1[0-2])$")
+_HEADINGS = ("kind", "month", "used", "total", "remaining", "overage", "requests", "breakdown", "as of", "final")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Makes the command known."""
+    command(app, "usage")(usage)
+
+
+async def usage(
+    session: Session,
+    about: Annotated[str, typer.Argument(metavar="org_… | key_…", help="An organization (account) or a key.")],
+    month: Annotated[str | None, typer.Option(help="One month, YYYY-MM; else all that are kept.")] = None,
+) -> None:
+    """Show the credits of an organization (as account, as member, and by label) or of a key, month by month."""
+    if not any(pattern.match(about) for pattern in _ABOUT):
+        raise ConfigurationError("usage is of an organization (org_…) or a key (key_…)")
+    if month is not None and not _MONTH.match(month):
+        raise ConfigurationError("--month must be YYYY-MM")
+    newest: dict[bytes, Balance] = {}
+    needle = f":{about}:".encode()
+    async for record in read_all(session.brokers, session.topic(BALANCES)):
+        if record.key is None or record.value is None or needle not in record.key:
+            continue
+        try:
+            balance = Balance.model_validate_json(record.value)
+        except ValidationError:
+            raise CommandError(
+                f"the balance at {record.topic}/{record.partition}/{record.offset} cannot be read: use the newest "
+                "version of this command",
+                Exit.USAGE,
+            ) from None
+        if balance.id == about and month in (None, balance.month):
+            known = newest.get(record.key)
+            if known is None or _rank(known) < _rank(balance):
+                newest[record.key] = balance
+    if not newest:
+        raise CommandError(f"no balance of {about} is known{f' for {month}' if month else ''}", Exit.NOT_FOUND)
+    balances = sorted(newest.values(), key=lambda one: (one.month, one.kind, one.label or ""))
+    session.screen.records(balances, _HEADINGS, [_row(one) for one in balances])
+
+
+def _rank(balance: Balance) -> tuple[int, int]:
+    return balance.sequence.epoch, balance.sequence.counter
+
+
+def _row(one: Balance) -> tuple[str, ...]:
+    total = "-" if one.total_micro is None else credits_text(one.total_micro)
+    left = "-" if one.total_micro is None else credits_text(max(0, one.total_micro - one.used_micro))
+    parts = [f"{name} {credits_text(micro)}" for name, micro in one.breakdown_micro.items() if micro]
+    return (
+        f"{one.kind} {one.label}" if one.label else one.kind,
+        one.month,
+        credits_text(one.used_micro),
+        total,
+        left,
+        credits_text(one.overage_micro),
+        f"{one.requests:,}",
+        ", ".join(parts) or "-",
+        time_text(one.as_of),
+        "yes" if one.final else "no",
+    )
