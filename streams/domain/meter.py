@@ -124,7 +124,7 @@ class Meter:
                     if route.is_costless:
                         cost = 0
                     if tariff.models is not None and event.model not in tariff.models:
-                        self._notices.count(MODEL, f"{route.operation}:{event.model or ''}")
+                        self._notices.count(MODEL, f"{route.operation}:{event.model or ''}", 1, event.org_id)
                     if units > _UNITS_CHECKED and _units(route) + units > _UNITS_MAX:
                         record.refuse(index, "invalid", "quantities", "passes what one minute can hold")
                         continue
@@ -242,7 +242,7 @@ class Meter:
         models = [event.model, *(charge.model for charge in event.charges or ())]
         for (part, _, _), model in zip(parts, models, strict=True):
             if part.tariff.models is not None and model not in part.tariff.models:
-                self._notices.count(MODEL, f"{part.operation}:{model or ''}")
+                self._notices.count(MODEL, f"{part.operation}:{model or ''}", 1, event.org_id)
 
     def _charge_route(self, event: WireEvent, route: Route, operation: str) -> Route:
         part = self._routes.get((route.api_key_id, operation))

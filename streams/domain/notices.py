@@ -14,6 +14,8 @@ class Notices:
         self._changed = changed.rows
         self._names_max = names_max
         self._rows: dict[tuple[str, str], NoticeRow] = {}
+        self.fresh: dict[tuple[str, str], None] = {}
+        """The names that are new since somebody looked, who takes them out."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -23,15 +25,25 @@ class Notices:
         row = self._rows.get((kind, name))
         return 0 if row is None else row.count
 
-    def count(self, kind: str, name: str, times: int = 1) -> None:
-        """Counts an unknown ``name`` of a ``kind``."""
+    def count(self, kind: str, name: str, times: int = 1, organization_id: str = "") -> None:
+        """Counts an unknown ``name`` of a ``kind``; ``organization_id`` used it."""
         row = self._rows.get((kind, name))
         if row is None:
             if len(self._rows) >= self._names_max:
-                name = _OTHERS
-            row = self._rows.setdefault((kind, name), NoticeRow(0))
+                name, organization_id = _OTHERS, ""
+            row = self._rows.setdefault((kind, name), NoticeRow(0, organization_id))
+            self.fresh[kind, name] = None
         row.count += times
         self._changed[row_key("n", kind, name)] = row
+
+    def user(self, kind: str, name: str) -> str:
+        """The organization that used the name first; empty where that is not known."""
+        row = self._rows.get((kind, name))
+        return "" if row is None else row.organization_id
+
+    def look_again(self) -> None:
+        """All names are as good as new: prices changed, or a new owner came."""
+        self.fresh.update((names, None) for names in self._rows)
 
     def restore(self, kind: str, name: str, row: NoticeRow) -> None:
         """Takes in a recovered row."""

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from sluicegate_schemas import bounds, topics
+from sluicegate_schemas.alerts import UsageAlert
 from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.envelope import ENCODE, FORWARD_VERSION, WireEvent, WireForward
 from sluicegate_schemas.outputs import (
@@ -207,6 +208,11 @@ class Outbox:
             rejected_at=from_epoch_ms(rejected_at_ms),
         )
         self._waiting.durable.append(OutboxRecord(topics.REJECTS.name, -1, None, reject.model_dump_json().encode()))
+
+    def alert(self, alert: UsageAlert) -> None:
+        """Tells that an alert fired or cleared."""
+        key, value = alert.alert_id.encode(), alert.model_dump_json().encode()
+        self._waiting.durable.append(OutboxRecord(topics.ALERTS.name, -1, key, value))
 
     def forward(self, origin: RecordOrigin, index: int, event: WireEvent, account_id: str, home: int) -> None:
         """Sends an event to its home partition."""

@@ -7,13 +7,14 @@ from sluicegate_schemas.accounts import AnyCommand
 from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 
 from .accounts import RefusedError
+from .alerts import Alerts
 from .outputs import RecordOrigin
 from .overrides import Overrides
 from .participant import Participant, PartitionContext
 from .policy import Moment
 from .recovery import Recovery
 
-KINDS: Final[tuple[type[Participant], ...]] = (Overrides,)
+KINDS: Final[tuple[type[Participant], ...]] = (Overrides, Alerts)
 """In the order in which they are told of everything."""
 
 

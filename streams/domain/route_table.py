@@ -154,7 +154,7 @@ class RouteTable:
         cell.events += route.events
         cell.rated_version = route.tariff.version
         if route.tariff.is_unrated:
-            self._notices.count(OPERATION, route.operation, route.events + route.charges)
+            self._notices.count(OPERATION, route.operation, route.events + route.charges, route.organization_id)
         self._cells.mark(cell)
         account, group = route.account, route.tariff.group
         for ledger in (account, route.organization, route.key_ledger):

@@ -55,6 +55,9 @@ class DomainSettings:
     allows_kept_ms: int = 15 * 60_000
     """How long an ``allow`` stands in the state, to be published again by a new owner; longer than the decisions
     topic's ``min.compaction.lag.ms``."""
+    alert_windows_max: int = 100_000
+    """Keys (or operations) whose 429s (or refused creations) are counted for alerts, for each length of window; above
+    it the one that was silent longest is forgotten."""
     changed_rows_max: int = 10_000
     routes_max: int = 200_000
     """Cached (key, operation) pairs; above it the cache starts anew."""

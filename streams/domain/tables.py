@@ -135,9 +135,10 @@ class HeldRow(_ArrayRow):
 
 
 class NoticeRow(_ArrayRow):
-    """``n|kind|name``: an operation or model that the card lacks, and how often it came."""
+    """``n|kind|name``: an operation or model that the card lacks, how often it came, and who used it first."""
 
     count: int
+    organization_id: str = ""
 
 
 class TotalsRow(_ArrayRow):
@@ -166,6 +167,36 @@ class OverrideRow(_ArrayRow):
     rates: tuple[int, int, int] | None = None
     concurrency: int | None = None
     quotas: dict[str, int | None] | None = None
+
+
+class AlertRow(_ArrayRow):
+    """``a|rule|scope|detail``: an alert that fired and did not clear yet. ``detail`` is the budget's threshold, or the
+    model that the card lacks. ``limit`` and ``reset_ms`` as they were when it fired."""
+
+    alert_id: str
+    measure: str
+    severity: str
+    account_id: str
+    organization_id: str | None
+    scope: tuple[str, str, str | None, str | None, str | None, str | None]
+    """As in ``ScopeNames``."""
+    threshold: int
+    limit: int | None
+    reset_ms: int | None
+    fired_at_ms: int
+
+
+class OccurrencesRow(_ArrayRow):
+    """``y|measure|window_s|scope``: how often something happened, by slot of log time; see ``occurrences``."""
+
+    slots: dict[int, int]
+
+
+class ExpensesRow(_ArrayRow):
+    """``x|account``: what its operations cost in the month, those that cost most; see ``expenses``."""
+
+    month: int
+    costs_micro: dict[str, int]
 
 
 class StandingRow(_ArrayRow):

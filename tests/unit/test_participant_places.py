@@ -1,5 +1,7 @@
 """The words that participants make ids of name the record that they come from."""
 
+from typing import ClassVar
+
 import pytest
 
 from streams.domain import participants
@@ -11,7 +13,7 @@ from tests.domain_world import NOW_MS, World, key_put, organization_put, usage
 class Judge(Participant):
     """Always has news, and always wants to be woken."""
 
-    words: list[str] = []
+    words: ClassVar[list[str]] = []
 
     def __init__(self, context: PartitionContext) -> None:
         super().__init__(context)

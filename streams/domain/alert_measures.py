@@ -1,0 +1,88 @@
+"""What alert rules look at: each measure reads it from where it is kept (requirements, section 5)."""
+
+from collections.abc import Callable
+from typing import Final
+
+from sluicegate_schemas.alert_rules import AlertRule
+from sluicegate_schemas.alerts import AlertUnit
+
+from .alert_rule import Reading
+from .notices import MODEL, OPERATION
+from .occurrences import Occurrences, WindowName
+from .participant import PartitionContext
+from .period import month_start_ms
+from .policy import Moment
+from .scopes import ScopeNames
+
+UNITS: Final[dict[str, AlertUnit]] = {
+    "credits_used_percent": "credits_micro",
+    "credits_left_percent": "credits_micro",
+    "minute_utilization_percent": "requests",
+    "concurrency_percent": "requests",
+    "throttled": "requests",
+    "creations_refused": "requests",
+    "budget_percent": "credits_micro",
+    "unrated": "events",
+    "runs_out_before_reset": "credits_micro",
+}
+
+_Read = Callable[[AlertRule, ScopeNames, str, Moment], Reading | None]
+
+
+class Measures:
+    """Reads the measures; None where there is nothing to measure (no limit, an exemption, nothing used yet)."""
+
+    def __init__(self, context: PartitionContext, occurrences: Occurrences) -> None:
+        self._context: Final = context
+        self._occurrences: Final = occurrences
+        self._reads: Final[dict[str, _Read]] = {
+            "credits_used_percent": self._credits_used,
+            "credits_left_percent": self._credits_left,
+            "minute_utilization_percent": self._minute_utilization,
+            "throttled": self._occurred,
+            "creations_refused": self._occurred,
+            "unrated": self._unrated,
+        }
+
+    def read(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
+        """What the rule's measure shows of ``scope``; ``detail`` as in ``tables.AlertRow``."""
+        read = self._reads.get(rule.measure)
+        return None if read is None else read(rule, scope, detail, moment)
+
+    def _credits_used(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
+        context = self._context
+        ledger = context.ledgers.get("account", scope.id, moment.month)
+        if ledger is None or ledger.total_micro is None or context.plans.is_exempt(scope.id, None, "credits"):
+            return None
+        return Reading(ledger.used_micro, ledger.total_micro, month_start_ms(moment.month + 1))
+
+    def _credits_left(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
+        used = self._credits_used(rule, scope, detail, moment)
+        if used is None or used.limit is None:
+            return None
+        return used._replace(observed=max(0, used.limit - used.observed))
+
+    def _minute_utilization(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
+        context, api_key_id = self._context, scope.id
+        buckets, key = context.buckets.get(api_key_id), context.accounts.keys.get(api_key_id)
+        if buckets is None or key is None:
+            return None
+        if context.plans.is_exempt(key.organization_id, api_key_id, "requests_per_minute"):
+            return None
+        return Reading(buckets.held(moment.now_ms)[1], buckets.requests_per_minute)
+
+    def _occurred(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
+        assert rule.window_s is not None
+        name = WindowName(rule.measure, rule.window_s, scope.text())
+        return Reading(self._occurrences.count(name, moment.now_ms))
+
+    def _unrated(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
+        """How often the operation (``detail`` empty) or its model (``model:…``) came, while the card lacks it."""
+        operation, (kind, _, model) = scope.operation or "", detail.partition(":")
+        catalogue = self._context.plans.catalogue()
+        entry = None if catalogue is None else catalogue.operations.get(operation)
+        if not kind:
+            return None if entry is not None else Reading(self._context.notices.get(OPERATION, operation))
+        if entry is None or entry.price.kind != "per_model" or model in entry.price.models:
+            return None
+        return Reading(self._context.notices.get(MODEL, f"{operation}:{model}"))
