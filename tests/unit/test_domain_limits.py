@@ -382,7 +382,7 @@ def test_a_tick_only_moves_time():
 
 def test_a_row_of_an_unknown_table_is_refused():
     with pytest.raises(ValueError, match="newer worker"):
-        World().machine.restore(b"y|x", b"\x90")
+        World().machine.restore(b"!|x", b"\x90")
 
 
 def test_usage_stops_early_when_many_rows_changed():
