@@ -7,7 +7,7 @@ from typing import Final
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX
 
 from .period import month_text, parse_month
-from .tables import COUNT_MAX, GROUPS, ChangedRows, LedgerRow, row_key
+from .tables import COUNT_MAX, GROUPS, PLAN_IS_TOTAL, ChangedRows, LedgerRow, row_key
 
 NEVER: Final = CREDITS_MICRO_MAX + 1
 """A watch that only an amount above the contract's largest can reach."""
@@ -16,12 +16,15 @@ NEVER: Final = CREDITS_MICRO_MAX + 1
 class Ledger:
     """One ledger of one month. ``used_micro`` is the sum of the rated events booked here, and of its breakdown.
 
-    ``watch_micro`` (accounts) is the amount at which someone has to look: the total, while it is not reached.
+    Of an account: ``total_micro`` is ``plan_micro``, what its plan gives the month, and ``granted_micro``: what grants
+    have paid of the month (``granted_burned_micro``) or still hold for it; None is unlimited. ``plan_burned_micro`` is
+    what the plan has paid. ``watch_micro`` is the amount at which someone has to look.
     """
 
     __slots__ = (
-        "account_id", "breakdown_micro", "corrections_micro", "identifier", "key", "kind", "month", "organization_id",
-        "requests", "total_micro", "used_micro", "watch_micro",
+        "account_id", "breakdown_micro", "corrections_micro", "granted_burned_micro", "granted_micro", "identifier",
+        "key", "kind", "month", "organization_id", "plan_burned_micro", "plan_micro", "requests", "total_micro",
+        "used_micro", "watch_micro",
     )  # fmt: skip
 
     def __init__(self, kind: str, identifier: str, month: int, account_id: str, organization_id: str | None) -> None:
@@ -32,11 +35,31 @@ class Ledger:
         self.account_id = account_id
         self.organization_id = organization_id
         self.total_micro: int | None = None
+        self.plan_micro: int | None = None
+        self.plan_burned_micro = 0
+        self.granted_micro = 0
+        self.granted_burned_micro = 0
         self.used_micro = 0
         self.breakdown_micro = [0] * len(GROUPS)
         self.requests = 0
         self.corrections_micro: dict[str, int] = {}
         self.watch_micro = NEVER
+
+    @property
+    def unpaid_micro(self) -> int:
+        """What was used and is not burned from any source (yet)."""
+        return self.used_micro - self.plan_burned_micro - self.granted_burned_micro
+
+    @property
+    def overage_micro(self) -> int:
+        """What was used beyond the total."""
+        return 0 if self.total_micro is None else max(0, self.used_micro - self.total_micro)
+
+    def give(self, plan_micro: int | None, granted_micro: int) -> None:
+        """Sets what its sources hold for the month, what they have paid of it included."""
+        self.plan_micro = plan_micro
+        self.granted_micro = min(granted_micro, CREDITS_MICRO_MAX)
+        self.total_micro = None if plan_micro is None else min(plan_micro + granted_micro, CREDITS_MICRO_MAX)
 
     def encode(self) -> bytes:
         """The payload of its row."""
@@ -48,6 +71,10 @@ class Ledger:
             self.breakdown_micro,
             min(self.requests, COUNT_MAX),
             self.corrections_micro,
+            self.plan_micro,
+            self.plan_burned_micro,
+            self.granted_micro,
+            self.granted_burned_micro,
         ).encode()
 
 
@@ -62,6 +89,12 @@ class Ledgers:
         """Whose balance changed since it was published last, oldest change first."""
         self.touched: dict[str, None] = {}
         """The accounts of which a ledger changed; whoever looks at them takes them out."""
+        self.bring_up: Callable[[str], None] = lambda _: None
+        """Brings an account's grants and total up to the log time; who keeps the grants sets this and the next two."""
+        self.settle: Callable[[str], None] = lambda _: None
+        """Burns what an account has used so far, since what it burns from is about to change."""
+        self.granted_of: Callable[[str, int], int] = lambda account_id, month: 0
+        """What grants hold for an account's month that has no ledger yet."""
 
     def __iter__(self) -> Iterator[Ledger]:
         return iter(self._ledgers.values())
@@ -79,16 +112,17 @@ class Ledgers:
         if ledger is None:
             ledger = Ledger(kind, identifier, month, account_id, organization_id)
             if kind != "key" and identifier == account_id:
-                ledger.total_micro = self._credits_of(account_id)
+                ledger.give(self._credits_of(account_id), self.granted_of(account_id, month))
             self._ledgers[kind, identifier, month] = ledger
             self._changed[ledger.key] = ledger  # at once: its total is of this moment
         return ledger
 
-    def open(self, account_id: str, month: int, total_micro: int | None) -> None:
-        """Gives the account's month its ledgers with this total, unless it has them."""
+    def open(self, account_id: str, month: int, plan_micro: int | None) -> None:
+        """Gives the account's month its ledgers with these credits of its plan, unless it has them."""
         for kind, organization_id in (("account", None), ("organization", account_id)):
             if (kind, account_id, month) not in self._ledgers:
-                self.find(kind, account_id, month, account_id, organization_id).total_micro = total_micro
+                ledger = self.find(kind, account_id, month, account_id, organization_id)
+                ledger.give(plan_micro, ledger.granted_micro)
 
     def mark(self, ledger: Ledger) -> None:
         """Something in ``ledger`` changed."""
@@ -97,23 +131,39 @@ class Ledgers:
         if ledger.kind == "account":
             self.touched[ledger.account_id] = None
 
-    def change_total(self, account_id: str, month_now: int) -> list[Ledger]:
-        """Brings the account's totals to its plan: this month's only upwards, a later month's either way.
+    def of_account(self, account_id: str, month: int) -> list[Ledger]:
+        """The account's ledger of the month, and that of its own organization, which has the same total."""
+        found = (self._ledgers.get((kind, account_id, month)) for kind in ("account", "organization"))
+        return [ledger for ledger in found if ledger is not None]
+
+    def grant(self, account_id: str, month: int, granted_micro: int) -> Ledger | None:
+        """Sets what grants hold for the account's month; returns its ledger if that changed."""
+        changed = None
+        for ledger in self.of_account(account_id, month):
+            if ledger.granted_micro != min(granted_micro, CREDITS_MICRO_MAX):
+                ledger.give(ledger.plan_micro, granted_micro)
+                self.mark(ledger)
+                if ledger.kind == "account":
+                    changed = ledger
+        return changed
+
+    def change_plan(self, account_id: str, month_now: int) -> list[Ledger]:
+        """Brings the account's credits to its plan: this month's only upwards, a later month's either way.
 
         Returns the account's ledgers whose total changed.
         """
-        total = self._credits_of(account_id)
+        plan = self._credits_of(account_id)
         changed = []
-        for kind in ("account", "organization"):
-            for month in (month_now, month_now + 1):
-                ledger = self._ledgers.get((kind, account_id, month))
-                if ledger is None or ledger.total_micro == total:
+        for month in (month_now, month_now + 1):
+            for ledger in self.of_account(account_id, month):
+                if ledger.plan_micro == plan:
                     continue
-                is_upgrade = total is None or (ledger.total_micro is not None and total > ledger.total_micro)
+                is_upgrade = plan is None or (ledger.plan_micro is not None and plan > ledger.plan_micro)
                 if month > month_now or is_upgrade:
-                    ledger.total_micro = total
+                    self.settle(account_id)
+                    ledger.give(plan, ledger.granted_micro)
                     self.mark(ledger)
-                    if kind == "account":
+                    if ledger.kind == "account":
                         changed.append(ledger)
         return changed
 
@@ -133,6 +183,10 @@ class Ledgers:
         """Takes in a recovered row."""
         ledger = Ledger(kind, identifier, parse_month(month), row.account_id, row.organization_id)
         ledger.total_micro = row.total_micro
+        ledger.plan_micro = row.total_micro if row.plan_micro == PLAN_IS_TOTAL else row.plan_micro
+        ledger.plan_burned_micro = row.plan_burned_micro
+        ledger.granted_micro = row.granted_micro
+        ledger.granted_burned_micro = row.granted_burned_micro
         ledger.used_micro = row.used_micro
         ledger.breakdown_micro = row.breakdown_micro + [0] * (len(GROUPS) - len(row.breakdown_micro))
         ledger.requests = row.requests

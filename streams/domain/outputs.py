@@ -84,6 +84,10 @@ class _BalanceJson(msgspec.Struct):
     as_of: datetime
     source: _PositionJson
     sequence: _SequenceJson
+    overage_micro: int
+    granted_micro: int
+    corrections_micro: dict[str, int]
+    final: bool
 
 
 class Outbox:
@@ -152,8 +156,8 @@ class Outbox:
             logged_at=from_epoch_ms(logged_at_ms),
         )
 
-    def balance(self, ledger: Ledger, as_of: datetime, usage_offset: int) -> None:
-        """Publishes a ledger as of the last applied usage record."""
+    def balance(self, ledger: Ledger, as_of: datetime, usage_offset: int, *, is_final: bool) -> None:
+        """Publishes a ledger as of the last applied usage record; ``is_final`` says that its month is closed."""
         epoch, counter = self._sequence()
         month = month_text(ledger.month)
         balance = _BalanceJson(
@@ -172,6 +176,10 @@ class Outbox:
             as_of=as_of,
             source=_PositionJson(topics.USAGE.name, self._partition, max(usage_offset, 0)),
             sequence=_SequenceJson(epoch, counter),
+            overage_micro=ledger.overage_micro,
+            granted_micro=ledger.granted_micro,
+            corrections_micro=ledger.corrections_micro,
+            final=is_final,
         )
         key = balance_key(ledger.kind, ledger.identifier, month).encode()
         self._waiting.derived.append(OutboxRecord(topics.BALANCES.name, self._partition, key, _ENCODE_JSON(balance)))

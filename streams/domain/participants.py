@@ -8,13 +8,20 @@ from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 
 from .accounts import RefusedError
 from .alerts import Alerts
+from .grants import Grants
+from .month_close import MonthClose
 from .outputs import RecordOrigin
 from .overrides import Overrides
 from .participant import Participant, PartitionContext
 from .policy import Moment
 from .recovery import Recovery
 
-KINDS: Final[tuple[type[Participant], ...]] = (Overrides, Alerts)
+KINDS: Final[tuple[type[Participant], ...]] = (
+    Grants,
+    MonthClose,
+    Overrides,
+    Alerts,
+)
 """In the order in which they are told of everything."""
 
 

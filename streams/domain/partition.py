@@ -373,9 +373,9 @@ class Partition:
         waiting = self.ledgers.unpublished
         if waiting:
             self._balances_ms = now_ms
-            as_of = from_epoch_ms(now_ms)
+            as_of, closed = from_epoch_ms(now_ms), self._time.closed_month(self.settings.grace_ms)
             for ledger in waiting:
-                self._outbox.balance(ledger, as_of, self.totals.usage_offset)
+                self._outbox.balance(ledger, as_of, self.totals.usage_offset, is_final=ledger.month <= closed)
             waiting.clear()
 
     def _refuse_command(

@@ -19,6 +19,10 @@ class LogTime:
     def __init__(self) -> None:
         self.now_ms = self.month = self.version = 0
 
+    def closed_month(self, grace_ms: int) -> int:
+        """The newest month that takes no more late events: ``grace_ms`` after its end."""
+        return self.month - (1 if self.now_ms >= month_start_ms(self.month) + grace_ms else 2)
+
 
 def _days_before_month(index: int) -> int:
     """Days from 1970-01-01 to the first day of the month ``index``."""

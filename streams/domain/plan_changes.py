@@ -78,6 +78,7 @@ class PlanChanges:
     def month(self, moment: Moment) -> None:
         """A month began: its ledgers that exist already are looked at, since events may be ahead of the log."""
         for ledger in [one for one in self._ledgers if one.kind == "account" and one.month == moment.month]:
+            self._ledgers.bring_up(ledger.identifier)
             self._policy.watch(ledger, moment.month)
             if ledger.used_micro >= ledger.watch_micro:
                 tier = self._accounts.organizations[ledger.identifier].tier
@@ -102,5 +103,5 @@ class PlanChanges:
 
     def _adapt_account(self, moment: Moment, account_id: str) -> None:
         tier = self._accounts.organizations[account_id].tier
-        for ledger in self._ledgers.change_total(account_id, moment.month):
+        for ledger in self._ledgers.change_plan(account_id, moment.month):
             self._policy.total_changed(moment, ledger, tier)

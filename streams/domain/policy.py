@@ -152,10 +152,8 @@ class Policy:
     def watch(self, ledger: Ledger, month: int) -> None:
         """Sets the amount of an account's ledger that would change its verdict; only the current month has one."""
         ledger.watch_micro = NEVER
-        if ledger.month == month and ledger.total_micro is not None:
-            standing = self._standing.get(f"{CREDITS}:account:{ledger.identifier}")
-            if standing is None or standing.until_ms != month_start_ms(month + 1):
-                ledger.watch_micro = ledger.total_micro
+        if ledger.month == month and ledger.total_micro is not None and not self._is_blocked(ledger):
+            ledger.watch_micro = ledger.total_micro
 
     def credits_reached(self, moment: Moment, ledger: Ledger, tier: str, cause: EventCause | None) -> None:
         """An account's used credits passed its watch: blocks the account until the month's reset."""
@@ -176,9 +174,9 @@ class Policy:
         self.watch(ledger, moment.month)
 
     def total_changed(self, moment: Moment, ledger: Ledger, tier: str) -> None:
-        """An account's total of the current month changed: opens the gate where it may be.
+        """An account's total of the current month changed: opens the gate where it may be, closes it where it must.
 
-        Said even where no block stands: a former owner may have published one that its flush did not keep.
+        An allow is said even where no block stands: a former owner may have published one that its flush did not keep.
         """
         if ledger.month != moment.month:
             return
@@ -196,7 +194,13 @@ class Policy:
                 tier,
                 None,
             )
+        elif not self._is_blocked(ledger):
+            self.credits_reached(moment, ledger, tier, None)
         self.watch(ledger, moment.month)
+
+    def _is_blocked(self, ledger: Ledger) -> bool:
+        standing = self._standing.get(f"{CREDITS}:account:{ledger.identifier}")
+        return standing is not None and standing.until_ms == month_start_ms(ledger.month + 1)
 
     def expire(self, now_ms: int) -> None:
         """Forgets the blocks that time has cleared, since readers know from ``until``, and allows of long ago."""

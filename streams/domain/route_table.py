@@ -115,6 +115,7 @@ class RouteTable:
             month = time.month
         find, organization_id, account_id = self._ledgers.find, route.organization_id, route.account_id
         route.account = find("account", account_id, month, account_id, None)
+        self._ledgers.bring_up(account_id)
         self._policy.watch(route.account, time.month)
         route.organization = find("organization", organization_id, month, account_id, organization_id)
         route.key_ledger = (

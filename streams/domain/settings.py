@@ -33,6 +33,11 @@ class DomainSettings:
     """The same of one organization."""
     overrides_a_wake: int = 100
     """How many begin or end with one record, at most; the others follow with the next."""
+    grants_max: int = 200_000
+    account_grants_max: int = 100
+    """Grants of one account that are not used up or expired."""
+    accounts_a_wake: int = 500
+    """So many accounts are brought up to a time with one record, where it is due for many at once."""
     notices_max: int = 1_000
     """Unknown operations and models that are counted by name; above it they share one row."""
     grace_ms: int = DAY_MS

@@ -15,6 +15,7 @@ from .scopes import ScopeNames
 
 COUNT_MAX: Final = 2**63 - 1
 """Counters that the contract does not bound stop here (a row holds 64 bits)."""
+PLAN_IS_TOTAL: Final = -1
 GROUPS: Final = ("documents", "inference", "search", "compute", "storage", "upload")
 """The breakdown groups in the order of a ledger's amounts; new groups are appended."""
 
@@ -64,7 +65,8 @@ class KeyRow(_ArrayRow):
 class LedgerRow(_ArrayRow):
     """``l|kind|id|month``: credits of a month. ``breakdown_micro`` follows ``GROUPS`` and sums to ``used_micro``.
 
-    ``corrections_micro`` says how much of ``used_micro`` belongs to months that were closed when it came.
+    ``corrections_micro`` says how much of ``used_micro`` belongs to months that were closed when it came. The others
+    are as in ``ledger.Ledger``; a row from before there were grants has ``PLAN_IS_TOTAL``.
     """
 
     account_id: str
@@ -74,6 +76,32 @@ class LedgerRow(_ArrayRow):
     breakdown_micro: list[int]
     requests: int
     corrections_micro: dict[str, int]
+    plan_micro: int | None = PLAN_IS_TOTAL
+    plan_burned_micro: int = 0
+    granted_micro: int = 0
+    granted_burned_micro: int = 0
+
+
+class GrantRow(_ArrayRow):
+    """``j|kind|account|id``: credits given to an account; None never expires. ``kind`` is ``grant`` or what it came
+    from: ``boost``, ``correction``, ``rollover``. ``month`` and ``is_live`` are as of when the account was brought up:
+    usage that is not settled yet is of that month, and burns what was alive then."""
+
+    credits_micro: int
+    priority: int
+    effective_ms: int
+    expires_ms: int | None
+    burned_micro: int = 0
+    month: int = 0
+    is_live: bool = False
+
+
+class RolledRow(_ArrayRow):
+    """``x|rolled``: the month whose unused credits were granted to the next one, up to this account by name."""
+
+    month: int
+    account_id: str
+    is_under_way: bool = False
 
 
 class BucketsRow(_ArrayRow):

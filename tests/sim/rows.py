@@ -109,7 +109,7 @@ def cell_place(key: bytes) -> CellPlace:
 
 def ledger_row(payload: bytes) -> LedgerRow:
     """A ledger."""
-    return LedgerRow(*_DECODE(payload))
+    return LedgerRow(*_DECODE(payload)[:7])
 
 
 def cell_row(payload: bytes) -> CellRow:

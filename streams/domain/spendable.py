@@ -1,0 +1,22 @@
+"""What is left of a limit on money, for whoever lends parts of it (hard limits; requirements, section 3)."""
+
+from .participant import PartitionContext
+from .policy import CREDITS, Moment
+from .scopes import ScopeNames
+
+
+def spendable_micro(context: PartitionContext, scope: ScopeNames, limit_name: str, moment: Moment) -> int | None:
+    """The micro-credits that ``scope`` may still use of ``limit_name`` at ``moment``; None where that has no limit.
+
+    0 where it is used up or overdrawn. What is lent is not taken off: used + lent ≤ total is the lender's.
+    """
+    if limit_name == CREDITS and scope.kind == "account":
+        return _of_account(context, scope.id, moment)
+    return None
+
+
+def _of_account(context: PartitionContext, account_id: str, moment: Moment) -> int | None:
+    ledgers = context.ledgers
+    ledgers.bring_up(account_id)
+    ledger = ledgers.find("account", account_id, moment.month, account_id, None)
+    return None if ledger.total_micro is None else max(0, ledger.total_micro - ledger.used_micro)
