@@ -17,7 +17,7 @@ from .policy import Moment
 from .recovery import Recovery
 from .tables import GrantRow, RolledRow, row_key
 
-_ROLLED_KEY: Final = row_key("x", "rolled")
+_ROLLED_KEY: Final = row_key("i", "rolled")
 _PRIORITY: Final = 90
 """Before the plan's own: what was carried over once lapses with the month, whatever the plan says."""
 
@@ -32,7 +32,7 @@ class MonthClose(Participant):
         self._to_roll: deque[str] = deque()
 
     def add_tables(self, recovery: Recovery) -> None:
-        recovery.add("x", RolledRow, self._restore)
+        recovery.add("i", RolledRow, self._restore)
 
     def _restore(self, key: bytes, row: RolledRow) -> None:
         self._rolled = row

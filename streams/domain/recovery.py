@@ -29,7 +29,8 @@ class Recovery:
         self._tables: dict[bytes, tuple[Callable[[bytes], msgspec.Struct], Callable[[bytes, Any], None]]] = {}
 
     def add(self, letter: str, row: type[_RowT], take: Callable[[bytes, _RowT], None]) -> None:
-        """Rows of the table ``letter`` go to ``take`` with their key."""
+        """Rows of the table ``letter`` go to ``take`` with their key. A table has one owner."""
+        assert letter.encode() not in self._tables, f"the table {letter} has an owner"
         self._tables[letter.encode()] = msgspec.msgpack.Decoder(row).decode, take
 
     def restore(self, key: bytes, payload: bytes) -> None:

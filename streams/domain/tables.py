@@ -97,7 +97,7 @@ class GrantRow(_ArrayRow):
 
 
 class RolledRow(_ArrayRow):
-    """``x|rolled``: the month whose unused credits were granted to the next one, up to this account by name."""
+    """``i|rolled``: the month whose unused credits were granted to the next one, up to this account by name."""
 
     month: int
     account_id: str
