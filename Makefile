@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-bench/.installed
 ARGS ?=
 SEEDS ?= 300
 ROUNDS ?= 8
@@ -66,8 +67,13 @@ takeover: $(STAMP) ## how long a worker's death keeps decisions waiting, into do
 	$(BIN)/python -m tests.faults.takeover --times 20
 
 .PHONY: bench
-bench: $(STAMP) ## events/s of one worker beside plain Faust and a bare consumer, into bench/latest.json
-	$(BIN)/python -m tests.bench $(ARGS)
+bench: $(STAMP) $(PEERS) ## our figures beside peers', into bench/latest.json (ONLY=id,… ROUNDS=3 CHECK=1 compares with the last)
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CHECK),--check) $(ARGS)
+
+$(PEERS): locks/bench.lock
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --require-hashes -r locks/bench.lock
+	@touch $@
 
 .PHONY: schemas
 schemas: $(STAMP) ## write JSON Schema and AsyncAPI anew from the models
@@ -78,9 +84,10 @@ lock: $(STAMP) ## pin all dependencies anew, with hashes and without addresses
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o locks/dev.lock
 	$(BIN)/uv pip compile pyproject.toml --extra streams --extra clickhouse --extra webhooks --extra cli --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o locks/runtime.lock
+	$(BIN)/uv pip compile locks/bench.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o locks/bench.lock
 
 .PHONY: clean
 clean: ## stop what runs and delete data, environment and caches of this checkout
 	@test -x $(BIN)/python && $(BIN)/python -m stack down 2>/dev/null || true
-	rm -rf .sluicegate .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build bench/work $(VENV)
+	rm -rf .sluicegate .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build bench/work $(VENV) .venv-bench
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

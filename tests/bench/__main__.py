@@ -1,134 +1,65 @@
-"""``make bench``: one worker with the full logic, beside a plain Faust agent and a bare consumer, in the same run.
+"""``make bench``: our figures beside those of peers, measured in the same run.
 
-The rounds alternate, so a slow minute of the machine touches all contenders; medians are compared, as ratios. Rows go
-to ``bench/latest.json``.
+The rounds go over all figures in turn, so that a slow minute of the machine touches all; medians are compared, as
+ratios. Rows go to ``bench/latest.json`` and ``bench/latest.svg``; ``--check`` writes nothing, and ends with status 1
+where a ratio got worse.
 """
 
 import argparse
-import asyncio
-import json
-import os
-import secrets
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer
 from rich.console import Console
-from rich.table import Table
 
-from stack.kafka import Kafka
-from tests.bench import worker, workload
+from tests.bench import report
+from tests.bench.rows import chosen
+from tests.bench.session import PEERS_PYTHON, ROOT, Session
 
-ROOT = Path(__file__).parents[2]
 LATEST = ROOT / "bench/latest.json"
-PEER = "faust_plain_eps"
-
-
-async def preload(bootstrap: str, topic: str, contents: Iterable[tuple[int, bytes]]) -> None:
-    """Writes the whole workload into ``topic`` before anybody reads."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20, max_batch_size=1 << 19)
-    await producer.start()
-    try:
-        for partition, value in contents:
-            await producer.send(topic, value, partition=partition)
-        await producer.flush()
-    finally:
-        await producer.stop()
-
-
-def run_bare(bootstrap: str, count: int) -> float:
-    """Events/s of a consumer that only decodes envelopes."""
-    topic = f"bare-{secrets.token_hex(4)}"
-    asyncio.run(worker.create_topic(bootstrap, topic))
-    asyncio.run(preload(bootstrap, topic, workload.envelopes(count)))
-    command = [sys.executable, "-m", "tests.bench.bare_consumer", bootstrap, topic]
-    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=120).stdout
-    return _rate(output.splitlines()[-1])
-
-
-def run_plain_faust(bootstrap: str, count: int) -> float:
-    """Events/s of the plain Faust agent, one event a record."""
-    topic = f"plain-{secrets.token_hex(4)}"
-    asyncio.run(worker.create_topic(bootstrap, topic))
-    asyncio.run(preload(bootstrap, topic, workload.records(count)))
-    with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {
-            "BENCH_TOPIC": topic,
-            "BENCH_EVENTS": str(count),
-            "BENCH_GROUP": topic,
-            "BENCH_BOOTSTRAP": bootstrap,
-            "BENCH_DATA": folder,
-        }
-        command = [sys.executable, "-m", "faust", "-A", "tests.bench.plain_faust", "worker", "--without-web"]
-        child = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        try:
-            assert child.stdout is not None
-            for line in child.stdout:
-                if '{"events"' in line:
-                    return _rate(line[line.index('{"events"') :].split("}")[0] + "}")
-            raise RuntimeError("the plain Faust worker ended before it had read the workload")
-        finally:
-            child.kill()
-            child.wait()
-
-
-def _rate(line: str) -> float:
-    result = json.loads(line)
-    return float(result["events"] / result["seconds"])
 
 
 def main() -> int:
-    """Runs all contenders ``--rounds`` times and writes the rows."""
+    """Measures, shows, and writes or compares."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--scale", type=float, default=1.0, help="more or less events than usual")
+    parser.add_argument("--scale", type=float, default=1.0, help="more or less load than usual")
+    parser.add_argument("--only", default="", help="ids of figures, joined by commas; their peers come with them")
+    parser.add_argument("--check", action="store_true", help="compare with the last written figures by ratio")
     options = parser.parse_args()
     console = Console()
+    try:
+        groups = chosen(options.only)
+    except ValueError as error:
+        console.print(f"error: {error}")
+        return 2
+    if not PEERS_PYTHON.exists():
+        console.print(f"error: the peers are not installed ({PEERS_PYTHON.relative_to(ROOT)}): run `make bench`")
+        return 2
     figures: dict[str, list[float]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        broker = Kafka(Path(folder) / "kafka")
-        contenders: list[tuple[str, Callable[[str, int], float], int]] = [
-            ("worker_envelopes_eps", worker.run_envelopes, 600_000),
-            ("worker_records_eps", worker.run_records, 200_000),
-            ("faust_plain_eps", run_plain_faust, 15_000),
-            ("consumer_bare_eps", run_bare, 600_000),
-        ]
-        try:
-            broker.start()
-            for round_number in range(1, options.rounds + 1):
-                for name, run, count in contenders:
-                    figure = run(broker.bootstrap, int(count * options.scale))
+    with tempfile.TemporaryDirectory() as folder, Session(Path(folder), options.scale) as session:
+        for number in range(1, options.rounds + 1):
+            for group, rows in groups:
+                measured = import_module(f"tests.bench.{group.module}").measure(session, rows)
+                for name, figure in measured.items():
                     figures.setdefault(name, []).append(figure)
-                    console.print(f"round {round_number} of {options.rounds}: {name} {figure:,.0f} events/s")
-        finally:
-            broker.stop()
-    medians = {name: statistics.median(values) for name, values in figures.items()}
-    rows = [
-        {
-            "id": name,
-            "value": round(medians[name]),
-            "unit": "events/s",
-            "peer": PEER,
-            "ratio": round(medians[name] / medians[PEER], 2),
-            "spread": [round(min(values)), round(max(values))],
-        }
-        for name, values in figures.items()
-    ]
+                    console.print(f"round {number} of {options.rounds}: {name} {figure:,.4g}")
+    rows = report.rows_of(figures)
+    console.print(report.table_of(rows))
+    before = report.read(LATEST)
+    if options.check:
+        found = report.worse(before, rows)
+        for sentence in found:
+            console.print(f"worse: {sentence}")
+        return 1 if found else 0
     LATEST.parent.mkdir(exist_ok=True)
-    LATEST.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
-    table = Table("figure", "median", "min – max", f"ratio to {PEER}", title="events a second, one process")
-    for row, values in zip(rows, figures.values(), strict=True):
-        table.add_row(
-            str(row["id"]), f"{row['value']:,}", f"{min(values):,.0f} – {max(values):,.0f}", f"{row['ratio']}"
-        )
-    console.print(table)
-    console.print(f"written to {LATEST.relative_to(ROOT)}")
+    lines = ",\n".join(f" {report.json.dumps(row)}" for row in report.merged(before, rows))
+    LATEST.write_text(f"[\n{lines}\n]\n", "utf-8")
+    picture = LATEST.with_suffix(".svg")
+    subprocess.run([PEERS_PYTHON, "-m", "tests.bench.peers.draw", LATEST, picture], cwd=ROOT, check=True)
+    console.print(f"written to {LATEST.relative_to(ROOT)} and {picture.relative_to(ROOT)}")
     return 0
 
 

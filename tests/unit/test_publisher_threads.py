@@ -152,12 +152,14 @@ def test_a_fork_leaves_the_spools_lock_to_the_parent(tmp_path: Any) -> None:
     kafka.away = True
     publisher.publish(**event())
     soon(lambda: publisher.stats().spooled == 1)
-    reading, writing = os.pipe()
+    (reading, writing), (hearing, saying) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(saying, b"x")
         os.read(reading, 1)
         os._exit(0)
     try:
+        os.read(hearing, 1)  # until then the child is on its way out of the fork, and holds the lock too
         assert publisher.close(timeout_s=0).spooled == 1
         kafka.away = False
         with ThreadedPublisher(spooling, transport=kafka) as heir:
@@ -165,6 +167,6 @@ def test_a_fork_leaves_the_spools_lock_to_the_parent(tmp_path: Any) -> None:
     finally:
         os.write(writing, b"x")
         os.waitpid(child, 0)
-        os.close(reading)
-        os.close(writing)
+        for end in (reading, writing, hearing, saying):
+            os.close(end)
     assert len(kafka.counted()) == 1

@@ -1,0 +1,100 @@
+"""The figures of the bench: what each measures, in what unit, and beside which peer of the same run."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Better = Literal["more", "less"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure. ``peers`` are rows of the same group; the first is the one that ``ratio`` is about.
+
+    ``is_peer``: it measures somebody else, for comparison.
+    """
+
+    id: str
+    unit: str
+    better: Better
+    what: str
+    peers: tuple[str, ...] = ()
+    is_peer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows that are measured together, once in each round, by ``module``'s ``measure``."""
+
+    module: str
+    rows: tuple[Row, ...]
+
+
+_EPS: Final = "events/s"
+GROUPS: Final = (
+    Group(
+        "throughput",
+        (
+            Row(
+                "worker_envelopes_eps", _EPS, "more", "one worker, all features on, envelopes of 200 events",
+                ("faust_plain_eps", "quix_eps", "consumer_bare_eps", "confluent_bare_eps"),
+            ),
+            Row(
+                "worker_records_eps", _EPS, "more", "one worker, all features on, one JSON event a record",
+                ("faust_plain_eps", "quix_eps", "consumer_bare_records_eps"),
+            ),
+            Row("faust_plain_eps", _EPS, "more", "plain Faust, two tables, one event a record", is_peer=True),
+            Row("quix_eps", _EPS, "more", "Quix Streams, two counters in its state, one event a record", is_peer=True),
+            Row("consumer_bare_eps", _EPS, "more", "aiokafka that only decodes the envelopes", is_peer=True),
+            Row("consumer_bare_records_eps", _EPS, "more", "aiokafka that only decodes the records", is_peer=True),
+            Row("confluent_bare_eps", _EPS, "more", "confluent-kafka that only decodes the envelopes", is_peer=True),
+        ),
+    ),
+    Group(
+        "publishing",
+        (
+            Row(
+                "publisher_eps", _EPS, "more", "events published and acknowledged through one process",
+                ("producer_bare_eps",),
+            ),
+            Row("publish_us", "µs", "less", "one call of publish, for the request that makes it",
+                ("producer_send_us",)),
+            Row("producer_bare_eps", _EPS, "more", "aiokafka, one event a record, acknowledged", is_peer=True),
+            Row("producer_send_us", "µs", "less", "one await of aiokafka's send", is_peer=True),
+        ),
+    ),
+    Group(
+        "gates",
+        (
+            Row("gate_check_us", "µs", "less", "an admitted check of a key, headers not read",
+                ("limits_redis_us", "limits_memory_us")),
+            Row("gate_headers_us", "µs", "less", "an admitted check with its headers", ("limits_redis_us",)),
+            Row("gate_refusal_us", "µs", "less", "a refused check with headers and body", ("limits_redis_us",)),
+            Row("limits_memory_us", "µs", "less", "limits, in memory: one moving window and its statistics",
+                is_peer=True),
+            Row("limits_redis_us", "µs", "less", "limits, in Redis on loopback: one fixed window and its statistics",
+                is_peer=True),
+        ),
+    ),
+    Group(
+        "queries",
+        (
+            Row("org_month_ms", "ms", "less",
+                "an organization's month by key and by operation, from 10 million rollup rows", ("org_month_raw_ms",)),
+            Row("org_month_raw_ms", "ms", "less", "the same from raw events, a tenth as many as the rollups stand for",
+                is_peer=True),
+        ),
+    ),
+)  # fmt: skip
+
+ROWS: Final = {row.id: row for group in GROUPS for row in group.rows}
+
+
+def chosen(only: str) -> list[tuple[Group, set[str]]]:
+    """The groups with the rows that ``only`` names (ids joined by commas; empty: all), peers included. Raises
+    ValueError for an id that is none."""
+    wanted = {name.strip() for name in only.split(",") if name.strip()}
+    if unknown := wanted - ROWS.keys():
+        raise ValueError(f"no such figure: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    wanted |= {peer for name in wanted for peer in ROWS[name].peers}
+    every = wanted or set(ROWS)
+    return [(group, rows) for group in GROUPS if (rows := every & {row.id for row in group.rows})]
