@@ -102,10 +102,21 @@ class Grants(Participant):
                 raise NotImplementedError
 
     def give(
-        self, moment: Moment, kind: str, account_id: str, identifier: str, row: GrantRow, field: str | None = None
+        self,
+        moment: Moment,
+        kind: str,
+        account_id: str,
+        identifier: str,
+        row: GrantRow,
+        field: str | None = None,
+        *,
+        replaces: bool = False,
     ) -> Grant:
-        """Gives an account credits, from now on where ``row`` begins in the past. Raises RefusedError, naming
-        ``field`` where its id is taken; then nothing changed."""
+        """Gives an account credits, from now on where ``row`` begins in the past.
+
+        Raises RefusedError, naming ``field`` where its id is taken (unless it ``replaces`` what is left of that grant);
+        then nothing changed.
+        """
         context, now_ms = self.context, moment.now_ms
         settings = context.settings
         row.effective_ms = max(row.effective_ms, now_ms)
@@ -114,7 +125,9 @@ class Grants(Participant):
         self.bring_up(account_id)
         book = self._books.get(account_id)
         held = [] if book is None else book.grants
-        if any((grant.kind, grant.identifier) == (kind, identifier) for grant in held):
+        same = [grant for grant in held if (grant.kind, grant.identifier) == (kind, identifier)]
+        held = [grant for grant in held if grant not in same]
+        if same and not replaces:
             raise RefusedError("is the id of a grant that the account has", field)
         useful = sum(grant.remaining_micro > 0 and not _is_over(grant, now_ms) for grant in held)
         is_full = self._count >= settings.grants_max or useful >= settings.account_grants_max
@@ -133,6 +146,8 @@ class Grants(Participant):
                 self._settle(past, [])
                 book.past_used_micro = past.used_micro
         self._settle_account(account_id)
+        for before in same:
+            self._remove(book, before)
         grant = Grant(row_key("j", kind, account_id, identifier), kind, account_id, identifier, row)
         insort(book.grants, grant, key=_ORDER)
         self._count += 1

@@ -4,16 +4,25 @@ from typing import Any, Final
 
 import msgspec
 
-from sluicegate_schemas.accounts import AnyCommand, BoostEnd, BoostPut, ExemptionEnd, ExemptionPut
+from sluicegate_schemas.accounts import (
+    PRIORITY_DEFAULT,
+    AnyCommand,
+    BoostEnd,
+    BoostPut,
+    ExemptionEnd,
+    ExemptionPut,
+)
 from sluicegate_schemas.bounds import to_epoch_ms
 
 from .accounts import RefusedError
 from .deadlines import Deadlines
+from .grants import BOOST as GRANT_OF_BOOST
+from .grants import Grants
 from .in_force import BOOST, EXEMPTION
 from .participant import Change, Participant, PartitionContext
 from .policy import Moment
 from .recovery import Recovery, by_names
-from .tables import OverrideRow, row_key
+from .tables import GrantRow, OverrideRow, row_key
 
 _Names = tuple[str, str, str]
 """(kind, organization, id)."""
@@ -80,6 +89,7 @@ class Overrides(Participant):
                 raise RefusedError(
                     f"an organization has {settings.organization_overrides_max} boosts and exemptions at most"
                 )
+        self._grant(moment, names, row, before)
         self._remove(names)
         self._insert(names, row)
         if row.from_ms <= moment.now_ms:
@@ -89,10 +99,22 @@ class Overrides(Participant):
             self._tell(moment, names[1], {row.api_key_id, None if before is None else before.api_key_id})
         return Change(names[2], _shown(names, before), _shown(names, row))
 
+    def _grant(self, moment: Moment, names: _Names, row: OverrideRow | None, before: OverrideRow | None) -> None:
+        """The credits of a boost are a grant of its time. Raises RefusedError, then nothing changed."""
+        _, organization_id, boost_id = names
+        account_id = self.context.accounts.organizations[organization_id].account_id
+        grants, identifier = self.context.peer(Grants), f"{organization_id}:{boost_id}"
+        if row is not None and row.credits_micro is not None:
+            credits_ = GrantRow(row.credits_micro, PRIORITY_DEFAULT, row.from_ms, row.until_ms)
+            grants.give(moment, GRANT_OF_BOOST, account_id, identifier, credits_, "credits_micro", replaces=True)
+        elif before is not None and before.credits_micro is not None:
+            grants.take_back(moment, GRANT_OF_BOOST, account_id, identifier)
+
     def _end(self, moment: Moment, names: _Names, field: str) -> Change:
         row = self._rows.get(names)
         if row is None:
             raise RefusedError("is none of the organization that has not ended", field)
+        self._grant(moment, names, None, row)
         self._forget(names)
         if row.has_begun:
             self._tell(moment, names[1], {row.api_key_id})

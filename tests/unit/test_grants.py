@@ -11,7 +11,7 @@ from streams.domain.settings import DomainSettings
 from streams.domain.spendable import spendable_micro
 from streams.domain.tables import GrantRow
 from tests.domain_world import NOW_MS, World, default_catalogue, key_put, organization_put, small_world, usage
-from tests.grants import CREDIT, grant_put, grant_revoke
+from tests.grants import CREDIT, command, grant_put, grant_revoke, time_text
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
@@ -287,6 +287,28 @@ def test_a_takeover_goes_on_where_the_rows_are(step: int) -> None:
     assert _books(world) == _books(_two_months(None))
     assert (total(world), total(world, "2026-12")) == (1_100, 1_100)
     assert world.ledger("account", "org_a").used_micro == 1_170 * CREDIT
+
+
+def boost_put(credits_micro: int, until_ms: int, command_id: str = "boost") -> bytes:
+    return command(
+        "boost.put", command_id, organization_id="org_a", boost_id="b1", effective_at=time_text(NOW_MS),
+        until=time_text(until_ms), credits_micro=credits_micro,
+    )  # fmt: skip
+
+
+def test_the_credits_of_a_boost_are_a_grant_of_its_time() -> None:
+    world = free_world()
+    world.obey(boost_put(100 * CREDIT, NOW_MS + HOUR_MS))
+    spend(world, 30)
+    world.obey(boost_put(20 * CREDIT, NOW_MS + 2 * HOUR_MS, "again"))
+    assert total(world) == 1_050
+    spend(world, 25)
+    world.pass_time(NOW_MS + 2 * HOUR_MS)
+    assert total(world) == 1_050
+    world.obey(boost_put(70 * CREDIT, NOW_MS + 3 * HOUR_MS, "third"))
+    assert total(world) == 1_120
+    world.obey(command("boost.end", "end", organization_id="org_a", boost_id="b1"))
+    assert total(world) == 1_050
 
 
 def test_what_an_account_may_spend_is_what_its_total_leaves() -> None:
