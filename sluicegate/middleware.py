@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from typing import Any, Final, Protocol, Unpack
 
 from .clock import Clock, epoch_ms
-from .follower.view import Key
+from .follower.entries import Key
 from .gate import Answer, Gate, not_found
 from .metering import CURRENT, Usage
 from .operations import FindOperation, Operation, open_paths_of, route_path

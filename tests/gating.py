@@ -127,6 +127,7 @@ class Known:
 
     view: View = field(default_factory=View)
     ready: bool = True
+    contact_ms: int | None = None
 
     def learn(self, *records: TopicRecord) -> Known:
         for record in records:

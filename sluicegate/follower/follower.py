@@ -71,7 +71,8 @@ class Follower:
         self._clock = clock
         self._caught_up = asyncio.Event()
         self._positions: dict[TopicPartition, int] = {}
-        self._contact_ms: int | None = None
+        self.contact_ms: int | None = None
+        """When the broker last answered for every partition (UTC epoch); None before it ever did."""
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -109,12 +110,15 @@ class Follower:
 
         An answer without records is contact too: silence of the topics is not staleness.
         """
+        self._note_contact()
+        return None if self.contact_ms is None else max(0, self._clock() - self.contact_ms)
+
+    def _note_contact(self) -> None:
         consumer = self._consumer
         if consumer is not None:
             polls = [consumer.last_poll_timestamp(partition) for partition in consumer.assignment()]
             if polls and all(polls):
-                self._contact_ms = max(self._contact_ms or 0, min(polls))
-        return None if self._contact_ms is None else max(0, self._clock() - self._contact_ms)
+                self.contact_ms = max(self.contact_ms or 0, min(polls))
 
     async def _follow(self) -> None:
         wait_ms = self._settings.retry_ms_min
@@ -152,7 +156,7 @@ class Follower:
             self._consumer = consumer
             await self._poll(consumer, behind)
         finally:
-            _ = self.staleness_ms
+            self._note_contact()
             self._consumer = None
             await stop_consumer(consumer)
 
@@ -163,6 +167,7 @@ class Follower:
             batches = await consumer.getmany(timeout_ms=self._settings.fetch_wait_ms, max_records=RECORDS_PER_TURN)
             for partition, records in batches.items():
                 self._fold(partition, records)
+            self._note_contact()
             if batches:
                 await asyncio.sleep(0)
 

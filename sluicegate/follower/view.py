@@ -6,18 +6,17 @@ limit; ``Limits`` says what its overflow means.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from sluicegate_schemas import topics
-from sluicegate_schemas.accounts import KeyMode
 from sluicegate_schemas.bounds import RECORD_BYTES_MAX, to_epoch_ms
-from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord, Tier
-from sluicegate_schemas.limits import LimitName, RateLimits
+from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
+from sluicegate_schemas.limits import LimitName, quota_limit
 from sluicegate_schemas.outputs import (
     ENTITLEMENT,
     Decision,
@@ -26,43 +25,22 @@ from sluicegate_schemas.outputs import (
     decision_key,
     entitlement_key,
 )
+from sluicegate_schemas.usage import ResourceName
+
+from .entries import Key, Organization, Verdict, key_of, organization_of, verdict_of
 
 SMALL_RECORD_BYTES_MAX: Final = 64 * 1024
 """Largest entitlement or decision that is read; a larger one is malformed."""
 
+USE_MATTERS: Final = frozenset(
+    {"credits", "budget_day", "budget_month", "concurrency"}
+    | {quota_limit(resource) for resource in get_args(ResourceName)}
+)
+"""The limits of which a gate wants to know how much is used, too, while they allow."""
+
 Rank = tuple[int, int]
 """(epoch, counter) of a record's sequence."""
 Entry = TypeVar("Entry")
-
-
-class Key(NamedTuple):
-    """An API key as the gate sees it."""
-
-    api_key_id: str
-    organization_id: str
-    account_id: str
-    mode: KeyMode
-    revoked: bool
-
-
-class Organization(NamedTuple):
-    """An organization's tier and own request limits; None are the plan's."""
-
-    organization_id: str
-    tier: Tier
-    rates: RateLimits | None
-
-
-class Block(NamedTuple):
-    """A standing verdict; see ``sluicegate_schemas.outputs.Decision``. It ends by itself at ``until_ms``, if given."""
-
-    decision_id: str
-    scope: str
-    limit_name: LimitName
-    limit: int
-    observed: int
-    until_ms: int | None
-    decided_at_ms: int
 
 
 class Outcome(StrEnum):
@@ -110,7 +88,8 @@ class View:
         self.outcomes: Counter[Outcome] = Counter()
         self._keys: dict[str, tuple[Rank, Key]] = {}
         self._organizations: dict[str, tuple[Rank, Organization]] = {}
-        self._verdicts: dict[str, tuple[Rank, Block | None]] = {}
+        self._verdicts: dict[str, tuple[Rank, Verdict | None]] = {}
+        self._on_scope: dict[str, dict[LimitName, Verdict]] = {}
         self._allows: dict[str, None] = {}
         self._catalogues: dict[int, tuple[int, Catalogue]] = {}
         self._effective: list[tuple[int, Catalogue]] = []
@@ -130,10 +109,15 @@ class View:
         held = self._organizations.get(organization_id)
         return None if held is None else held[1]
 
-    def block(self, record_key: str) -> Block | None:
+    def block(self, record_key: str) -> Verdict | None:
         """The block under ``decision_key(scope, limit_name)``, also one that time has cleared since."""
         held = self._verdicts.get(record_key)
-        return None if held is None else held[1]
+        return held[1] if held is not None and held[1] is not None and held[1].blocks else None
+
+    def verdicts_on(self, scope: str) -> Mapping[LimitName, Verdict] | None:
+        """What stands on a scope (its text), by limit, also what time has cleared since: blocks, and of the limits of
+        ``USE_MATTERS`` allows. None: nothing."""
+        return self._on_scope.get(scope)
 
     def catalogue_at(self, now_ms: int) -> Catalogue | None:
         """The catalogue in force: of those that take effect at or before ``now_ms`` the last to do so; of two at the
@@ -198,10 +182,10 @@ class View:
             return Change(Outcome.MALFORMED)
         rank = (record.sequence.epoch, record.sequence.counter)
         if isinstance(record, KeyEntitlement):
-            key = Key(record.api_key_id, record.organization_id, record.account_id, record.mode, record.revoked)
+            key = key_of(record)
             outcome = _put(self._keys, record.key_sha256, rank, key, self.limits.keys_max)
         else:
-            organization = Organization(record.organization_id, record.tier, record.rates)
+            organization = organization_of(record)
             limit = self.limits.organizations_max
             outcome = _put(self._organizations, record.organization_id, rank, organization, limit)
         if outcome is Outcome.OVERFLOWED:
@@ -219,27 +203,38 @@ class View:
         if name != decision_key(record.scope, record.limit_name):
             return Change(Outcome.MALFORMED)
         rank = (record.sequence.epoch, record.sequence.counter)
-        block = _block(record) if record.verdict == "block" else None
-        if block is not None and name not in self._verdicts and len(self._verdicts) >= self.limits.decisions_max:
+        blocks = record.verdict == "block"
+        verdict = verdict_of(record) if blocks or record.limit_name in USE_MATTERS else None
+        if blocks and name not in self._verdicts and len(self._verdicts) >= self.limits.decisions_max:
             self._forget_oldest_allow()
-        outcome = _put(self._verdicts, name, rank, block, self.limits.decisions_max)
+        outcome = _put(self._verdicts, name, rank, verdict, self.limits.decisions_max)
         if outcome is not Outcome.APPLIED:
             return Change(outcome)
-        if block is None:
-            self._allows[name] = None
-        else:
+        if blocks:
             self._allows.pop(name, None)
+        else:
+            self._allows[name] = None
+        if verdict is None:
+            self._clear(name)
+        else:
+            self._on_scope.setdefault(verdict.scope, {})[verdict.limit_name] = verdict
         return Change(outcome, record)
 
     def _drop_decision(self, name: str) -> bool:
         self._allows.pop(name, None)
+        self._clear(name)
         return self._verdicts.pop(name, None) is not None
 
     def _forget_oldest_allow(self) -> None:
         oldest = next(iter(self._allows), None)
         if oldest is not None:
-            del self._allows[oldest]
-            del self._verdicts[oldest]
+            self._drop_decision(oldest)
+
+    def _clear(self, name: str) -> None:
+        limit_name, _, scope = name.partition(":")
+        on_scope = self._on_scope.get(scope)
+        if on_scope is not None and on_scope.pop(limit_name, None) is not None and not on_scope:  # type: ignore[call-overload]  # any text may be asked for
+            del self._on_scope[scope]
 
 
 def _put(table: dict[str, tuple[Rank, Entry]], name: str, rank: Rank, entry: Entry, limit: int) -> Outcome:
@@ -250,15 +245,3 @@ def _put(table: dict[str, tuple[Rank, Entry]], name: str, rank: Rank, entry: Ent
         return Outcome.OVERFLOWED
     table[name] = (rank, entry)
     return Outcome.APPLIED
-
-
-def _block(record: Decision) -> Block:
-    return Block(
-        record.decision_id,
-        record.scope.text(),
-        record.limit_name,
-        record.limit,
-        record.observed,
-        None if record.until is None else to_epoch_ms(record.until),
-        to_epoch_ms(record.decided_at),
-    )

@@ -1,5 +1,21 @@
 """The gate: answers each request at once, by its own buckets and the workers' decisions."""
 
-from .gate import Answer, Gate, GateSettings, Knowledge, not_found
+from .answer import Answer, not_found
+from .asked import Asked, Description
+from .gate import Gate, GateSettings, Knowledge, Running
+from .reserve import Hold, Reserve, Shortfall, Spend
 
-__all__ = ["Answer", "Gate", "GateSettings", "Knowledge", "not_found"]
+__all__ = [
+    "Answer",
+    "Asked",
+    "Description",
+    "Gate",
+    "GateSettings",
+    "Hold",
+    "Knowledge",
+    "Reserve",
+    "Running",
+    "Shortfall",
+    "Spend",
+    "not_found",
+]

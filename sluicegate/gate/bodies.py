@@ -8,9 +8,6 @@ from typing import Any
 
 import msgspec
 
-from sluicegate_schemas.catalogue import Tier
-from sluicegate_schemas.money import credits_text
-
 
 def _body(status: int, kind: str, message: str, details: Mapping[str, Any]) -> bytes:
     present = {name: value for name, value in details.items() if value is not None}
@@ -22,36 +19,19 @@ def _body(status: int, kind: str, message: str, details: Mapping[str, Any]) -> b
     return msgspec.json.format(msgspec.json.encode(body), indent=0)
 
 
-def too_many_requests(
-    *, limit: int, window: str, retry_after_s: int, scope: str, limit_name: str, decision_id: str | None
-) -> bytes:
-    """429: ``limit`` requests in ``window`` ("1s", "1m") were used up; ``decision_id`` where a worker decided it."""
-    details = {
-        "limit": limit,
-        "window": window,
-        "retry_after": retry_after_s,
-        "scope": scope,
-        "limit_name": limit_name,
-        "decision_id": decision_id,
-    }
-    return _body(429, "TooManyRequestsError", "Rate limit exceeded", details)
+def too_many_requests(message: str, details: Mapping[str, Any]) -> bytes:
+    """429: too much in too short a time."""
+    return _body(429, "TooManyRequestsError", message, details)
 
 
-def credits_used_up(
-    *, used_micro: int, total_micro: int, tier: Tier, reset_date: str, scope: str, decision_id: str
-) -> bytes:
-    """403: the month's credits are used; ``reset_date`` (RFC 3339, UTC) is when there are new ones."""
-    details = {
-        "resource": "credits",
-        "current": msgspec.Raw(credits_text(used_micro).encode()),
-        "limit": msgspec.Raw(credits_text(total_micro).encode()),
-        "tier": tier,
-        "reset_date": reset_date,
-        "scope": scope,
-        "limit_name": "credits",
-        "decision_id": decision_id,
-    }
-    return _body(403, "QuotaExceededError", "Credit quota exceeded", details)
+def quota_exceeded(message: str, details: Mapping[str, Any]) -> bytes:
+    """403: an amount is used up."""
+    return _body(403, "QuotaExceededError", message, details)
+
+
+def bad_request(message: str, details: Mapping[str, Any]) -> bytes:
+    """400: the request asks for more than one request may."""
+    return _body(400, "BadRequestError", message, details)
 
 
 def not_authenticated(message: str) -> bytes:

@@ -2,24 +2,31 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol, Unpack
 
-from sluicegate_schemas.bounds import from_epoch_ms
-from sluicegate_schemas.limits import LimitName
+from sluicegate_schemas.envelope import WireCharge
+from sluicegate_schemas.limits import ConcurrentPerSubject
 
 from ..clock import Clock, epoch_ms
-from ..follower.view import Block, Key, Organization, View
-from . import bodies
-from .headers import Header, Shown, ceil_s, rate_limit_headers
-from .limiter import MINUTE_MS, SECOND_MS, Bucket, Level, Limiter, buckets_of
-from .verdicts import Asked, credit_block, rate_blocks
+from ..follower.entries import Key, Verdict
+from ..follower.view import View
+from . import firing
+from .answer import Admission, Answer, unauthenticated, unavailable
+from .asked import Asked, Description
+from .headers import admitted_headers
+from .in_flight import InFlight
+from .limiter import Limiter, at_percent
+from .quantities import Provider, ProviderBuckets
+from .refusals import Fired, fired_by_level, fired_by_shortfall, refuse
+from .reserve import Hold, Reserve, Spend
+from .soft import SoftReserve
+from .subjects import Intervals, Subject
+from .terms import TermsTable
+from .verdicts import MONEY, verdicts_about
 
 _SECRET: Final = re.compile(r"sk_(?:live|test)_[A-Za-z0-9_-]{8,200}\Z", re.ASCII)
-_PERIOD_MS: Final[dict[LimitName, int]] = {"requests_per_second": SECOND_MS, "requests_per_minute": MINUTE_MS}
-_JSON: Final[Header] = ("Content-Type", "application/json")
-_NO_STORE: Final[Header] = ("Cache-Control", "no-store")
 
 
 class Knowledge(Protocol):
@@ -33,6 +40,10 @@ class Knowledge(Protocol):
     def ready(self) -> bool:
         """Whether all that stood in the topics at the start is in the view."""
 
+    @property
+    def contact_ms(self) -> int | None:
+        """When the source last answered (UTC epoch); None: it cannot go stale, or never answered."""
+
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
@@ -40,43 +51,59 @@ class GateSettings:
     gate can tell neither a good key from a bad one nor a blocked account from an open one; or "admit", unmetered, for a
     service that authenticates its callers itself and would rather serve than be safe.
 
-    Later, when decisions stop arriving, what is known stays in force: the gate's own buckets go on, standing blocks
-    stand until their time, and blocks that it has not heard of are missing (it fails open for those).
-    ``keys_max`` bounds the buckets; see ``Limiter``.
+    Later, when decisions stop arriving for ``stale_after_ms``, each plan says by category what its requests get: see
+    ``FailureMode``. What is known stays in force either way. ``keys_max`` bounds the buckets (see ``Limiter``),
+    ``subjects_max`` the subjects and providers that are remembered.
     """
 
     when_not_ready: Literal["refuse", "admit"] = "refuse"
+    stale_after_ms: int = 10_000
     keys_max: int = 200_000
+    subjects_max: int = 100_000
 
 
-class Answer(NamedTuple):
-    """What to do with a request: run it and add ``headers`` to its response, or answer ``status``, ``headers`` and
-    ``body``. ``key`` is known for all but 401 and 503."""
+@dataclass(slots=True)
+class Running:
+    """What an admitted request takes while it runs; ``Gate.end`` gives it back."""
 
-    allowed: bool
-    status: int
-    headers: list[Header]
-    body: bytes | None = None
-    key: Key | None = None
-    decision_id: str | None = None
+    admission: Admission
+    in_flight: tuple[str, tuple[str, str] | None]
+    interval: tuple[Subject, int] | None = None
+    providers: list[tuple[Provider, int, int]] = field(default_factory=list)
+    holds: list[tuple[Reserve, Hold]] = field(default_factory=list)
+    is_over: bool = False
 
-
-class _Fired(NamedTuple):
-    """A rate limit that refused the request."""
-
-    shown: Shown
-    window: str
-    wait_ms: int
-    scope: str
-    decision_id: str | None
+    @property
+    def leases(self) -> list[str]:
+        """The leases that the request's event has to name."""
+        return [lease for _, hold in self.holds for lease in hold.leases]
 
 
 class Gate:
-    """Answers by local buckets and the decisions at hand (requirements, section 3). Not for several threads at once."""
+    """Answers by local buckets and the decisions at hand (requirements, section 3). Not for several threads at once.
 
-    def __init__(self, knowledge: Knowledge, settings: GateSettings | None = None, *, clock: Clock = epoch_ms) -> None:
+    ``check`` answers and takes tokens. A service that also calls ``begin`` and ``end`` around each admitted request
+    gives the gate what it needs for limits on what runs: concurrency, one at a time or in a minute, and reservations;
+    without them those rest on the workers' decisions alone. Nothing may be awaited between ``check`` and ``begin``.
+    """
+
+    def __init__(
+        self,
+        knowledge: Knowledge,
+        settings: GateSettings | None = None,
+        *,
+        reserves: Sequence[Reserve] = (),
+        clock: Clock = epoch_ms,
+    ) -> None:
+        """``reserves`` hold back worst cases beside the gate's own reservation under soft limits."""
         self.settings = settings or GateSettings()
         self.limiter = Limiter(self.settings.keys_max)
+        self.in_flight = InFlight()
+        self.soft = SoftReserve()
+        self._intervals = Intervals(self.settings.subjects_max)
+        self._providers = ProviderBuckets(self.settings.subjects_max)
+        self._reserves: tuple[Reserve, ...] = (self.soft, *reserves)
+        self._terms = TermsTable()
         self._knowledge = knowledge
         self._clock = clock
 
@@ -85,131 +112,190 @@ class Gate:
         secret: str | None,
         operation: str,
         *,
-        charges: tuple[str, ...] = (),
-        cached: bool = False,
         now_ms: int | None = None,
+        **described: Unpack[Description],
     ) -> Answer:
         """Answers a request that carries ``secret`` and takes its token.
 
-        ``charges`` names operations that it is going to be charged for besides ``operation`` (a retriever's stages):
-        a credit block then holds for them too. ``cached`` says that it is already known to be a cache hit. A request
-        passes all its buckets or takes from none; a 403 has taken its token; a 429 takes none.
+        ``described`` is what is known of it beforehand, see ``Asked``: operations that it is going to be charged for
+        besides, whether it is a cache hit, its subject, labels, and how much it is about. A request passes all its
+        buckets or takes from none; a 403 and a 400 have taken their token; a 429 takes none, unless the plan says so.
         """
         now = self._clock() if now_ms is None else now_ms
-        if not self._knowledge.ready:
+        knowledge = self._knowledge
+        if not knowledge.ready:
             if self.settings.when_not_ready == "admit":
                 return Answer(True, 200, [])
-            return _unavailable("The service is starting")
-        view = self._knowledge.view
+            return unavailable("The service is starting")
+        view = knowledge.view
         if not secret:
-            return _unauthenticated("Missing API key", "Bearer")
+            return unauthenticated("Missing API key", "Bearer")
         key = view.key(hashlib.sha256(secret.encode()).hexdigest()) if _SECRET.match(secret) else None
         if key is None and not view.complete and _SECRET.match(secret):
-            return _unavailable("The key cannot be checked at the moment")
+            return unavailable("The key cannot be checked at the moment")
         if key is None or key.revoked:
-            return _unauthenticated("Invalid API key", 'Bearer error="invalid_token"')
+            return unauthenticated("Invalid API key", 'Bearer error="invalid_token"')
         organization = view.organization(key.organization_id)
         catalogue = view.catalogue_at(now)
         if organization is None or catalogue is None:
-            return _unavailable("The limits of this key are not known yet")
-        rates = catalogue.rates(organization.tier, organization.rates)
-        buckets = buckets_of(rates) if rates is not None else ()
-        asked = Asked(operation, charges, cached)
+            return unavailable("The limits of this key are not known yet")
+        terms = self._terms.of(key, organization, catalogue, operation)
+        asked = Asked(operation, **described) if described else terms.plain
+        return self._decide(view, Admission(key, terms, asked, None), now)
 
-        blocks = rate_blocks(view, key, asked, now)
-        if blocks:
-            levels, admitted = self.limiter.peek(key.api_key_id, buckets, now), False
+    def _decide(self, view: View, admission: Admission, now: int) -> Answer:
+        key, terms, asked, _ = admission
+        buckets = terms.buckets
+        if terms.failure is not None and self.is_stale(now):
+            if terms.failure.mode == "closed":
+                return unavailable("The state of this account is not known at the moment", key)
+            if terms.failure.allowance_percent is not None:
+                buckets = tuple(at_percent(bucket, terms.failure.allowance_percent) for bucket in buckets)
+        verdicts = verdicts_about(view, key, asked, terms, now)
+        fired = self._throttled(verdicts, admission, now)
+        if not fired:
+            taken = self.limiter.take(key.api_key_id, buckets, now)
+            if taken.admitted:
+                headers = admitted_headers(terms.policy, taken.levels, now) if buckets else []
+                return self._amounts(verdicts, admission, headers, now)
+            levels = taken.levels
         else:
-            admitted, levels = self.limiter.take(key.api_key_id, buckets, now)
-        shown = [_shown(level, now) for level in levels]
-        if not admitted:
-            return _refuse_rate(key, shown, levels, blocks, now)
-        headers = rate_limit_headers(shown, shown[-1], now) if shown else []
-        block = credit_block(view, key, asked, catalogue, now)
-        if block is not None:
-            return _refuse_credits(key, organization, block, headers, now)
-        return Answer(True, 200, headers, key=key)
+            levels = self.limiter.peek(key.api_key_id, buckets, now)
+        scope = f"key:{key.api_key_id}"
+        fired += [fired_by_level(level, scope, now) for level in levels if level.wait_ms > 0]
+        if terms.throttled_takes_token:
+            self.limiter.charge(key.api_key_id, buckets, now)
+        if self._spends(admission):
+            fired += firing.money_blocks(verdicts)
+        return refuse(admission, fired + firing.amounts(verdicts, admission), levels, now)
+
+    def _throttled(self, verdicts: list[Verdict], admission: Admission, now: int) -> list[Fired]:
+        """What answers 429, but for the key's own buckets."""
+        terms, asked = admission.terms, admission.asked
+        priced, fired = terms.priced, []
+        serving = self.in_flight.serving.get(admission.key.organization_id)
+        if verdicts:
+            fired = firing.throttling_verdicts(verdicts, terms, asked.cached, now)
+        if verdicts or serving is not None:
+            fired += firing.slots(serving, verdicts, admission, now)
+        if priced.once is not None:
+            fired += firing.interval(self._intervals, admission, now)
+        if priced.quantity is not None or asked.charges:
+            fired += firing.providers(self._providers, admission, now)
+        return fired
+
+    def _amounts(self, verdicts: list[Verdict], admission: Admission, headers: Any, now: int) -> Answer:
+        """The answer to a request that has its tokens."""
+        terms, asked = admission.terms, admission.asked
+        fired = []
+        if terms.quota is not None or asked.objects is not None or asked.results is not None:
+            fired = firing.amounts(verdicts, admission)
+        pending = None
+        if (verdicts or terms.is_hard) and self._spends(admission):
+            fired += firing.money_blocks(verdicts)
+            if not fired:
+                admission = admission._replace(spend=_spend(admission, verdicts))
+                for reserve in self._reserves:
+                    shortfall = reserve.short(admission.spend, now) if admission.spend is not None else None
+                    if shortfall is not None:
+                        fired.append(fired_by_shortfall(shortfall))
+                        pending = shortfall.pending
+        if fired:
+            return refuse(admission, fired, (), now, headers)._replace(pending=pending)
+        return Answer(True, 200, headers, None, admission.key, None, admission)
+
+    def _spends(self, admission: Admission) -> bool:
+        """Whether the request costs credits: test keys spend none (unless the plan says so), and a cache hit that is
+        known before the gate costs none (requirements, section 9)."""
+        key, terms, asked, _ = admission
+        if asked.cached or (key.mode == "test" and not terms.test_keys_spend):
+            return False
+        if terms.priced.costs:
+            return True
+        charges = asked.charges
+        return bool(charges) and any(
+            terms.card.priced(one if isinstance(one, str) else one.operation).costs for one in charges
+        )
+
+    def reconsider(self, answer: Answer, now_ms: int | None = None, **described: Unpack[Description]) -> Answer:
+        """Answers a request again that has its token: its ``pending`` has ended, or more of it is known (``described``
+        adds to what was). Only amounts are looked at: quotas, sizes, credits and budgets, and what backs them."""
+        now = self._clock() if now_ms is None else now_ms
+        assert answer.admission is not None, "an answer with a key and its limits"
+        asked = answer.admission.asked._replace(**described)
+        admission = answer.admission._replace(asked=asked, spend=None)
+        verdicts = verdicts_about(self._knowledge.view, admission.key, asked, admission.terms, now)
+        return self._amounts(verdicts, admission, answer.headers, now)
+
+    def begin(self, answer: Answer, now_ms: int | None = None) -> Running | None:
+        """An admitted request begins to run; None where nothing is known of it. ``end`` has to follow in any case."""
+        admission = answer.admission
+        if admission is None:
+            return None
+        now = self._clock() if now_ms is None else now_ms
+        key, terms, asked, spend = admission
+        concurrent: ConcurrentPerSubject | None = terms.priced.concurrent
+        subject = None if concurrent is None or asked.subject is None else (asked.operation, asked.subject)
+        running = Running(admission, (key.organization_id, subject))
+        self.in_flight.begin(key.organization_id, key.account_id, subject)
+        once = firing.subject_of(admission)
+        if once is not None and terms.priced.once is not None:
+            until_ms = now + terms.priced.once.seconds * 1000
+            self._intervals.close(once, until_ms, now)
+            running.interval = once, until_ms
+        if terms.priced.quantity is not None or asked.charges:
+            running.providers = firing.provider_charges(admission, asked.all_charges())
+            for provider, limit, amount in running.providers:
+                self._providers.take(provider, limit, amount, now)
+        if spend is not None:
+            running.holds = [(reserve, reserve.hold(spend, now)) for reserve in self._reserves]
+        return running
+
+    def end(
+        self, running: Running | None, status: int, charges: Sequence[WireCharge] = (), now_ms: int | None = None
+    ) -> None:
+        """A request that was begun has ended with ``status`` and its usage event is published; ``charges`` are what it
+        used: its own operation and those inside it. A second call does nothing."""
+        if running is None or running.is_over:
+            return
+        running.is_over = True
+        now = self._clock() if now_ms is None else now_ms
+        self.in_flight.end(*running.in_flight)
+        if running.interval is not None and status >= 500:
+            self._intervals.give_back(*running.interval)
+        terms = running.admission.terms
+        if running.providers or (charges and any(terms.card.priced(one.operation).quantity for one in charges)):
+            self._settle_providers(running, charges, now)
+        if running.holds:
+            costs = 200 <= status < 300
+            cost_micro = sum(terms.card.priced(one.operation).cost_micro(one) for one in charges) if costs else 0
+            for reserve, hold in running.holds:
+                reserve.settle(hold, cost_micro, now)
+
+    def _settle_providers(self, running: Running, charges: Sequence[WireCharge], now: int) -> None:
+        used = firing.provider_charges(running.admission, charges)
+        for provider, limit, amount in running.providers:
+            self._providers.take(provider, limit, -amount, now)
+        for provider, limit, amount in used:
+            self._providers.take(provider, limit, amount, now)
+
+    def is_stale(self, now_ms: int) -> bool:
+        """Whether decisions have stopped arriving."""
+        contact_ms = self._knowledge.contact_ms
+        return contact_ms is not None and now_ms - contact_ms > self.settings.stale_after_ms
+
+    def features(self, key: Key, now_ms: int | None = None) -> Mapping[str, object]:
+        """The plain flags of the key's plan, with the organization's own in their place; empty: nothing is known."""
+        view = self._knowledge.view
+        organization = view.organization(key.organization_id)
+        catalogue = view.catalogue_at(self._clock() if now_ms is None else now_ms)
+        if organization is None or catalogue is None:
+            return {}
+        return {**catalogue.plans[organization.tier].features, **(organization.features or {})}
 
 
-def _shown(level: Level, now_ms: int) -> Shown:
-    bucket = level.bucket
-    full_at_ms = now_ms + level.full_in_ms
-    return Shown(
-        bucket.name, bucket.limit, bucket.window_s, bucket.capacity, bucket.fill_s, level.remaining, full_at_ms
-    )
-
-
-def _refuse_rate(key: Key, shown: list[Shown], levels: tuple[Level, ...], blocks: list[Block], now_ms: int) -> Answer:
-    """429 by the limit that takes longest to clear, of the gate's own buckets and the workers' blocks."""
-    own = {item.name: item for item in shown}
-    fired = [
-        _Fired(item, level.bucket.window, level.wait_ms, f"key:{key.api_key_id}", None)
-        for item, level in zip(shown, levels, strict=True)
-        if level.wait_ms > 0
-    ]
-    fired += [_fired_by(block, own.get(block.limit_name), now_ms) for block in blocks]
-    longest = max(fired, key=lambda item: (item.wait_ms, item.decision_id is not None))
-    by_name = {item.shown.name: item.shown for item in sorted(fired, key=lambda item: item.wait_ms)}
-    limits = [by_name.pop(item.name, item) for item in shown] + list(by_name.values())
-    retry_after_s = max(1, ceil_s(longest.wait_ms))
-    body = bodies.too_many_requests(
-        limit=longest.shown.limit,
-        window=longest.window,
-        retry_after_s=retry_after_s,
-        scope=longest.scope,
-        limit_name=longest.shown.name,
-        decision_id=longest.decision_id,
-    )
-    headers = [("Retry-After", str(retry_after_s)), *rate_limit_headers(limits, longest.shown, now_ms)]
-    return Answer(False, 429, [_JSON, _NO_STORE, *headers], body, key, longest.decision_id)
-
-
-def _fired_by(block: Block, own: Shown | None, now_ms: int) -> _Fired:
-    """A worker's rate block. The worker's bucket holds ``observed`` requests, so that is full again later than the
-    gate's; a block without an end is tried again after one period."""
-    period_ms = _PERIOD_MS[block.limit_name]
-    bucket = Bucket(block.limit_name, own.limit if own else max(1, block.limit), period_ms, max(1, block.limit))
-    until_ms = now_ms + period_ms if block.until_ms is None else block.until_ms
-    drained_at_ms = block.decided_at_ms + -(-block.observed * period_ms // bucket.rate)
-    full_at_ms = max(until_ms, drained_at_ms, own.full_at_ms if own else 0)
-    shown = Shown(
-        bucket.name,
-        bucket.limit,
-        bucket.window_s,
-        own.capacity if own else bucket.capacity,
-        own.fill_s if own else bucket.fill_s,
-        0,
-        full_at_ms,
-    )
-    return _Fired(shown, bucket.window, until_ms - now_ms, block.scope, block.decision_id)
-
-
-def _refuse_credits(key: Key, organization: Organization, block: Block, headers: list[Header], now_ms: int) -> Answer:
-    reset_at = from_epoch_ms(block.until_ms) if block.until_ms is not None else _next_month(from_epoch_ms(now_ms))
-    body = bodies.credits_used_up(
-        used_micro=block.observed,
-        total_micro=block.limit,
-        tier=organization.tier,
-        reset_date=reset_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        scope=block.scope,
-        decision_id=block.decision_id,
-    )
-    return Answer(False, 403, [_JSON, _NO_STORE, *headers], body, key, block.decision_id)
-
-
-def _next_month(now: datetime) -> datetime:
-    return datetime(now.year + now.month // 12, now.month % 12 + 1, 1, tzinfo=UTC)
-
-
-def _unauthenticated(message: str, challenge: str) -> Answer:
-    """401 with the challenge of RFC 6750, section 3."""
-    return Answer(False, 401, [_JSON, _NO_STORE, ("WWW-Authenticate", challenge)], bodies.not_authenticated(message))
-
-
-def not_found() -> Answer:
-    """404, for a request that is no operation: it reaches neither buckets nor application."""
-    return Answer(False, 404, [_JSON, _NO_STORE], bodies.not_found())
-
-
-def _unavailable(message: str) -> Answer:
-    return Answer(False, 503, [_JSON, _NO_STORE, ("Retry-After", "1")], bodies.not_available(message))
+def _spend(admission: Admission, verdicts: Sequence[Verdict]) -> Spend:
+    key, terms, asked, _ = admission
+    worst_micro = sum(terms.card.priced(one.operation).worst_micro(one) for one in asked.all_charges())
+    money = [verdict for verdict in verdicts if verdict.limit_name in MONEY]
+    return Spend(key, terms.organization, asked, terms.priced.category, worst_micro, money)

@@ -1,13 +1,16 @@
 """The rate limit headers of every response (requirements, sections 3 and 9).
 
-``X-RateLimit-*`` tell of one bucket: the minute bucket, or on a 429 the limit that fired. ``RateLimit-Policy`` and
-``RateLimit`` tell of all of them, as structured fields (RFC 9651) in the form of draft-ietf-httpapi-ratelimit-headers
-since its version 08: there ``q`` is what a full bucket holds and ``w`` how long an empty one takes to be full again, so
-that ``r``, what it lets through at once, never passes ``q``.
+``X-RateLimit-*`` tell of one limit: the tighter, by share, of the key's and the category's minute bucket, or on a 429
+the limit that fired. ``RateLimit-Policy`` and ``RateLimit`` tell of all of them, as structured fields (RFC 9651) in the
+form of draft-ietf-httpapi-ratelimit-headers since its version 08: there ``q`` is what a full bucket holds and ``w`` how
+long an empty one takes to be full again, so that ``r``, what it lets through at once, never passes ``q``; ``qu`` is the
+unit where it is not requests.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from .limiter import MINUTE_MS, Bucket, Level
 
 Header = tuple[str, str]
 
@@ -24,9 +27,49 @@ class Shown(NamedTuple):
     remaining: int
     full_at_ms: int
     """When it is full again (UTC epoch)."""
+    unit: str | None = None
 
 
-def rate_limit_headers(limits: Sequence[Shown], told: Shown, now_ms: int) -> list[Header]:
+def shown_level(level: Level, now_ms: int) -> Shown:
+    """A bucket of the gate's own as it stands at ``now_ms``."""
+    bucket = level.bucket
+    return Shown(
+        bucket.name,
+        bucket.limit,
+        bucket.window_s,
+        bucket.capacity,
+        bucket.fill_s,
+        level.remaining,
+        now_ms + level.full_in_ms,
+    )
+
+
+def policy_of(buckets: Sequence[Bucket]) -> str:
+    """``RateLimit-Policy`` for ``buckets``."""
+    return ", ".join(f'"{bucket.name}";q={bucket.capacity};w={bucket.fill_s}' for bucket in buckets)
+
+
+def admitted_headers(policy: str, levels: Sequence[Level], now_ms: int) -> list[Header]:
+    """The headers of a request that passed the buckets of ``levels``, at least one; ``policy`` is theirs."""
+    told = levels[-1]
+    fields = []
+    for level in levels:
+        bucket, remaining, _, full_in_ms = level
+        fields.append(f'"{bucket[0]}";r={remaining};t={-(-full_in_ms // 1000)}')
+        if bucket[2] == MINUTE_MS and level is not told and remaining * told[0][3] <= told[1] * bucket[3]:
+            told = level
+    bucket, remaining, _, full_in_ms = told
+    return [
+        ("X-RateLimit-Limit", str(bucket[1])),
+        ("X-RateLimit-Remaining", str(remaining)),
+        ("X-RateLimit-Reset", str(-(-(now_ms + full_in_ms) // 1000))),
+        ("X-RateLimit-Window", str(bucket[2] // 1000)),
+        ("RateLimit-Policy", policy),
+        ("RateLimit", ", ".join(fields)),
+    ]
+
+
+def refused_headers(limits: Sequence[Shown], told: Shown, now_ms: int) -> list[Header]:
     """The headers for ``limits``; ``X-RateLimit-*`` are about ``told``. Values are built from whole numbers and
     limit names alone, so nothing a caller sends can reach them."""
     return [
@@ -34,7 +77,7 @@ def rate_limit_headers(limits: Sequence[Shown], told: Shown, now_ms: int) -> lis
         ("X-RateLimit-Remaining", str(told.remaining)),
         ("X-RateLimit-Reset", str(ceil_s(told.full_at_ms))),
         ("X-RateLimit-Window", str(told.window_s)),
-        ("RateLimit-Policy", ", ".join(f'"{item.name}";q={item.capacity};w={item.fill_s}' for item in limits)),
+        ("RateLimit-Policy", ", ".join(_policy(item) for item in limits)),
         (
             "RateLimit",
             ", ".join(
@@ -42,6 +85,11 @@ def rate_limit_headers(limits: Sequence[Shown], told: Shown, now_ms: int) -> lis
             ),
         ),
     ]
+
+
+def _policy(item: Shown) -> str:
+    unit = "" if item.unit is None else f';qu="{item.unit}"'
+    return f'"{item.name}";q={item.capacity};w={item.fill_s}{unit}'
 
 
 def ceil_s(value_ms: int) -> int:

@@ -7,7 +7,6 @@ Times are kept in units of 1/``rate`` ms, in which every request takes exactly `
 """
 
 from collections import OrderedDict
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sluicegate_schemas.limits import LimitName, RateLimits
@@ -47,17 +46,17 @@ class Bucket(NamedTuple):
         return -(-self.capacity * self.period_ms // (self.rate * 1000))
 
 
-@lru_cache(maxsize=1024)
-def _buckets(requests_per_second: int, burst: int, requests_per_minute: int) -> tuple[Bucket, ...]:
+def buckets_of(rates: RateLimits) -> tuple[Bucket, ...]:
+    """The second and the minute bucket of a key (requirements, section 3)."""
     return (
-        Bucket("requests_per_second", requests_per_second, SECOND_MS, burst),
-        Bucket("requests_per_minute", requests_per_minute, MINUTE_MS, requests_per_minute),
+        Bucket("requests_per_second", rates.requests_per_second, SECOND_MS, rates.burst),
+        Bucket("requests_per_minute", rates.requests_per_minute, MINUTE_MS, rates.requests_per_minute),
     )
 
 
-def buckets_of(rates: RateLimits) -> tuple[Bucket, ...]:
-    """The second and the minute bucket of a key (requirements, section 3)."""
-    return _buckets(rates.requests_per_second, rates.burst, rates.requests_per_minute)
+def at_percent(bucket: Bucket, percent: int) -> Bucket:
+    """The bucket at ``percent`` of its rate and capacity, each at least 1."""
+    return bucket._replace(rate=max(1, bucket.rate * percent // 100), capacity=max(1, bucket.capacity * percent // 100))
 
 
 class Level(NamedTuple):
@@ -82,77 +81,93 @@ class Taken(NamedTuple):
 class Limiter:
     """The buckets of many keys, in bounded memory.
 
-    A bucket that is full again says nothing and is dropped as others are used. Above ``keys_max`` the key that was used
-    longest ago is forgotten, though its bucket is not full: it may then burst once more (counted in ``forgotten``).
+    A bucket that is full again says nothing; a key with no other is dropped as others are used. Above ``keys_max`` the
+    key that was used longest ago is forgotten, though its buckets are not full: it may then burst once more (counted in
+    ``forgotten``).
     """
 
     def __init__(self, keys_max: int = 200_000) -> None:
         self.forgotten = 0
         self._keys_max = keys_max
-        self._full_at: OrderedDict[str, tuple[tuple[Bucket, ...], list[int]]] = OrderedDict()
+        self._keys: OrderedDict[str, dict[LimitName, tuple[int, int]]] = OrderedDict()
+        """By key and bucket: the rate, and when it is full again in units of 1/rate ms."""
 
     def __len__(self) -> int:
-        return len(self._full_at)
+        return len(self._keys)
 
     def take(self, key: str, buckets: tuple[Bucket, ...], now_ms: int) -> Taken:
         """Takes one request out of every bucket of ``key``, or of none if one of them is empty."""
-        debts = self._debts(key, buckets, now_ms)
-        admitted = all(
-            debt + bucket.period_ms <= bucket.capacity * bucket.period_ms
-            for bucket, debt in zip(buckets, debts, strict=True)
-        )
-        if admitted:
-            debts = [debt + bucket.period_ms for bucket, debt in zip(buckets, debts, strict=True)]
-            full_at = [now_ms * bucket.rate + debt for bucket, debt in zip(buckets, debts, strict=True)]
-            self._full_at[key] = (buckets, full_at)
-            self._full_at.move_to_end(key)
+        held = self._keys.get(key)
+        if held is None:
+            held = {}
+        debts = _debts(held, buckets, now_ms)
+        admitted = True
+        for (_, _, period_ms, capacity), debt in zip(buckets, debts, strict=True):
+            if debt > (capacity - 1) * period_ms:
+                admitted = False
+        if admitted and buckets:
+            for index, (name, rate, period_ms, _) in enumerate(buckets):
+                debts[index] = debt = debts[index] + period_ms
+                held[name] = rate, now_ms * rate + debt
+            self._keys[key] = held
+            self._keys.move_to_end(key)
         self._sweep(now_ms)
         return Taken(admitted, _levels(buckets, debts))
 
     def peek(self, key: str, buckets: tuple[Bucket, ...], now_ms: int) -> tuple[Level, ...]:
         """The buckets of ``key`` as they stand; takes nothing."""
-        return _levels(buckets, self._debts(key, buckets, now_ms))
+        return _levels(buckets, _debts(self._keys.get(key, {}), buckets, now_ms))
 
-    def _debts(self, key: str, buckets: tuple[Bucket, ...], now_ms: int) -> list[int]:
-        """What each bucket holds, ``period_ms`` a request.
-
-        A new rate keeps what was taken, but for a key that had no limits or has none any more: it begins anew. A clock
-        that was set back can't make a bucket hold more than its capacity, and that drains from then on.
-        """
-        held = self._full_at.get(key)
-        if held is None or len(held[0]) != len(buckets):
-            return [0] * len(buckets)
-        before, full_at = held
-        debts = [max(0, at - now_ms * old.rate) for old, at in zip(before, full_at, strict=True)]
-        if any(debt > bucket.capacity * bucket.period_ms for bucket, debt in zip(buckets, debts, strict=True)):
-            debts = [min(debt, bucket.capacity * bucket.period_ms) for bucket, debt in zip(buckets, debts, strict=True)]
-            full_at = [now_ms * bucket.rate + debt for bucket, debt in zip(buckets, debts, strict=True)]
-            self._full_at[key] = (buckets, full_at)
-        return debts
+    def charge(self, key: str, buckets: tuple[Bucket, ...], now_ms: int) -> None:
+        """Takes one request out of every bucket that has one left, for a refused request that counts (a plan may say
+        so)."""
+        for bucket in buckets:
+            self.take(key, (bucket,), now_ms)
 
     def _sweep(self, now_ms: int) -> None:
         """Looks at the two keys used longest ago: more than one request can add."""
         for _ in range(2):
-            oldest = next(iter(self._full_at.items()), None)
-            if oldest is None:
+            key = next(iter(self._keys), None)
+            if key is None:
                 return
-            key, (buckets, full_at) = oldest
-            full = all(at <= now_ms * bucket.rate for bucket, at in zip(buckets, full_at, strict=True))
-            if not full and len(self._full_at) <= self._keys_max:
+            held, full = self._keys[key], True
+            for rate, at in held.values():
+                if at > now_ms * rate:
+                    full = False
+            if not full and len(self._keys) <= self._keys_max:
                 return
             self.forgotten += not full
-            del self._full_at[key]
+            del self._keys[key]
+
+
+def _debts(held: dict[LimitName, tuple[int, int]], buckets: tuple[Bucket, ...], now_ms: int) -> list[int]:
+    """What each bucket holds, ``period_ms`` a request.
+
+    A new rate keeps what was taken. A clock that was set back can't make a bucket hold more than its capacity, and that
+    drains from then on.
+    """
+    debts = []
+    for name, new_rate, period_ms, capacity in buckets:
+        entry = held.get(name)
+        if entry is None:
+            debts.append(0)
+            continue
+        rate, full_at = entry
+        debt = full_at - now_ms * rate
+        if debt < 0:
+            debt = 0
+        elif debt > capacity * period_ms:
+            debt = capacity * period_ms
+            held[name] = new_rate, now_ms * new_rate + debt
+        debts.append(debt)
+    return debts
 
 
 def _levels(buckets: tuple[Bucket, ...], debts: list[int]) -> tuple[Level, ...]:
-    return tuple(_level(bucket, debt) for bucket, debt in zip(buckets, debts, strict=True))
+    return tuple([_level(bucket, debt) for bucket, debt in zip(buckets, debts, strict=True)])
 
 
 def _level(bucket: Bucket, debt: int) -> Level:
-    room = bucket.capacity * bucket.period_ms - debt
-    return Level(
-        bucket,
-        remaining=room // bucket.period_ms,
-        wait_ms=max(0, -((room - bucket.period_ms) // bucket.rate)),
-        full_in_ms=-(-debt // bucket.rate),
-    )
+    _, rate, period_ms, capacity = bucket
+    room = capacity * period_ms - debt
+    return Level(bucket, room // period_ms, -((room - period_ms) // rate) if room < period_ms else 0, -(-debt // rate))

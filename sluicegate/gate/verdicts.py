@@ -1,79 +1,86 @@
-"""Which of the standing decisions concern a request (requirements, section 3).
+"""Which of the standing verdicts concern a request, and how each limit refuses (requirements, section 3).
 
-A table says on which scopes each limit may be blocked; looking a scope up is looking up its record key.
+A table says of each limit on which scopes it may be blocked, and which answer that is.
 """
 
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-from sluicegate_schemas.catalogue import Catalogue
-from sluicegate_schemas.limits import LimitName
+from sluicegate_schemas.limits import CATEGORIES, LimitName, category_limit
+from sluicegate_schemas.outputs import ScopeKind
 
-from ..follower.view import Block, Key, View
+from ..follower.entries import Key, Verdict
+from ..follower.view import View
+from .asked import Asked
+from .terms import Terms
 
-ScopeText = Callable[[Key, str], str]
-
-
-def _key(key: Key, operation: str) -> str:
-    return f"key:{key.api_key_id}"
-
-
-def _organization(key: Key, operation: str) -> str:
-    return f"organization:{key.organization_id}"
+Refusal = Literal["bucket", "slots", "interval", "credits", "budget", "quota", "request"]
+"""How a limit answers: "bucket", "slots" (so many at a time) and "interval" with 429, "credits", "budget" and "quota"
+with 403, "request" (the request itself asks for too much) with 400."""
 
 
-def _account(key: Key, operation: str) -> str:
-    return f"account:{key.account_id}"
+class Rule(NamedTuple):
+    """How a limit refuses, and where workers may block it."""
+
+    refusal: Refusal
+    scopes: frozenset[ScopeKind]
 
 
-def _operation(key: Key, operation: str) -> str:
-    return f"operation:{key.organization_id}:{operation}"
+_BUCKET: Final = Rule("bucket", frozenset({"key", "organization", "operation"}))
+_BUDGET: Final = Rule("budget", frozenset({"key", "organization", "label"}))
+_QUOTA: Final = Rule("quota", frozenset({"organization"}))
+LIMITS: Final[dict[LimitName, Rule]] = {
+    "requests_per_second": _BUCKET,
+    "requests_per_minute": _BUCKET,
+    **{category_limit(category): _BUCKET for category in CATEGORIES},
+    "concurrency": Rule("slots", frozenset({"organization"})),
+    "credits": Rule("credits", frozenset({"account", "organization", "key", "category"})),
+    "budget_day": _BUDGET,
+    "budget_month": _BUDGET,
+    "operation_interval": Rule("interval", frozenset({"operation"})),
+    "operation_concurrency": Rule("slots", frozenset({"operation"})),
+    "operation_quantity": Rule("bucket", frozenset({"operation"})),
+    "operation_results": Rule("request", frozenset()),
+    "objects_per_batch": Rule("quota", frozenset()),
+    "quota_namespaces": _QUOTA,
+    "quota_collections": _QUOTA,
+    "quota_buckets": _QUOTA,
+    "quota_documents": _QUOTA,
+    "quota_retrievers": _QUOTA,
+    "quota_taxonomies": _QUOTA,
+    "quota_clusters": _QUOTA,
+    "quota_api_keys": _QUOTA,
+}
+MONEY: Final = frozenset(name for name, rule in LIMITS.items() if rule.refusal in ("credits", "budget"))
 
 
-RATE_LIMITS: Final[tuple[LimitName, ...]] = ("requests_per_second", "requests_per_minute")
-SCOPES_OF_RATES: Final[tuple[tuple[LimitName, ScopeText], ...]] = tuple(
-    (limit_name, scope) for scope in (_key, _organization, _operation) for limit_name in RATE_LIMITS
-)
-SCOPES_OF_CREDITS: Final[tuple[tuple[LimitName, ScopeText], ...]] = tuple(
-    ("credits", scope) for scope in (_account, _organization, _key)
-)
+def verdicts_about(view: View, key: Key, asked: Asked, terms: Terms, now_ms: int) -> list[Verdict]:
+    """What stands at ``now_ms`` on the scopes of the request, blocks and allows; not of limits that are off."""
+    on = view.verdicts_on
+    found = [verdicts for scope in terms.scopes if (verdicts := on(scope)) is not None]
+    if (verdicts := on(f"key:{key.api_key_id}")) is not None:
+        found.append(verdicts)
+    if asked.subject is not None or asked.labels or asked.charges:
+        described = _described_scopes(key.organization_id, asked)
+        found += [verdicts for scope in described if (verdicts := on(scope)) is not None]
+    if not found:
+        return []
+    return [
+        verdict
+        for verdicts in found
+        for verdict in verdicts.values()
+        if (verdict.until_ms is None or now_ms < verdict.until_ms)
+        and verdict.limit_name not in terms.exempt
+        and verdict.scope.partition(":")[0] in LIMITS[verdict.limit_name].scopes
+    ]
 
 
-class Asked(NamedTuple):
-    """What a request would do: its operation, and the operations it is going to be charged for besides."""
-
-    operation: str
-    charges: tuple[str, ...] = ()
-    cached: bool = False
-    """Known before the gate to be a cache hit: it costs nothing."""
-
-
-def rate_blocks(view: View, key: Key, asked: Asked, now_ms: int) -> list[Block]:
-    """The rate blocks that stand against the request at ``now_ms``."""
-    return _standing(view, SCOPES_OF_RATES, key, asked.operation, now_ms)
-
-
-def credit_block(view: View, key: Key, asked: Asked, catalogue: Catalogue, now_ms: int) -> Block | None:
-    """The credit block that stands against the request; None if there is none, or if the request costs nothing.
-
-    Test keys spend no credits, and a cache hit that is known before the gate costs none (requirements, section 9).
-    """
-    if key.mode == "test" or asked.cached:
-        return None
-    if not any(costs(catalogue, operation) for operation in (asked.operation, *asked.charges)):
-        return None
-    blocks = _standing(view, SCOPES_OF_CREDITS, key, asked.operation, now_ms)
-    return blocks[0] if blocks else None
-
-
-def costs(catalogue: Catalogue, operation: str) -> bool:
-    """Whether the rate card prices ``operation``; what the card lacks is charged 0 (requirements, section 2)."""
-    entry = catalogue.operations.get(operation)
-    return entry is not None and entry.price.kind != "free"
-
-
-def _standing(
-    view: View, table: tuple[tuple[LimitName, ScopeText], ...], key: Key, operation: str, now_ms: int
-) -> list[Block]:
-    found = (view.block(f"{limit_name}:{scope(key, operation)}") for limit_name, scope in table)
-    return [block for block in found if block is not None and (block.until_ms is None or now_ms < block.until_ms)]
+def _described_scopes(organization_id: str, asked: Asked) -> list[str]:
+    scopes = [f"label:{organization_id}:{name}={value}" for name, value in asked.labels.items()]
+    scopes += [
+        f"operation:{organization_id}:{charge if isinstance(charge, str) else charge.operation}"
+        for charge in asked.charges
+        if isinstance(charge, str) or not charge.cached
+    ]
+    if asked.subject is not None:
+        scopes.append(f"operation:{organization_id}:{asked.operation}:{asked.subject}")
+    return scopes

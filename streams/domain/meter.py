@@ -10,12 +10,12 @@ from typing import Final
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX, DURATION_MS_MAX, EPOCH_MS_MIN
 from sluicegate_schemas.decode import Malformed, check_numbers, validate_event
 from sluicegate_schemas.envelope import WireEvent
+from sluicegate_schemas.rating import MissingQuantityError
 
 from .limits import MINUTE_MS, SECOND_MS, Buckets
 from .notices import MODEL, Notices
 from .period import LogTime
 from .policy import PER_MINUTE, PER_SECOND, EventCause, Moment, Policy
-from .rate import MissingQuantityError
 from .record_context import RecordContext
 from .route_table import RouteTable
 from .routes import Route

@@ -11,10 +11,10 @@ from typing import Final
 
 from sluicegate_schemas.bounds import to_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue, FreePrice, HeldPrice, RateCardEntry
+from sluicegate_schemas.rating import MissingQuantityError, Rater, rater
 
 from .ledger import Ledger
 from .limits import Buckets
-from .rate import MissingQuantityError, Rater, rater
 from .rollup import Cell
 from .tables import GROUPS
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from sluicegate_schemas.catalogue import HeldPrice
 from sluicegate_schemas.envelope import WireEvent
+from sluicegate_schemas.rating import amount_of
 
 from .period import month_index, month_start_ms, month_text, parse_month
-from .rate import amount_of
 from .routes import RateCards, Route
 from .tables import ChangedRows, HeldRow, SampleRow, row_key
 

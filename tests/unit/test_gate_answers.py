@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.gate import Answer, Gate, GateSettings
-from sluicegate.gate.bodies import credits_used_up
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX, MICRO_PER_CREDIT, to_epoch_ms
 from sluicegate_schemas.http import ErrorBody
 from sluicegate_schemas.limits import RateLimits
@@ -35,11 +34,17 @@ PRO_MINUTE = {
     "RateLimit-Policy": '"requests_per_second";q=200;w=2, "requests_per_minute";q=600;w=60',
     "RateLimit": '"requests_per_second";r=199;t=1, "requests_per_minute";r=599;t=1',
 }
+PRO_SEARCH = PRO_MINUTE | {
+    "X-RateLimit-Limit": "300",
+    "X-RateLimit-Remaining": "299",
+    "RateLimit-Policy": PRO_MINUTE["RateLimit-Policy"] + ', "search_per_minute";q=300;w=60',
+    "RateLimit": PRO_MINUTE["RateLimit"] + ', "search_per_minute";r=299;t=1',
+}
 JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 TEST_SECRET = "sk_test_demo_key_heron_test"
 
 
-def ask(known: Known, operation: str = "documents.list", *, now_ms: int = NOW_MS, **more: object) -> Answer:
+def ask(known: Known, operation: str = "collections.list", *, now_ms: int = NOW_MS, **more: object) -> Answer:
     return Gate(known).check(SECRET, operation, now_ms=now_ms, **more)  # type: ignore[arg-type]  # check's arguments
 
 
@@ -54,8 +59,8 @@ def test_an_allowed_request_carries_the_minute_bucket_and_both_policies() -> Non
 def test_the_429_of_the_own_minute_bucket_is_the_contracts() -> None:
     rates = RateLimits(requests_per_second=1_000, burst=1_000, requests_per_minute=4)
     gate = Gate(heron(organization_record(rates=rates, rank=(2, 0))))
-    assert [gate.check(SECRET, "documents.list", now_ms=NOW_MS).status for _ in range(4)] == [200] * 4
-    answer = gate.check(SECRET, "documents.list", now_ms=NOW_MS + 1)
+    assert [gate.check(SECRET, "collections.list", now_ms=NOW_MS).status for _ in range(4)] == [200] * 4
+    answer = gate.check(SECRET, "collections.list", now_ms=NOW_MS + 1)
     assert (answer.allowed, answer.status) == (False, 429)
     assert answer.body == (
         b'{"success": false, "status": 429, "error": {"message": "Rate limit exceeded", '
@@ -75,9 +80,9 @@ def test_the_429_of_the_own_minute_bucket_is_the_contracts() -> None:
 
 def test_the_429_of_the_second_bucket_tells_of_the_second() -> None:
     gate = Gate(heron())
-    statuses = [gate.check(SECRET, "documents.list", now_ms=NOW_MS).status for _ in range(201)]
+    statuses = [gate.check(SECRET, "collections.list", now_ms=NOW_MS).status for _ in range(201)]
     assert statuses == [200] * 200 + [429]
-    answer = gate.check(SECRET, "documents.list", now_ms=NOW_MS)
+    answer = gate.check(SECRET, "collections.list", now_ms=NOW_MS)
     details = json.loads(answer.body or b"")["error"]["details"]
     assert details == {
         "limit": 100,
@@ -94,8 +99,8 @@ def test_the_429_of_the_second_bucket_tells_of_the_second() -> None:
 def test_a_refused_request_takes_no_token() -> None:
     gate = Gate(heron())
     for _ in range(200 + 300):
-        gate.check(SECRET, "documents.list", now_ms=NOW_MS)
-    answer = gate.check(SECRET, "documents.list", now_ms=NOW_MS + 10)
+        gate.check(SECRET, "collections.list", now_ms=NOW_MS)
+    answer = gate.check(SECRET, "collections.list", now_ms=NOW_MS + 10)
     assert answer.allowed
     assert dict(answer.headers)["X-RateLimit-Remaining"] == str(600 - 201)
 
@@ -103,7 +108,7 @@ def test_a_refused_request_takes_no_token() -> None:
 def test_a_workers_rate_block_answers_429_with_its_decision_until_its_time() -> None:
     block = decision_record(until_ms=NOW_MS + 14_001, observed=740, decision_id="d-77")
     gate = Gate(heron(block))
-    answer = gate.check(SECRET, "documents.list", now_ms=NOW_MS)
+    answer = gate.check(SECRET, "collections.list", now_ms=NOW_MS)
     assert answer.status == 429
     assert answer.body == (
         b'{"success": false, "status": 429, "error": {"message": "Rate limit exceeded", '
@@ -115,8 +120,8 @@ def test_a_workers_rate_block_answers_429_with_its_decision_until_its_time() -> 
     assert headers["X-RateLimit-Reset"] == str(NOW_MS // 1000 + 74)
     assert headers["RateLimit"] == '"requests_per_second";r=200;t=0, "requests_per_minute";r=0;t=74'
     assert answer.decision_id == "d-77"
-    assert gate.check(SECRET, "documents.list", now_ms=NOW_MS + 14_000).status == 429
-    cleared = gate.check(SECRET, "documents.list", now_ms=NOW_MS + 14_001)
+    assert gate.check(SECRET, "collections.list", now_ms=NOW_MS + 14_000).status == 429
+    cleared = gate.check(SECRET, "collections.list", now_ms=NOW_MS + 14_001)
     assert cleared.allowed
     assert dict(cleared.headers)["X-RateLimit-Remaining"] == "599"
 
@@ -135,14 +140,14 @@ def test_a_block_without_an_end_is_tried_again_after_its_window() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "name", "operation"),
-    [("organization", "org_heron", None), ("operation", "org_heron", "documents.list")],
+    [("organization", "org_heron", None), ("operation", "org_heron", "collections.list")],
 )
 def test_a_rate_block_on_the_organization_or_its_operation_is_obeyed(
     kind: str, name: str, operation: str | None
 ) -> None:
     block = decision_record(kind=kind, name=name, operation=operation, until_ms=NOW_MS + 1)  # type: ignore[arg-type]  # a kind
     assert ask(heron(block)).status == 429
-    assert ask(heron(block), "documents.get").status == (200 if operation else 429)
+    assert ask(heron(block), "collections.get").status == (200 if operation else 429)
 
 
 def test_a_lifted_block_lets_through_at_once() -> None:
@@ -160,13 +165,13 @@ def test_the_403_of_used_up_credits_is_the_contracts_and_takes_its_token() -> No
         b'"tier": "pro", "reset_date": "2026-04-01T00:00:00Z", "scope": "account:org_heron", '
         b'"limit_name": "credits", "decision_id": "d-credits"}}}'
     )
-    assert dict(answer.headers) == JSON | PRO_MINUTE
+    assert dict(answer.headers) == JSON | PRO_SEARCH
 
 
 def test_a_credit_block_leaves_open_what_costs_nothing() -> None:
     known = heron(credit_block(), key_record(TEST_SECRET, name="key_heron_test", mode="test"))
     gate = Gate(known)
-    assert gate.check(SECRET, "documents.list", now_ms=NOW_MS).allowed
+    assert gate.check(SECRET, "collections.list", now_ms=NOW_MS).allowed
     assert gate.check(SECRET, "not.on.card", now_ms=NOW_MS).allowed
     assert gate.check(SECRET, "search.knn", cached=True, now_ms=NOW_MS).allowed
     assert gate.check(TEST_SECRET, "search.knn", now_ms=NOW_MS).allowed
@@ -200,7 +205,7 @@ def test_a_credit_block_without_an_end_names_the_next_month(month: int, reset: s
     ],
 )
 def test_a_caller_without_a_good_key_gets_401(secret: str | None, message: str, challenge: str) -> None:
-    answer = Gate(heron()).check(secret, "documents.list", now_ms=NOW_MS)
+    answer = Gate(heron()).check(secret, "collections.list", now_ms=NOW_MS)
     assert (answer.allowed, answer.status, answer.key) == (False, 401, None)
     assert answer.body == (
         b'{"success": false, "status": 401, "error": {"message": "%s", "type": "AuthenticationError", '
@@ -211,7 +216,7 @@ def test_a_caller_without_a_good_key_gets_401(secret: str | None, message: str, 
 
 def test_a_revoked_key_and_one_that_never_was_get_the_same_answer() -> None:
     revoked = ask(heron(key_record(revoked=True, rank=(1, 2))))
-    never = Gate(heron()).check("sk_live_demo_nobody", "documents.list", now_ms=NOW_MS)
+    never = Gate(heron()).check("sk_live_demo_nobody", "collections.list", now_ms=NOW_MS)
     assert revoked.body == never.body
     assert revoked.headers == never.headers
 
@@ -220,7 +225,7 @@ def test_a_cold_gate_refuses_with_503_until_it_knows_what_stands() -> None:
     known = heron()
     known.ready = False
     gate = Gate(known)
-    answer = gate.check(SECRET, "documents.list", now_ms=NOW_MS)
+    answer = gate.check(SECRET, "collections.list", now_ms=NOW_MS)
     assert (answer.allowed, answer.status) == (False, 503)
     assert answer.body == (
         b'{"success": false, "status": 503, "error": {"message": "The service is starting", '
@@ -228,12 +233,12 @@ def test_a_cold_gate_refuses_with_503_until_it_knows_what_stands() -> None:
     )
     assert dict(answer.headers) == JSON | {"Retry-After": "1"}
     known.ready = True
-    assert gate.check(SECRET, "documents.list", now_ms=NOW_MS).allowed
+    assert gate.check(SECRET, "collections.list", now_ms=NOW_MS).allowed
 
 
 def test_a_cold_gate_may_be_told_to_admit() -> None:
     known = Known(ready=False)
-    answer = Gate(known, GateSettings(when_not_ready="admit")).check(SECRET, "documents.list", now_ms=NOW_MS)
+    answer = Gate(known, GateSettings(when_not_ready="admit")).check(SECRET, "collections.list", now_ms=NOW_MS)
     assert (answer.allowed, answer.key) == (True, None)
 
 
@@ -245,13 +250,13 @@ def test_a_key_whose_limits_are_not_known_yet_gets_503() -> None:
 def test_a_view_without_room_answers_503_for_a_key_it_may_have_lost() -> None:
     known = heron()
     known.view.complete = False
-    assert Gate(known).check("sk_live_demo_nobody", "documents.list", now_ms=NOW_MS).status == 503
+    assert Gate(known).check("sk_live_demo_nobody", "collections.list", now_ms=NOW_MS).status == 503
     assert ask(known).allowed
 
 
 def test_an_enterprise_without_limits_is_never_throttled_and_gets_no_figures() -> None:
     gate = Gate(heron(organization_record(tier="enterprise", rank=(2, 0))))
-    answers = [gate.check(SECRET, "documents.list", now_ms=NOW_MS) for _ in range(1_000)]
+    answers = [gate.check(SECRET, "collections.list", now_ms=NOW_MS) for _ in range(1_000)]
     assert all(answer.allowed and not answer.headers for answer in answers)
 
 
@@ -265,7 +270,7 @@ def test_every_refusal_is_of_the_published_form() -> None:
     refusals = [
         ask(heron(decision_record(until_ms=NOW_MS + 1))),
         ask(heron(credit_block()), "search.knn"),
-        Gate(heron()).check(None, "documents.list", now_ms=NOW_MS),
+        Gate(heron()).check(None, "collections.list", now_ms=NOW_MS),
         ask(Known().learn(key_record())),
     ]
     assert [answer.status for answer in refusals] == [429, 403, 401, 503]
@@ -275,9 +280,7 @@ def test_every_refusal_is_of_the_published_form() -> None:
 
 @given(st.integers(0, CREDITS_MICRO_MAX), st.integers(0, CREDITS_MICRO_MAX))
 def test_credits_in_a_body_are_exact_to_the_micro_credit(used_micro: int, total_micro: int) -> None:
-    body = credits_used_up(
-        used_micro=used_micro, total_micro=total_micro, tier="pro", reset_date="x", scope="y", decision_id="z"
-    )
+    body = ask(heron(credit_block(limit=total_micro, observed=used_micro)), "search.knn").body or b""
     details = json.loads(body, parse_float=str, parse_int=str)["error"]["details"]
     for text, micro in ((details["current"], used_micro), (details["limit"], total_micro)):
         assert Decimal(text) * MICRO_PER_CREDIT == micro

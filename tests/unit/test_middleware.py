@@ -119,8 +119,8 @@ async def test_an_allowed_request_runs_and_is_metered_with_its_end_as_time() -> 
     meter = Recorder()
     response = await call(guard(heron(), meter), "GET", "/v1/documents")
     assert response.json() == {"documents": []}
-    assert response.headers["X-RateLimit-Remaining"] == "599"
-    assert response.headers.get_list("X-RateLimit-Limit") == ["600"]
+    assert response.headers["X-RateLimit-Remaining"] == "479"
+    assert response.headers.get_list("X-RateLimit-Limit") == ["480"]
     assert meter.events == [
         {
             "org_id": "org_heron",

@@ -131,7 +131,7 @@ PLANTS = (
         "A price per unit is rounded down where it should be rounded half up.",
         (
             edit(
-                "streams.domain.rate:_per_unit",
+                "sluicegate_schemas.rating:_per_unit",
                 ("(amount * double_price + per) // double_per", "amount * double_price // double_per"),
             ),
         ),

@@ -1,4 +1,5 @@
-"""What an operation costs, in micro-credits and whole numbers (requirements, sections 2 and 9).
+"""What an operation costs, in micro-credits and whole numbers (requirements, sections 2 and 9): the one meaning of a
+price, for workers that rate and for gates that reserve.
 
 ``rater`` turns one entry of the rate card into a function (quantities, model) → (units, credits_micro).
 """
@@ -7,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from sluicegate_schemas.catalogue import (
+from .catalogue import (
     FreePrice,
     HeldPrice,
     ModelPrice,

@@ -1,0 +1,101 @@
+"""What a view holds of keys, organizations and decisions: plain tuples, made once for each record."""
+
+from typing import NamedTuple
+
+from sluicegate_schemas.accounts import KeyMode
+from sluicegate_schemas.bounds import to_epoch_ms
+from sluicegate_schemas.catalogue import Tier
+from sluicegate_schemas.limits import (
+    CategoryShares,
+    FailureModes,
+    Features,
+    LimitMode,
+    LimitName,
+    Quotas,
+    RateLimits,
+)
+from sluicegate_schemas.outputs import Decision, KeyEntitlement, OrganizationEntitlement, Scope
+
+
+class Key(NamedTuple):
+    """An API key as the gate sees it; the limits in ``exempt`` are off."""
+
+    api_key_id: str
+    organization_id: str
+    account_id: str
+    mode: KeyMode
+    revoked: bool
+    exempt: tuple[LimitName, ...] = ()
+
+
+class Organization(NamedTuple):
+    """An organization's tier and the limits in force; None are the plan's. See ``OrganizationEntitlement``."""
+
+    organization_id: str
+    tier: Tier
+    rates: RateLimits | None
+    shares: CategoryShares | None = None
+    concurrency: int | None = None
+    quotas: Quotas | None = None
+    objects_per_batch: int | None = None
+    features: Features | None = None
+    credits_mode: LimitMode | None = None
+    failure_modes: FailureModes | None = None
+    exempt: tuple[LimitName, ...] = ()
+    hard_budgets: tuple[Scope, ...] = ()
+
+
+class Verdict(NamedTuple):
+    """What was decided last on a scope and limit; see ``sluicegate_schemas.outputs.Decision``. A block ends by itself
+    at ``until_ms``, if given; an allow says how much of the limit is used."""
+
+    decision_id: str
+    scope: str
+    limit_name: LimitName
+    limit: int
+    observed: int
+    until_ms: int | None
+    decided_at_ms: int
+    blocks: bool
+
+    @property
+    def record_key(self) -> str:
+        """Its key on the decisions topic."""
+        return f"{self.limit_name}:{self.scope}"
+
+
+def key_of(record: KeyEntitlement) -> Key:
+    """The entry of a record."""
+    return Key(record.api_key_id, record.organization_id, record.account_id, record.mode, record.revoked, record.exempt)
+
+
+def organization_of(record: OrganizationEntitlement) -> Organization:
+    """The entry of a record."""
+    return Organization(
+        record.organization_id,
+        record.tier,
+        record.rates,
+        record.shares,
+        record.concurrency,
+        record.quotas,
+        record.objects_per_batch,
+        record.features,
+        record.credits_mode,
+        record.failure_modes,
+        record.exempt,
+        record.hard_budgets,
+    )
+
+
+def verdict_of(record: Decision) -> Verdict:
+    """The entry of a record."""
+    return Verdict(
+        record.decision_id,
+        record.scope.text(),
+        record.limit_name,
+        record.limit,
+        record.observed,
+        None if record.until is None else to_epoch_ms(record.until),
+        to_epoch_ms(record.decided_at),
+        record.verdict == "block",
+    )

@@ -1,0 +1,56 @@
+"""What a request is about to do, as far as that is known before it runs."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypedDict
+
+from sluicegate_schemas.envelope import WireCharge
+
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
+_NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Description(TypedDict, total=False):
+    """What a service says of a request beforehand; see ``Asked``."""
+
+    charges: Sequence[str | WireCharge]
+    cached: bool
+    subject: str | None
+    labels: Mapping[str, str]
+    creates: int
+    objects: int | None
+    results: int | None
+    quantities: Mapping[str, int]
+    model: str | None
+
+
+class Asked(NamedTuple):
+    """A request: its operation, and what else is known of it.
+
+    What is not said is taken as the most that it can be where a worst case is needed (the price of an operation whose
+    quantity is not known), else as the least.
+    """
+
+    operation: str
+    charges: Sequence[str | WireCharge] = ()
+    """Operations that it is going to be charged for besides, with quantities and model where they are known."""
+    cached: bool = False
+    """Known to be a cache hit: it costs nothing."""
+    subject: str | None = None
+    """The batch or cluster that a per-subject limit is about."""
+    labels: Mapping[str, str] = _NO_LABELS
+    """Those that budgets are set for."""
+    creates: int = 1
+    """How many resources it makes, where its operation makes any."""
+    objects: int | None = None
+    """How many objects its batch has."""
+    results: int | None = None
+    """The most results that it asks for."""
+    quantities: Mapping[str, int] = _NOTHING
+    """Quantities that it will not pass: tokens (of input and the longest answer), bytes, milliseconds, …"""
+    model: str | None = None
+
+    def all_charges(self) -> list[WireCharge]:
+        """Itself and what it is going to be charged for, each as a charge."""
+        own = WireCharge(self.operation, dict(self.quantities) or None, self.model, self.cached)
+        return [own, *(WireCharge(one) if isinstance(one, str) else one for one in self.charges)]
