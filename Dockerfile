@@ -13,6 +13,7 @@ COPY sluicegate sluicegate
 COPY schemas/sluicegate_schemas sluicegate_schemas
 COPY streams streams
 COPY clickhouse clickhouse
+COPY webhooks webhooks
 COPY catalogue catalogue
 COPY deploy/kafka/acls.tsv deploy/kafka/acls.tsv
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1

@@ -8,19 +8,20 @@ from clickhouse.metrics import FAMILIES as SINK
 from stack.folder import CHECKOUT
 from streams.metrics import Family
 from streams.worker_metrics import FAMILIES as WORKER
+from webhooks.metrics import FAMILIES as WEBHOOKS
 
 PAGE: Final = CHECKOUT / "docs" / "metrics.md"
 _INTRODUCTION: Final = """# Metrics
 
 Written by `python -m stack.metrics_page`; a test holds it against the code.
 
-Each worker, each sink and the audit answers `GET /metrics` in Prometheus' text or OpenMetrics form where
-`SLUICEGATE_HEALTH_LISTEN` says (`127.0.0.1:9464`, say; by default nowhere). `make run` gives each process a free port
+Each worker, each sink, the audit and the webhook dispatcher answers `GET /metrics` in Prometheus' text or OpenMetrics
+form where `SLUICEGATE_HEALTH_LISTEN` says (`127.0.0.1:9464`, say; by default nowhere). `make run` gives each process a free port
 and prints it. Beside these metrics there are the usual `process_…` ones. States of health, and what to alert on:
 [health.md](health.md).
 
-Label values are bounded: partitions, topics, tables, and words of fixed lists. No metric names an organization, a key
-or an operation. Counters start at 0 with each process. Events and rejects count once the flush with them stands, so
+Label values are bounded: partitions, topics, tables, the operator's names of webhook endpoints, and words of fixed
+lists. No metric names an organization, a key or an operation. Counters start at 0 with each process. Events and rejects count once the flush with them stands, so
 their sum over all workers counts each event once; what a killed process counted after its last scrape is missing in
 it. The books are the ledgers, not these.
 """
@@ -28,8 +29,8 @@ it. The books are the ledgers, not these.
 
 def page() -> str:
     """The whole page."""
-    parts = [_INTRODUCTION, _section("Worker", WORKER), _section("Sink", SINK), _section("Audit", AUDIT)]
-    return "\n".join(parts)
+    sections = (("Worker", WORKER), ("Sink", SINK), ("Audit", AUDIT), ("Webhook dispatcher", WEBHOOKS))
+    return "\n".join([_INTRODUCTION, *(_section(title, families) for title, families in sections)])
 
 
 def _section(title: str, families: Iterable[Family]) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from . import accounts, alerts, catalogue, envelope, http, outputs, state, topics, usage
+from . import accounts, alerts, catalogue, deliveries, envelope, http, outputs, state, topics, usage
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 FOLDER: Final = Path(__file__).resolve().parent.parent
@@ -34,7 +34,11 @@ JSON_RECORDS: Final[dict[str, TypeAdapter[Any] | type[BaseModel]]] = {
     "alert_audit_drift": alerts.AuditDrift,
     "alert_usage": alerts.UsageAlert,
     "trail_entry": outputs.TrailEntry,
+    "delivery": deliveries.Delivery,
+    "delivery_position": deliveries.AlertsPosition,
+    "delivery_claim": deliveries.DispatcherClaim,
     "error_body": http.ErrorBody,
+    "webhook_body": deliveries.WebhookBody,
 }
 ARRAY_RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
     "usage_envelope": envelope.WireEnvelope,
@@ -63,6 +67,7 @@ MESSAGES: Final[dict[str, tuple[str, ...]]] = {
     topics.ALERTS.name: ("alert_audit_drift", "alert_usage"),
     topics.REJECTS.name: ("reject",),
     topics.TRAIL.name: ("trail_entry",),
+    topics.DELIVERIES.name: ("delivery", "delivery_position", "delivery_claim"),
 }
 """The records of each topic."""
 

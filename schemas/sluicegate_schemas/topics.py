@@ -35,7 +35,20 @@ BALANCES: Final = Topic("balances", "account, organization or key; and month", "
 ALERTS: Final = Topic("alerts", "alert id", "free", {"retention.ms": "2592000000"})
 REJECTS: Final = Topic("rejects", "none", "free", {"retention.ms": "2592000000"})
 TRAIL: Final = Topic("trail", "account", "account", {"retention.ms": "-1"})
+DELIVERIES: Final = Topic("deliveries", "kind, endpoint and webhook id", "one", {**_COMPACT, "segment.ms": "86400000"})
 
-TOPICS: Final = (USAGE, ACCOUNTS, CATALOG, STATE, ENTITLEMENTS, DECISIONS, BALANCES, ALERTS, REJECTS, TRAIL)
+TOPICS: Final = (
+    USAGE,
+    ACCOUNTS,
+    CATALOG,
+    STATE,
+    ENTITLEMENTS,
+    DECISIONS,
+    BALANCES,
+    ALERTS,
+    REJECTS,
+    TRAIL,
+    DELIVERIES,
+)
 SETTINGS_ALL: Final = {"message.timestamp.type": "LogAppendTime"}
 """Set on every topic: the log's time is the broker's."""

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter
 
-from sluicegate_schemas import accounts, alerts, catalogue, envelope, outputs, state, usage
+from sluicegate_schemas import accounts, alerts, catalogue, deliveries, envelope, outputs, state, usage
 
 FOLDER: Final = Path(__file__).parent / "golden"
 NOON: Final = datetime(2026, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -222,6 +222,28 @@ RECORDS: Final = (
             ),
         ),
         alerts.AuditDrift,
+    ),
+    _json(
+        "delivery",
+        deliveries.Delivery(
+            endpoint="pager",
+            webhook_id="audit_drift/cells_minute/0123456789abcdef/2:fired",
+            state="pending",
+            alert='{"alert_id":"audit_drift/cells_minute/0123456789abcdef/2"}',
+            taken_at=NOON,
+            attempts=2,
+            next_attempt_at=NOON,
+            failure="status",
+            status=503,
+            at=NOON,
+        ),
+        deliveries.DeliveryRecord,
+    ),
+    _json("delivery_position", deliveries.AlertsPosition(partition=3, next_offset=41), deliveries.DeliveryRecord),
+    _json(
+        "delivery_claim",
+        deliveries.DispatcherClaim(dispatcher="node-1/41/9f", claimed_at=NOON),
+        deliveries.DeliveryRecord,
     ),
     _json(
         "command_organization_put",

@@ -18,6 +18,7 @@ PASSWORDS = (
     "KAFKA_WORKER_PASSWORD",
     "KAFKA_SINK_PASSWORD",
     "KAFKA_AUDIT_PASSWORD",
+    "KAFKA_WEBHOOKS_PASSWORD",
     "KAFKA_GATEWAY_PASSWORD",
     "KAFKA_PRODUCER_PASSWORD",
     "KAFKA_OPERATOR_PASSWORD",
@@ -27,7 +28,7 @@ PASSWORDS = (
 
 
 def _python_files() -> list[Path]:
-    folders = ("sluicegate", "schemas", "streams", "clickhouse", "stack", "examples", "tests")
+    folders = ("sluicegate", "schemas", "streams", "clickhouse", "webhooks", "stack", "examples", "tests")
     return [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
 
 
@@ -68,13 +69,13 @@ def test_every_link_between_documents_leads_somewhere() -> None:
 def test_the_composition_publishes_nothing_but_loopback_and_knows_no_password() -> None:
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
     services = yaml.safe_load(text)["services"]
-    assert set(services) == {"kafka", "clickhouse", "access", "migrate", "worker", "sink", "audit"}
+    assert set(services) == {"kafka", "clickhouse", "access", "migrate", "worker", "sink", "audit", "webhooks"}
     for name, service in services.items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
         for variable, value in service["environment"].items():
             if "PASSWORD" in variable:
                 assert re.fullmatch(r"\$\{[A-Z_]+:\?[^}]+\}", value), (name, variable)
-    for name in ("kafka", "clickhouse", "worker", "sink", "audit"):
+    for name in ("kafka", "clickhouse", "worker", "sink", "audit", "webhooks"):
         assert services[name]["healthcheck"]["test"], name
     assert set(re.findall(r"\$\{([A-Z_]+):\?", text)) == set(PASSWORDS)
     assert set(re.findall(r"^([A-Z_]+)=$", (ROOT / ".env.example").read_text("utf-8"), re.M)) == set(PASSWORDS)

@@ -12,8 +12,9 @@ from stack.metrics_page import PAGE, page
 from streams.engine.figures import BOUNDS_S, Figures, PartitionFigures, Times
 from streams.metrics import Family, Samples
 from streams.worker_metrics import FAMILIES as WORKER
+from webhooks.metrics import FAMILIES as WEBHOOKS
 
-ALL = (*WORKER, *SINK, *AUDIT)
+ALL = (*WORKER, *SINK, *AUDIT, *WEBHOOKS)
 
 
 def test_the_page_says_what_the_code_declares() -> None:
@@ -31,7 +32,7 @@ def test_each_metric_is_declared_once_and_named_by_the_conventions() -> None:
 
 
 def test_no_label_has_the_values_of_a_tenant() -> None:
-    bounded = {"partition", "topic", "table", "reason", "outcome", "cause", "pair", "by"}
+    bounded = {"partition", "topic", "table", "reason", "outcome", "cause", "pair", "by", "endpoint"}
     assert {label for family in ALL for label in family.labels} <= bounded
 
 
