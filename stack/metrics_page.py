@@ -16,14 +16,14 @@ _INTRODUCTION: Final = """# Metrics
 Written by `python -m stack.metrics_page`; a test holds it against the code.
 
 Each worker, each sink, the audit and the webhook dispatcher answers `GET /metrics` in Prometheus' text or OpenMetrics
-form where `SLUICEGATE_HEALTH_LISTEN` says (`127.0.0.1:9464`, say; by default nowhere). `make run` gives each process a free port
-and prints it. Beside these metrics there are the usual `process_…` ones. States of health, and what to alert on:
-[health.md](health.md).
+form where `SLUICEGATE_HEALTH_LISTEN` says (`127.0.0.1:9464`, say; by default nowhere). `make run` gives each process a
+free port and prints it. Beside these metrics there are the usual `process_…` ones. States of health, and what to alert
+on: [health.md](health.md).
 
 Label values are bounded: partitions, topics, tables, the operator's names of webhook endpoints, and words of fixed
-lists. No metric names an organization, a key or an operation. Counters start at 0 with each process. Events and rejects count once the flush with them stands, so
-their sum over all workers counts each event once; what a killed process counted after its last scrape is missing in
-it. The books are the ledgers, not these.
+lists. No metric names an organization, a key or an operation. Counters start at 0 with each process. Events and rejects
+count once the flush with them stands, so their sum over all workers counts each event once; what a killed process
+counted after its last scrape is missing in it. The books are the ledgers, not these.
 """
 
 
