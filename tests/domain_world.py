@@ -55,7 +55,7 @@ def usage(
 
 def organization_put(org: str = "org_a", tier: str = "pro", command_id: str | None = None, **fields: Any) -> bytes:
     """The command record that makes ``org`` or changes its tier."""
-    return _command(f"put-{org}-{tier}", command_id, "organization.put", org, fields, tier=tier)
+    return command(f"put-{org}-{tier}", command_id, "organization.put", org, fields, tier=tier)
 
 
 def key_put(
@@ -64,17 +64,16 @@ def key_put(
     """The command record that makes ``key``."""
     sha256 = hashlib.sha256(key.encode()).hexdigest()
     more = {"api_key_id": key, "key_sha256": sha256, "mode": mode}
-    return _command(f"key-{key}", command_id, "key.put", org, more | fields)
+    return command(f"key-{key}", command_id, "key.put", org, more | fields)
 
 
 def key_revoke(key: str = "key_a", org: str = "org_a", **fields: Any) -> bytes:
     """The command record that ends ``key``."""
-    return _command(f"revoke-{key}", None, "key.revoke", org, {"api_key_id": key} | fields)
+    return command(f"revoke-{key}", None, "key.revoke", org, {"api_key_id": key} | fields)
 
 
-def _command(
-    default_id: str, command_id: str | None, kind: str, org: str, fields: dict[str, Any], **more: Any
-) -> bytes:
+def command(default_id: str, command_id: str | None, kind: str, org: str, fields: dict[str, Any], **more: Any) -> bytes:
+    """The command record of a ``kind`` about ``org``; ``fields`` win over all else."""
     base = {
         "command_id": command_id or default_id,
         "issued_at": "2026-01-01T00:00:00Z",

@@ -7,6 +7,7 @@ from sluicegate_schemas.alert_rules import AlertRule
 from sluicegate_schemas.alerts import AlertUnit
 
 from .alert_rule import Reading
+from .limits import PER_MINUTE
 from .notices import MODEL, OPERATION
 from .occurrences import Occurrences, WindowName
 from .participant import PartitionContext
@@ -67,9 +68,10 @@ class Measures:
         buckets, key = context.buckets.get(api_key_id), context.accounts.keys.get(api_key_id)
         if buckets is None or key is None:
             return None
-        if context.plans.is_exempt(key.organization_id, api_key_id, "requests_per_minute"):
+        if context.plans.is_exempt(key.organization_id, api_key_id, PER_MINUTE):
             return None
-        return Reading(buckets.held(moment.now_ms)[1], buckets.requests_per_minute)
+        minute = buckets.named(PER_MINUTE)
+        return Reading(minute.held(moment.now_ms), minute.limit)
 
     def _occurred(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
         assert rule.window_s is not None

@@ -12,13 +12,14 @@ from sluicegate_schemas.decode import Malformed, check_numbers, validate_event
 from sluicegate_schemas.envelope import WireEvent
 from sluicegate_schemas.rating import MissingQuantityError
 
-from .limits import MINUTE_MS, SECOND_MS, Buckets
+from .limits import Bucket, Buckets
 from .notices import MODEL, Notices
 from .period import LogTime
-from .policy import PER_MINUTE, PER_SECOND, EventCause, Moment, Policy
+from .policy import EventCause, Moment, Policy
 from .record_context import RecordContext
 from .route_table import RouteTable
 from .routes import Route
+from .scopes import ScopeNames
 from .settings import DomainSettings
 from .storage import HeldPart, StorageMeter
 from .tables import ChangedRows, OrganizationRow
@@ -52,7 +53,7 @@ class Meter:
         self._storage = storage
         self._notices = notices
         self._policy = policy
-        self._debts: dict[tuple[Buckets, str], tuple[str, EventCause]] = {}
+        self._debts: dict[tuple[Buckets, Bucket], tuple[str, EventCause]] = {}
         """By bucket: the organization, and the first event of the record after which the bucket was in debt."""
 
     def count(self, events: list[WireEvent], routes: list[Route | None], record: RecordContext, first: int = 0) -> int:
@@ -153,10 +154,12 @@ class Meter:
                 continue
             route.requests += requests
             if status >= 400:
-                if status == 429:
+                if status != 429:
+                    route.errors += 1
+                else:
                     route.throttled += 1
-                    continue  # a throttled request takes no token
-                route.errors += 1
+                    if not route.throttled_takes_token:
+                        continue
             buckets = route.buckets
             if buckets is None:
                 continue
@@ -164,36 +167,27 @@ class Meter:
                 started_at_ms = now_ms
             elif started_at_ms < start_floor_ms:
                 started_at_ms = start_floor_ms
-            rate = buckets.requests_per_second
-            arrival = started_at_ms * rate
-            if arrival < buckets.second_arrival:
-                arrival = buckets.second_arrival
-            buckets.second_arrival = arrival = arrival + requests * SECOND_MS
-            in_debt = arrival - now_ms * rate > buckets.second_capacity
-            rate = buckets.requests_per_minute
-            arrival = started_at_ms * rate
-            if arrival < buckets.minute_arrival:
-                arrival = buckets.minute_arrival
-            buckets.minute_arrival = arrival = arrival + requests * MINUTE_MS
             self._changed[buckets.key] = buckets
-            if in_debt:
-                self._note_debt(buckets, PER_SECOND, event, record, index)
-            if arrival - now_ms * rate > buckets.minute_capacity:
-                self._note_debt(buckets, PER_MINUTE, event, record, index)
+            for bucket in route.taken:
+                rate = bucket.rate
+                arrival = started_at_ms * rate
+                if arrival < bucket.arrival:
+                    arrival = bucket.arrival
+                bucket.arrival = arrival = arrival + requests * bucket.period_ms
+                if arrival - now_ms * rate > bucket.capacity:
+                    self._note_debt(buckets, bucket, event, record, index)
         return counted
 
-    def _note_debt(
-        self, buckets: Buckets, limit_name: str, event: WireEvent, record: RecordContext, index: int
-    ) -> None:
-        if (buckets, limit_name) not in self._debts:
-            self._debts[buckets, limit_name] = event.org_id, self._cause(event, record, index)
+    def _note_debt(self, buckets: Buckets, bucket: Bucket, event: WireEvent, record: RecordContext, index: int) -> None:
+        if (buckets, bucket) not in self._debts:
+            self._debts[buckets, bucket] = event.org_id, self._cause(event, record, index)
 
     def judge_debts(self) -> None:
         """Decides about the keys that the record's events put, or left, in debt: once each, by all that was counted."""
-        for (buckets, limit_name), (organization_id, cause) in self._debts.items():
+        for (buckets, bucket), (organization_id, cause) in self._debts.items():
             tier = self._organizations[organization_id].tier
             moment = self._moment(cause.offset, cause.event_index)
-            self._policy.rate_debt(moment, buckets, limit_name, tier, cause)
+            self._policy.rate_debt(moment, ScopeNames("key", buckets.api_key_id), bucket, tier, cause)
         self._debts.clear()
 
     def _count_parts(self, event: WireEvent, route: Route, record: RecordContext, index: int) -> int | None:

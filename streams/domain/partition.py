@@ -29,6 +29,7 @@ from .period import MINUTE_MS, SECOND_MS, LogTime, month_index, month_start_ms
 from .plan_changes import PlanChanges
 from .plans import Plans
 from .policy import Moment, Policy
+from .rate_changes import RateChanges
 from .recovery import Recovery, by_names
 from .rollup import Cells
 from .route_table import RouteTable
@@ -55,7 +56,7 @@ class Partition:
         self._cards = RateCards()
         self.plans = Plans(time, accounts, self._cards)
         self.ledgers = Ledgers(changed, self.plans.credits_of)
-        self.buckets = KeyBuckets(changed, self.plans.rates_of)
+        self.buckets = KeyBuckets(changed, lambda key: (self.plans.key_limits_of(key), time.now_ms))
         self.cells = Cells(changed, settings.cells_max)
         self._storage = StorageMeter(changed, self._cards)
         self.notices = Notices(changed, settings.notices_max)
@@ -66,9 +67,10 @@ class Partition:
         self._entitlements = entitlements = Entitlements(accounts, self.plans, outbox)
         self._routes = routes = RouteTable(
             settings, time, accounts.organizations, accounts.keys, self.buckets, self._cards, self.cells, self.ledgers,
-            self.notices, self.policy,
+            self.notices, self.policy, self.plans,
         )  # fmt: skip
-        self._changes = PlanChanges(accounts, self.plans, entitlements, routes, self.buckets, self.ledgers, self.policy)
+        self._rates = RateChanges(settings, changed, accounts, self.plans, self._cards, self.buckets, self.policy)
+        self._changes = PlanChanges(accounts, self.plans, entitlements, routes, self._rates, self.ledgers, self.policy)
         meter = Meter(
             partition, settings, time, changed, accounts.organizations, routes, self._storage, self.notices, self.policy
         )
@@ -92,6 +94,7 @@ class Partition:
         self._needs_accounts = False
         self._months_to_evict = True
         self._buckets_to_evict = False
+        self._decisions_to_expire = False
         self._has_evictable = False
 
     @property
@@ -164,6 +167,7 @@ class Partition:
         self._minute = time.now_ms // MINUTE_MS
         self.accounts.resume()
         self.policy.resume(self._moment(f"r{self._partition}-{epoch}"), self.ledgers)
+        self._rates.resume(self._moment(f"r{self._partition}-{epoch}"))
         self.participants.resume(self._moment(f"r{self._partition}-{epoch}"))
         for ledger in self.ledgers:
             self.policy.watch(ledger, time.month)
@@ -302,7 +306,7 @@ class Partition:
         minute, before = now_ms // MINUTE_MS, self._minute
         if minute != before:
             self._minute = minute
-            self.policy.expire(now_ms)
+            self._decisions_to_expire = True
             self.producers.expire(now_ms)
             self.event_ids.expire(now_ms)
             is_due = minute // _BUCKETS_EVICTED_EVERY_MINUTES != before // _BUCKETS_EVICTED_EVERY_MINUTES
@@ -325,11 +329,13 @@ class Partition:
         if self._months_to_evict:
             self._months_to_evict = self.ledgers.evict(month_floor, settings.changed_rows_max - len(rows))
             self._months_to_evict |= self._storage.evict(month_floor, settings.changed_rows_max - len(rows))
+        if self._decisions_to_expire:
+            self._decisions_to_expire = self.policy.expire(time.now_ms, settings.changed_rows_max - len(rows))
         evicted = False
         if self._buckets_to_evict:
             since_ms = time.now_ms - settings.start_skew_ms
             evicted, self._buckets_to_evict = self.buckets.evict(since_ms, settings.changed_rows_max - len(rows))
-        self._has_evictable |= self._months_to_evict or self._buckets_to_evict
+        self._has_evictable |= self._months_to_evict or self._buckets_to_evict or self._decisions_to_expire
         if evicted:
             self._routes.forget()
         return evicted
@@ -341,6 +347,8 @@ class Partition:
         """After the record at ``place``, so that what is published again holds all of it."""
         now_ms = self._time.now_ms
         self.participants.catch_up(now_ms, self._moment, place)
+        if self._rates.waiting and self._rates.settle(self._moment(f"v{place}-{now_ms}")):
+            self._routes.forget()
         if now_ms >= self.policy.behind.next_ms:
             self.policy.catch_up(self._moment(f"t{self._partition}-{now_ms}"))
 

@@ -6,9 +6,9 @@ from typing import Final, Protocol
 from .accounts import Accounts
 from .entitlements import Entitlements
 from .ledger import Ledgers
-from .limits import KeyBuckets
 from .plans import Plans
 from .policy import Moment, Policy
+from .rate_changes import RateChanges
 from .route_table import RouteTable
 from .tables import OrganizationRow
 
@@ -29,7 +29,7 @@ class PlanChanges:
         plans: Plans,
         entitlements: Entitlements,
         routes: RouteTable,
-        buckets: KeyBuckets,
+        rates: RateChanges,
         ledgers: Ledgers,
         policy: Policy,
     ) -> None:
@@ -37,7 +37,7 @@ class PlanChanges:
         self._plans: Final = plans
         self._entitlements: Final = entitlements
         self._routes: Final = routes
-        self._buckets: Final = buckets
+        self._rates: Final = rates
         self._ledgers: Final = ledgers
         self._policy: Final = policy
         self.listeners: Sequence[Listener] = ()
@@ -48,7 +48,7 @@ class PlanChanges:
         This month is the old plan's, also where nothing was used in it yet: a downgrade waits for the reset.
         """
         self._entitlements.organization(organization_id)
-        self._adapt_keys(moment, organization_id)
+        self._rates.organization(moment, organization_id)
         if self._accounts.organizations[organization_id].account_id == organization_id:
             if before is not None and self._plans.catalogue() is not None:
                 self._ledgers.open(organization_id, moment.month, self._plans.credits_by(before))
@@ -59,7 +59,7 @@ class PlanChanges:
         """A boost or exemption of the organization, or of keys of it, began, changed or ended."""
         self._routes.forget()
         self._entitlements.organization(organization_id)
-        self._adapt_keys(moment, organization_id)
+        self._rates.organization(moment, organization_id)
         self._tell(moment, organization_id)
 
     def key_changed(self, moment: Moment, api_key_id: str) -> None:
@@ -69,8 +69,7 @@ class PlanChanges:
 
     def catalogue(self, moment: Moment) -> None:
         """Another catalogue version took effect."""
-        for api_key_id in sorted(buckets.api_key_id for buckets in self._buckets):
-            self._adapt_key(moment, api_key_id)
+        self._rates.catalogue(moment)
         for account_id in sorted({ledger.identifier for ledger in self._ledgers if ledger.kind == "account"}):
             self._adapt_account(moment, account_id)
         self._tell(moment, None)
@@ -87,19 +86,6 @@ class PlanChanges:
     def _tell(self, moment: Moment, organization_id: str | None) -> None:
         for listener in self.listeners:
             listener.plan_changed(moment, organization_id)
-
-    def _adapt_keys(self, moment: Moment, organization_id: str) -> None:
-        for api_key_id in self._accounts.keys_of(organization_id):
-            self._adapt_key(moment, api_key_id)
-
-    def _adapt_key(self, moment: Moment, api_key_id: str) -> None:
-        buckets = self._buckets.get(api_key_id)
-        if buckets is not None and self._buckets.adapt(buckets, moment.now_ms):
-            tier = self._accounts.organizations[self._accounts.keys[api_key_id].organization_id].tier
-            if self._buckets.get(api_key_id) is None:
-                self._policy.rates_lifted(moment, buckets, tier)
-            else:
-                self._policy.rates_changed(moment, buckets, tier)
 
     def _adapt_account(self, moment: Moment, account_id: str) -> None:
         tier = self._accounts.organizations[account_id].tier

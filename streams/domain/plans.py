@@ -12,7 +12,7 @@ from sluicegate_schemas.limits import CATEGORIES, CategoryShares
 
 from .accounts import Accounts
 from .in_force import InForce
-from .limits import Rates
+from .limits import KeyLimits, Rates, key_limits
 from .period import LogTime
 from .routes import RateCards
 from .tables import OrganizationRow
@@ -91,6 +91,26 @@ class Plans:
             return CategoryShares(**dict(zip(CATEGORIES, own, strict=True)))
         plan = self.plan_of(organization_id)
         return _SHARES if plan is None else plan.shares
+
+    def key_limits_of(self, api_key_id: str) -> KeyLimits | None:
+        """The limits of a key's buckets; None where it has none."""
+        key = self._accounts.keys.get(api_key_id)
+        rates = None if key is None else self.organization_rates(key.organization_id)
+        if key is None or rates is None:
+            return None
+        exempt = self.in_force.exempt(key.organization_id, None) + self.in_force.exempt(key.organization_id, api_key_id)
+        return key_limits(rates, self.shares_of(key.organization_id), exempt)
+
+    def throttled_takes_token(self, organization_id: str) -> bool:
+        """Whether a request answered 429 takes a token all the same."""
+        plan = self.plan_of(organization_id)
+        return plan is not None and plan.throttled_takes_token
+
+    def as_of(self, time_ms: int) -> "Plans":
+        """The same accounts, boosts and exemptions with the catalogue version in force at ``time_ms``."""
+        time = LogTime()
+        time.now_ms = time_ms
+        return Plans(time, self._accounts, self._cards, self.in_force)
 
     # ---- the organization's other limits ----
 

@@ -4,25 +4,29 @@ The newest decision of each scope and limit is a row of the state, so that a new
 A rate block clears by itself at ``until``; a credit block at the month's reset, or by an upgrade.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 from zlib import crc32
 
 from sluicegate_schemas.bounds import EPOCH_MS_MAX
+from sluicegate_schemas.limits import CATEGORIES, category_limit
 from sluicegate_schemas.outputs import Decision, decision_key
 
 from .deadlines import Deadlines
 from .ledger import NEVER, Ledger, Ledgers
-from .limits import Buckets, KeyBuckets
+from .limits import PER_MINUTE, PER_SECOND, Bucket, Buckets, KeyBuckets
 from .outputs import Outbox
 from .period import month_start_ms
 from .scopes import ScopeNames
 from .settings import DomainSettings
 from .tables import COUNT_MAX, ChangedRows, StandingRow, row_key
 
-PER_SECOND: Final = "requests_per_second"
-PER_MINUTE: Final = "requests_per_minute"
 CREDITS: Final = "credits"
-_SHORT: Final = {PER_SECOND: "rps", PER_MINUTE: "rpm", CREDITS: "credits"}
+_SHORT: Final[dict[str, str]] = {
+    PER_SECOND: "rps",
+    PER_MINUTE: "rpm",
+    **{category_limit(one): one for one in CATEGORIES},
+}
 
 
 class EventCause(NamedTuple):
@@ -57,6 +61,8 @@ class Policy:
         self._standing: dict[str, StandingRow] = {}
         self.behind = Deadlines()
         """Blocks that end too early by now, and when that is to be said: then ``catch_up`` is due."""
+        self.bucket_finders: dict[str, Callable[[StandingRow], Bucket | None]] = {}
+        """By limit: who knows the bucket of a block of ``rate_debt``; those of the keys are known."""
 
     def __len__(self) -> int:
         return len(self._standing)
@@ -75,13 +81,13 @@ class Policy:
         self._changed[row_key("d", record_key)] = row
         self._outbox.decision(row)
 
-    def rate_debt(self, moment: Moment, buckets: Buckets, limit_name: str, tier: str, cause: EventCause) -> None:
-        """A key's bucket is in debt: blocks the key until the debt is paid, unless that is known already.
+    def rate_debt(self, moment: Moment, scope: ScopeNames, bucket: Bucket, tier: str, cause: EventCause) -> None:
+        """A bucket is in debt: blocks its scope until the debt is paid, unless that is known already.
 
         What need not or can't be said yet is noted: ``catch_up`` says it.
         """
-        limit, observed, until_ms = _measured(buckets, limit_name, moment.now_ms)
-        record_key = f"{limit_name}:key:{buckets.api_key_id}"
+        limit, observed, until_ms = _measured(bucket, moment.now_ms)
+        record_key = f"{bucket.name}:{scope.text()}"
         standing = self._standing.get(record_key)
         if standing is not None and standing.verdict == "block":
             due_ms = self._due_ms(standing, until_ms)
@@ -91,9 +97,7 @@ class Policy:
                     self._changed[row_key("d", record_key)] = standing
                 self.behind.set(record_key, due_ms)
                 return
-        self.decide(
-            moment, ScopeNames("key", buckets.api_key_id), "block", limit_name, limit, observed, until_ms, tier, cause
-        )
+        self.decide(moment, scope, "block", bucket.name, limit, observed, until_ms, tier, cause)
 
     def _due_ms(self, standing: StandingRow, until_ms: int) -> int:
         """When a block whose debt is paid at ``until_ms`` is to be published again: once its own end is materially too
@@ -110,8 +114,8 @@ class Policy:
         now_ms = moment.now_ms
         for record_key in self.behind.take(now_ms):
             row = self._standing[record_key]
-            buckets = self._buckets.get(row.scope_id)
-            limit, observed, until_ms = (0, 0, 0) if buckets is None else _measured(buckets, row.limit_name, now_ms)
+            bucket = self._bucket_of(row)
+            limit, observed, until_ms = (0, 0, 0) if bucket is None else _measured(bucket, now_ms)
             due_ms = self._due_ms(row, until_ms)
             if now_ms < due_ms:
                 self.behind.set(record_key, due_ms)
@@ -120,34 +124,41 @@ class Policy:
                 self._changed[row_key("d", record_key)] = row
             else:
                 cause = None if row.behind is None else EventCause(*row.behind)
-                self.decide(
-                    moment,
-                    ScopeNames("key", row.scope_id),
-                    "block",
-                    row.limit_name,
-                    limit,
-                    observed,
-                    until_ms,
-                    row.tier,
-                    cause,
-                )
+                self.decide(moment, row.scope(), "block", row.limit_name, limit, observed, until_ms, row.tier, cause)
+
+    def _bucket_of(self, row: StandingRow) -> Bucket | None:
+        finder = self.bucket_finders.get(row.limit_name)
+        if finder is not None:
+            return finder(row)
+        buckets = self._buckets.get(row.scope_id)
+        return None if buckets is None else buckets.named(row.limit_name)
 
     def rates_changed(self, moment: Moment, buckets: Buckets, tier: str) -> None:
         """A key has other limits now: says what they make of the requests in its buckets.
 
         Said even where no block stands: a former owner may have published one that its flush did not keep.
         """
-        for limit_name, in_debt in zip((PER_SECOND, PER_MINUTE), buckets.in_debt(moment.now_ms), strict=True):
-            limit, observed, until_ms = _measured(buckets, limit_name, moment.now_ms)
-            verdict, until = ("block", until_ms) if in_debt else ("allow", None)
-            self.decide(
-                moment, ScopeNames("key", buckets.api_key_id), verdict, limit_name, limit, observed, until, tier, None
-            )
+        for bucket in self._concerned(buckets):
+            limit, observed, until_ms = _measured(bucket, moment.now_ms)
+            verdict, until = ("block", until_ms) if bucket.is_in_debt(moment.now_ms) else ("allow", None)
+            scope = ScopeNames("key", buckets.api_key_id)
+            self.decide(moment, scope, verdict, bucket.name, limit, observed, until, tier, None)
 
     def rates_lifted(self, moment: Moment, buckets: Buckets, tier: str) -> None:
         """A key has no limits any more."""
-        for limit_name, limit in ((PER_SECOND, buckets.burst), (PER_MINUTE, buckets.requests_per_minute)):
-            self.decide(moment, ScopeNames("key", buckets.api_key_id), "allow", limit_name, limit, 0, None, tier, None)
+        for bucket in self._concerned(buckets):
+            scope = ScopeNames("key", buckets.api_key_id)
+            self.decide(moment, scope, "allow", bucket.name, bucket.limit, 0, None, tier, None)
+
+    def _concerned(self, buckets: Buckets) -> list[Bucket]:
+        """The buckets of a key that a verdict may have been published of; a category's only if it was used."""
+        return [
+            bucket
+            for bucket in buckets.all
+            if bucket.arrival
+            or bucket.name in (PER_SECOND, PER_MINUTE)
+            or f"{bucket.name}:key:{buckets.api_key_id}" in self._standing
+        ]
 
     def watch(self, ledger: Ledger, month: int) -> None:
         """Sets the amount of an account's ledger that would change its verdict; only the current month has one."""
@@ -202,8 +213,9 @@ class Policy:
         standing = self._standing.get(f"{CREDITS}:account:{ledger.identifier}")
         return standing is not None and standing.until_ms == month_start_ms(ledger.month + 1)
 
-    def expire(self, now_ms: int) -> None:
-        """Forgets the blocks that time has cleared, since readers know from ``until``, and allows of long ago."""
+    def expire(self, now_ms: int, at_most: int) -> bool:
+        """Forgets the blocks that time has cleared, since readers know from ``until``, and allows of long ago,
+        ``at_most`` so many. Returns whether some are left."""
         settled_ms = now_ms - self._settings.block_interval_ms
         allowed_ms = now_ms - self._settings.allows_kept_ms
         for record_key, row in list(self._standing.items()):
@@ -213,8 +225,12 @@ class Policy:
                 is_cleared = row.until_ms is not None and row.until_ms <= now_ms and row.behind is None
                 is_over = is_cleared and row.decided_at_ms <= settled_ms
             if is_over:
+                if at_most <= 0:
+                    return True
+                at_most -= 1
                 del self._standing[record_key]
                 self._changed[row_key("d", record_key)] = None
+        return False
 
     def restore(self, record_key: str, row: StandingRow) -> None:
         """Takes in a recovered row."""
@@ -228,7 +244,7 @@ class Policy:
         Allows too: an owner that lost the partition may have written an older block behind one, and compaction would
         leave that block alone on the topic.
         """
-        self.expire(moment.now_ms)
+        self.expire(moment.now_ms, self._settings.changed_rows_max)
         for row in list(self._standing.values()):
             if row.until_ms is not None and row.until_ms <= moment.now_ms:
                 continue
@@ -275,9 +291,6 @@ def _row(moment: Moment, scope: ScopeNames, verdict: str, limit_name: str, limit
     )
 
 
-def _measured(buckets: Buckets, limit_name: str, now_ms: int) -> tuple[int, int, int]:
-    """(limit, requests that the bucket holds, when one more fits) of one of a key's buckets."""
-    held_second, held_minute = buckets.held(now_ms)
-    if limit_name == PER_SECOND:
-        return buckets.burst, held_second, buckets.second_until_ms()
-    return buckets.requests_per_minute, held_minute, buckets.minute_until_ms()
+def _measured(bucket: Bucket, now_ms: int) -> tuple[int, int, int]:
+    """(limit, units that the bucket holds, when one more fits)."""
+    return bucket.limit, bucket.held(now_ms), bucket.until_ms()

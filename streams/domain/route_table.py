@@ -9,6 +9,7 @@ from .ledger import Ledgers
 from .limits import MINUTE_MS, KeyBuckets
 from .notices import OPERATION, Notices
 from .period import LogTime, month_index, month_start_ms, month_text
+from .plans import Plans
 from .policy import Policy
 from .record_context import RecordContext
 from .rollup import Cells
@@ -48,6 +49,7 @@ class RouteTable:
         ledgers: Ledgers,
         notices: Notices,
         policy: Policy,
+        plans: Plans,
     ) -> None:
         self._settings = settings
         self._time = time
@@ -59,6 +61,7 @@ class RouteTable:
         self._ledgers = ledgers
         self._notices = notices
         self._policy = policy
+        self._plans = plans
         self._routes: dict[tuple[str | None, ...], Route] = {}
         self._pending: list[Route] = []
         self.observers: Sequence[Observer] = ()
@@ -82,6 +85,7 @@ class RouteTable:
             is_test = key is not None and key.mode == "test"
             route = Route(organization_id, account_id, api_key_id, operation, is_costless=is_test)
             route.buckets = self._buckets.find(api_key_id) if api_key_id else None
+            route.throttled_takes_token = self._plans.throttled_takes_token(organization_id)
             self._routes[identity] = route
         return route
 
@@ -105,6 +109,8 @@ class RouteTable:
             route.is_pending = False
         catalogue, from_ms, until_ms = self._cards.window(ts_ms)
         tariff = route.tariff = self._cards.tariff(catalogue, route.operation)
+        if route.buckets is not None:
+            route.taken = route.buckets.taken_by(tariff.category)
         route.flat_micro = 0 if route.is_costless and tariff.flat_micro is not None else tariff.flat_micro
         minute = ts_ms // MINUTE_MS
         route.cell = self._cells.find(route.organization_id, route.api_key_id, route.operation, minute)

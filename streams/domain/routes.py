@@ -14,7 +14,7 @@ from sluicegate_schemas.catalogue import Catalogue, FreePrice, HeldPrice, RateCa
 from sluicegate_schemas.rating import MissingQuantityError, Rater, rater
 
 from .ledger import Ledger
-from .limits import Buckets
+from .limits import Bucket, Buckets
 from .rollup import Cell
 from .tables import GROUPS
 
@@ -86,6 +86,10 @@ class RateCards:
         position = bisect_right(self._starts_ms, time_ms)
         return self._starts_ms[position] if position < len(self._starts_ms) else FOREVER_MS
 
+    def starts_between(self, after_ms: int, until_ms: int) -> list[int]:
+        """When versions took effect after ``after_ms``, up to ``until_ms``."""
+        return self._starts_ms[bisect_right(self._starts_ms, after_ms) : bisect_right(self._starts_ms, until_ms)]
+
     def tariff(self, catalogue: Catalogue, operation: str) -> Tariff:
         """The price and category of ``operation`` in ``catalogue``."""
         tariff = self._tariffs.get((catalogue.version, operation))
@@ -102,7 +106,8 @@ class Route:
     __slots__ = (
         "account", "account_id", "api_key_id", "buckets", "cell", "charges", "correction", "credits_micro", "end_ms",
         "errors", "events", "flat_micro", "is_costless", "is_observed", "is_pending", "key_ledger", "operation",
-        "organization", "organization_id", "requests", "start_ms", "tariff", "throttled", "units",
+        "organization", "organization_id", "requests", "start_ms", "taken", "tariff", "throttled",
+        "throttled_takes_token", "units",
     )  # fmt: skip
 
     account: Ledger
@@ -125,6 +130,9 @@ class Route:
         self.flat_micro: int | None = None
         self.correction: str | None = None
         """The closed month that the window lies in, when its credits are booked into the current one."""
+        self.taken: tuple[Bucket, ...] = ()
+        """The buckets that a request takes a token of."""
+        self.throttled_takes_token = False
         self.is_observed = False
         """Whether a participant wants to hear of each event."""
         self.start_ms = self.end_ms = 0

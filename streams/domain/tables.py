@@ -105,14 +105,24 @@ class RolledRow(_ArrayRow):
 
 
 class BucketsRow(_ArrayRow):
-    """``b|key``: the two theoretical arrival times (GCRA) of a key, as decimal text since they may pass 64 bits: in
-    milliseconds times the rate that they were taken at."""
+    """``b|key``: the theoretical arrival times (GCRA) of a key, as decimal text since they may pass 64 bits: in
+    milliseconds times the rate that they were taken at.
+
+    Categories are in the order of ``limits.CATEGORIES``, each with its requests a minute; bit n of ``exempt`` says that
+    the limit n is off. ``as_of_ms`` is since when the limits are in force, ``is_said`` whether the verdicts that follow
+    from them are out.
+    """
 
     requests_per_second: int
     burst: int
     requests_per_minute: int
     second_arrival: str
     minute_arrival: str
+    category_rates: list[int] = []
+    category_arrivals: list[str] = []
+    exempt: int = 0
+    as_of_ms: int = 0
+    is_said: bool = True
 
 
 class ProducerRow(_ArrayRow):

@@ -3,13 +3,17 @@
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
+import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streams.domain.limits import Buckets, Rates
+from sluicegate_schemas.limits import CategoryShares
+from streams.domain.limits import Bucket, BucketLimit, Buckets, KeyBuckets, Rates, key_limits
 from streams.domain.period import month_index, month_start_ms, month_text, parse_month
+from streams.domain.tables import BucketsRow, ChangedRows
 
-RATES = st.builds(Rates, st.integers(1, 10**6), st.integers(1, 10**7), st.integers(1, 6 * 10**7))
+LIMITS = st.builds(BucketLimit, st.integers(1, 6 * 10**7), st.integers(1, 6 * 10**7), st.just(False))
+START_MS = 1_795_291_200_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -30,42 +34,64 @@ class TokenBucket:
 
 
 @given(
-    st.one_of(RATES, st.builds(Rates, st.integers(1, 7), st.integers(1, 5), st.integers(1, 90))),
+    st.one_of(LIMITS, st.builds(BucketLimit, st.integers(1, 90), st.integers(1, 5), st.just(False))),
+    st.sampled_from([1_000, 60_000]),
     st.lists(st.tuples(st.integers(-3_000, 3_000), st.integers(0, 5)), max_size=60),
 )
-def test_the_buckets_agree_with_an_exact_token_bucket_to_the_request(rates, requests):
-    buckets = Buckets(b"b|key_a", "key_a", rates)
-    second = TokenBucket(rates.burst, Fraction(rates.requests_per_second, 1_000))
-    minute = TokenBucket(rates.requests_per_minute, Fraction(rates.requests_per_minute, 60_000))
-    now_ms = last_ms = 1_795_291_200_000
+def test_a_bucket_agrees_with_an_exact_token_bucket_to_the_request(limit, period_ms, requests):
+    bucket = Bucket("requests_per_minute", period_ms, limit)
+    model = TokenBucket(limit.limit, Fraction(limit.rate, period_ms))
+    now_ms = START_MS
     for step_ms, count in requests:
         started_ms = now_ms + step_ms
         now_ms = max(now_ms, started_ms)
         if count:
-            buckets.take(started_ms, count)
-            second.take(started_ms, count)
-            minute.take(started_ms, count)
-            last_ms = max(last_ms, started_ms)
-        for model, in_debt, held in zip((second, minute), buckets.in_debt(now_ms), buckets.held(now_ms), strict=True):
-            assert in_debt == (model.at(now_ms) < 0)
-            assert held == -((model.at(now_ms) - model.capacity) // 1)
-        for model, until_ms in ((second, buckets.second_until_ms()), (minute, buckets.minute_until_ms())):
-            if model.at(now_ms) < 0:
-                assert model.at(until_ms) >= 1
-                assert model.at(until_ms - 1) < 1
-        assert buckets.at_rest(now_ms) == all(model.at(now_ms) == model.capacity for model in (second, minute))
+            bucket.take(started_ms, count)
+            model.take(started_ms, count)
+        assert bucket.is_in_debt(now_ms) == (model.at(now_ms) < 0)
+        assert bucket.held(now_ms) == -((model.at(now_ms) - model.capacity) // 1)
+        if model.at(now_ms) < 0:
+            assert model.at(bucket.until_ms()) >= 1
+            assert model.at(bucket.until_ms() - 1) < 1
+        assert bucket.is_at_rest(now_ms) == (model.at(now_ms) == model.capacity)
 
 
-@given(RATES, RATES, st.integers(0, 100), st.integers(0, 10_000))
+@given(LIMITS, LIMITS, st.integers(0, 100), st.integers(0, 10_000))
 def test_a_change_of_limits_keeps_the_requests_that_a_bucket_holds(before, after, count, elapsed_ms):
-    start_ms = 1_795_291_200_000
-    now_ms = start_ms + elapsed_ms
-    buckets = Buckets(b"b|key_a", "key_a", before)
-    buckets.take(start_ms, count)
-    held = buckets.held(now_ms)
-    buckets.change(after, now_ms)
-    assert buckets.held(now_ms) == held
-    assert buckets.rates() == after
+    now_ms = START_MS + elapsed_ms
+    bucket = Bucket("requests_per_minute", 60_000, before)
+    bucket.take(START_MS, count)
+    held = bucket.held(now_ms)
+    bucket.change(after, now_ms)
+    assert bucket.held(now_ms) == held
+    assert (bucket.rate, bucket.limit) == after[:2]
+
+
+@given(LIMITS, st.integers(1, 10**8), st.integers(0, 10_000))
+def test_an_exempt_bucket_is_never_in_debt_and_is_full_of_tokens_when_the_exemption_ends(limit, count, elapsed_ms):
+    now_ms = START_MS + elapsed_ms
+    bucket = Bucket("requests_per_minute", 60_000, limit)
+    bucket.take(START_MS, count)
+    bucket.change(limit._replace(is_exempt=True), START_MS)
+    bucket.take(START_MS, count)
+    assert not bucket.is_in_debt(START_MS)
+    bucket.change(limit, now_ms)
+    assert bucket.held(now_ms) == 0
+
+
+@given(st.builds(Rates, st.integers(1, 10**6), st.integers(1, 10**7), st.integers(1, 6 * 10**7)))
+def test_the_row_of_a_keys_buckets_brings_all_of_them_back(rates):
+    limits = key_limits(rates, CategoryShares(), {"search_per_minute", "requests_per_second"})
+    buckets = Buckets(b"b|key_a", "key_a", limits, START_MS)
+    for at, bucket in enumerate(buckets.all):
+        bucket.take(START_MS + at, at + 1)
+    again = KeyBuckets(ChangedRows(), lambda _: (None, 0))
+    again.restore("key_a", msgspec.msgpack.decode(buckets.encode(), type=BucketsRow))
+    (found,) = again
+    assert found.limits() == limits
+    assert [bucket.arrival for bucket in found.all] == [bucket.arrival for bucket in buckets.all]
+    assert [bucket.capacity for bucket in found.all] == [bucket.capacity for bucket in buckets.all]
+    assert (found.as_of_ms, found.is_said) == (START_MS, True)
 
 
 @given(st.integers(0, 4_102_444_799_999))

@@ -271,7 +271,8 @@ class Expected:
         if entry is not None and isinstance(entry.price, HeldPrice) and is_paid and not is_test:
             self._sample(event, quantity(event.quantities or {}, entry.price.quantity))
         if counts_requests and event.status != 429 and event.api_key_id is not None:
-            self.accounts.take(event.api_key_id, event.started_at_ms, requests)
+            category = None if entry is None else entry.category
+            self.accounts.take(event.api_key_id, event.started_at_ms, requests, category)
 
     def _ledgers(self, event: WireEvent, ms: int) -> list[tuple[Ledger, str | None]]:
         """The ledgers that take what happened at ``ms``, and the closed month that they correct by it."""

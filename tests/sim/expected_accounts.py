@@ -15,7 +15,7 @@ import msgspec
 from pydantic import ValidationError
 
 from sluicegate_schemas.accounts import ACCOUNT_COMMAND, KeyPut, KeyRevoke, OrganizationPut
-from sluicegate_schemas.limits import RateLimits
+from sluicegate_schemas.limits import CATEGORIES, RateLimits
 from sluicegate_schemas.partitioning import partition_of
 
 from .plan import MINUTE_MS
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .expected import Cards
 
 SECOND_MS: Final = 1_000
+BUCKETS: Final = ("requests_per_second", "requests_per_minute", *(f"{name}_per_minute" for name in CATEGORIES))
 _SAME: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
@@ -71,7 +72,8 @@ class ExpectedAccounts:
         self.organizations: dict[str, Organization] = {}
         self.keys: dict[str, KeyPut] = {}
         self.revoked: set[str] = set()
-        self.buckets: dict[str, tuple[Bucket, Bucket]] = {}
+        self.buckets: dict[str, tuple[Bucket, ...]] = {}
+        """The second's, the minute's and those of the categories, in the order of ``BUCKETS``."""
         self.commands = self.commands_repeated = 0
         self._partition = partition
         self._partitions = partitions
@@ -97,6 +99,17 @@ class ExpectedAccounts:
         """A key's limits at the log's time."""
         put = self.organizations[self.keys[api_key_id].organization_id].puts[-1][1]
         return self._cards.at(self.now_ms).rates(put.tier, put.rates)
+
+    def limits_of(self, api_key_id: str) -> list[tuple[int, int]]:
+        """(rate, capacity) of each of a key's buckets; none where it has no limits."""
+        rates = self.rates_of(api_key_id)
+        if rates is None:
+            return []
+        put = self.organizations[self.keys[api_key_id].organization_id].puts[-1][1]
+        shares = put.shares or self._cards.at(self.now_ms).plans[put.tier].shares
+        minute = rates.requests_per_minute
+        parts = [max(1, minute * getattr(shares, category) // 100) for category in CATEGORIES]
+        return [(rates.requests_per_second, rates.burst), (minute, minute), *((part, part) for part in parts)]
 
     def obey(self, offset: int, value: bytes | None) -> None:
         """Takes in a record of the accounts topic."""
@@ -148,12 +161,12 @@ class ExpectedAccounts:
             raise _RefusedError("command_refused")
         known.puts.append((self.now_ms, command))
         for api_key_id in [one for one, key in self.keys.items() if key.organization_id == command.organization_id]:
-            rates, buckets = self.rates_of(api_key_id), self.buckets.get(api_key_id)
-            if rates is None:
+            limits = self.limits_of(api_key_id)
+            if not limits:
                 self.buckets.pop(api_key_id, None)
-            elif buckets is not None:
-                buckets[0].change(rates.requests_per_second, rates.burst, self.now_ms)
-                buckets[1].change(rates.requests_per_minute, rates.requests_per_minute, self.now_ms)
+            elif api_key_id in self.buckets:
+                for bucket, (rate, capacity) in zip(self.buckets[api_key_id], limits, strict=True):
+                    bucket.change(rate, capacity, self.now_ms)
 
     def _owner(self, command: KeyPut | KeyRevoke) -> dict[str, KeyPut]:
         """The keys of the command's organization. Raises where that is not known under the command's account."""
@@ -175,20 +188,21 @@ class ExpectedAccounts:
             raise _RefusedError("command_refused")
         self.keys[command.api_key_id] = command
 
-    def take(self, api_key_id: str, started_at_ms: int, requests: int) -> None:
+    def take(self, api_key_id: str, started_at_ms: int, requests: int, category: str | None) -> None:
         """Requests of a key that started at ``started_at_ms``; that time is held between a minute ago and now."""
         buckets = self.buckets.get(api_key_id)
         if buckets is None:
-            rates = self.rates_of(api_key_id)
-            if rates is None:
+            limits = self.limits_of(api_key_id)
+            if not limits:
                 return
-            buckets = self.buckets[api_key_id] = (
-                Bucket(rates.requests_per_second, SECOND_MS, rates.burst),
-                Bucket(rates.requests_per_minute, MINUTE_MS, rates.requests_per_minute),
+            buckets = self.buckets[api_key_id] = tuple(
+                Bucket(rate, SECOND_MS if name == "requests_per_second" else MINUTE_MS, capacity)
+                for name, (rate, capacity) in zip(BUCKETS, limits, strict=True)
             )
         start_ms = min(max(started_at_ms, self.now_ms - MINUTE_MS + 1), self.now_ms)
-        for bucket in buckets:
-            bucket.take(start_ms, requests)
+        for name, bucket in zip(BUCKETS, buckets, strict=True):
+            if name in ("requests_per_second", "requests_per_minute", f"{category}_per_minute"):
+                bucket.take(start_ms, requests)
 
     def forget_resting(self) -> None:
         """Buckets that were full a minute ago are as good as new; a change of plan then finds none."""

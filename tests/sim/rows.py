@@ -78,6 +78,11 @@ class BucketsRow(NamedTuple):
     requests_per_minute: int
     second_arrival: str
     minute_arrival: str
+    category_rates: list[int]
+    category_arrivals: list[str]
+    exempt: int
+    as_of_ms: int
+    is_said: bool
 
 
 class StandingRow(NamedTuple):

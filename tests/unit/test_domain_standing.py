@@ -27,7 +27,7 @@ def until_ms(decision: Decision) -> int:
 def clears_ms(world: World, limit_name: str) -> int:
     buckets = world.machine.buckets.get("key_a")
     assert buckets is not None
-    return buckets.minute_until_ms() if limit_name == "requests_per_minute" else buckets.second_until_ms()
+    return buckets.named(limit_name).until_ms()
 
 
 @pytest.mark.parametrize(("limit_name", "index"), [("requests_per_second", 20), ("requests_per_minute", 60)])
@@ -143,6 +143,7 @@ def test_allows_outlive_the_compaction_lag_and_a_new_owner_repeats_them():
         ("credits", "allow"),
         ("requests_per_second", "allow"),
         ("requests_per_minute", "allow"),
+        ("data_per_minute", "allow"),
     }
     assert {one.sequence.epoch for one in world.decisions} == {world.epoch}
     world.pass_time(NOW_MS + kept_ms)

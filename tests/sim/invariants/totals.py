@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from .. import rows as state
 from ..expected import Expected, month_bounds
+from ..expected_accounts import BUCKETS
 from ..plan import DAY_MS
 
 SHOWN = 3
@@ -101,13 +102,15 @@ def _buckets(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
     names = {key.decode()[2:] for key in rows if key.startswith(b"b|")} | expected.accounts.buckets.keys()
     for name in sorted(names):
         payload, buckets = rows.get(f"b|{name}".encode()), expected.accounts.buckets.get(name)
-        must_be = [Fraction(0)] * 2 if buckets is None else [bucket.held(now_ms) for bucket in buckets]
-        is_ = [Fraction(0)] * 2
+        must_be = [Fraction(0)] * len(BUCKETS) if buckets is None else [bucket.held(now_ms) for bucket in buckets]
+        is_ = [Fraction(0)] * len(BUCKETS)
         if payload is not None:
             row = state.buckets_row(payload)
+            minutes = zip(row.category_rates, row.category_arrivals, strict=True)
             for place, (rate, arrival, period) in enumerate((
                 (row.requests_per_second, row.second_arrival, 1_000),
                 (row.requests_per_minute, row.minute_arrival, 60_000),
+                *((rate, arrival, 60_000) for rate, arrival in minutes),
             )):  # fmt: skip
                 is_[place] = max(Fraction(0), Fraction(int(arrival) - now_ms * rate, period))
         if is_ != must_be:

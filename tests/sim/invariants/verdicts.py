@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from .. import rows as state
 from ..expected import Expected, month_bounds
+from ..expected_accounts import BUCKETS
 from ..plan import DAY_MS
 
 
@@ -33,7 +34,7 @@ def credit_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[s
 def rate_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
     """A key that is in debt is blocked."""
     for key, buckets in sorted(expected.accounts.buckets.items()):
-        for limit_name, bucket in zip(("requests_per_second", "requests_per_minute"), buckets, strict=True):
+        for limit_name, bucket in zip(BUCKETS, buckets, strict=True):
             held = bucket.held(expected.now_ms)
             if held > bucket.capacity and not _standing(rows, f"{limit_name}:key:{key}", expected.now_ms):
                 yield f"{key} is in debt by {limit_name} ({float(held):.2f} of {bucket.capacity}), and is not blocked"

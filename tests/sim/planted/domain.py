@@ -93,11 +93,7 @@ PLANTS = (
         (
             edit(
                 "streams.domain.limits:KeyBuckets.restore",
-                (
-                    "    buckets.second_arrival = int(row.second_arrival)\n"
-                    "    buckets.minute_arrival = int(row.minute_arrival)\n",
-                    "",
-                ),
+                ("bucket.arrival = int(arrival)", "bucket.arrival = 0"),
             ),
         ),
     ),

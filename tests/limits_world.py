@@ -1,0 +1,19 @@
+"""Commands and looks for tests of limits, beside ``domain_world``."""
+
+from typing import Any
+
+from sluicegate_schemas.bounds import from_epoch_ms
+from sluicegate_schemas.outputs import Decision
+from tests.domain_world import World, command
+
+
+def newest(world: World, limit_name: str, scope: str | None = None) -> Decision:
+    """The newest decision of a limit."""
+    return [one for one in world.decisions if one.limit_name == limit_name and scope in (None, one.scope.text())][-1]
+
+
+def exemption_put(limit_name: str, *, from_ms: int, until_ms: int, org: str = "org_a", **fields: Any) -> bytes:
+    """The command record that takes a limit off for a time."""
+    times = {name: from_epoch_ms(ms).isoformat() for name, ms in (("effective_at", from_ms), ("until", until_ms))}
+    name = f"exempt-{org}-{limit_name}".replace("_", "-")
+    return command(name, None, "exemption.put", org, {"exemption_id": name, "limit_name": limit_name} | times | fields)
