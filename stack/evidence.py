@@ -20,6 +20,7 @@ from sluicegate_schemas.outputs import Balance, Decision, Reject
 from sluicegate_schemas.partitioning import partition_of
 from stack.errors import StackError
 from stack.expected import Expectation, Origin, Place, Totals, tenants_of
+from stack.expected_corrections import book_corrections
 from stack.node_log import Applied, Published, Started, read_node_logs
 from stack.state_rows import TOTALS_KEY, WorkerTotals, worker_totals
 from stack.topic_log import partitions_of, read_topic
@@ -124,10 +125,12 @@ async def read_log(bootstrap: str, prefix: str) -> LogEvidence:
 
     :raises StackError: a topic is missing or cannot be read.
     """
-    tenants = tenants_of(await _commands(bootstrap, prefix + topics.ACCOUNTS.name))
+    commands = await _commands(bootstrap, prefix + topics.ACCOUNTS.name)
+    tenants = tenants_of(command for command, _ in commands)
     partitions = len(await partitions_of(bootstrap, [prefix + topics.USAGE.name]))
     expectation = Expectation(await _catalogues(bootstrap, prefix + topics.CATALOG.name), tenants, partitions)
     envelopes, events = await _fold_usage(bootstrap, prefix + topics.USAGE.name, expectation)
+    book_corrections(expectation.totals, tenants, commands)
     workers, damage = await _state(bootstrap, prefix + topics.STATE.name)
     return LogEvidence(
         totals=expectation.totals,
@@ -186,11 +189,12 @@ async def _catalogues(bootstrap: str, topic: str) -> list[Catalogue]:
     return list(versions.values())
 
 
-async def _commands(bootstrap: str, topic: str) -> list[AnyCommand]:
+async def _commands(bootstrap: str, topic: str) -> list[tuple[AnyCommand, int]]:
+    """Each command and when the broker appended it."""
     commands = []
     async for record in read_topic(bootstrap, topic):
         try:
-            commands.append(ACCOUNT_COMMAND.validate_json(record.value or b""))
+            commands.append((ACCOUNT_COMMAND.validate_json(record.value or b""), record.timestamp))
         except ValidationError:
             continue  # the workers reject it; it makes no tenant
     return commands

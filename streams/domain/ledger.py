@@ -19,12 +19,15 @@ class Ledger:
     Of an account: ``total_micro`` is ``plan_micro``, what its plan gives the month, and ``granted_micro``: what grants
     have paid of the month (``granted_burned_micro``) or still hold for it; None is unlimited. ``plan_burned_micro`` is
     what the plan has paid. ``watch_micro`` is the amount at which someone has to look.
+
+    Of ``used_micro``, ``corrections_micro`` belongs to closed months by the time of its events, ``charges_micro`` by
+    what the operators said who charged it.
     """
 
     __slots__ = (
-        "account_id", "breakdown_micro", "corrections_micro", "granted_burned_micro", "granted_micro", "identifier",
-        "key", "kind", "month", "organization_id", "plan_burned_micro", "plan_micro", "requests", "total_micro",
-        "used_micro", "watch_micro",
+        "account_id", "breakdown_micro", "charges_micro", "corrections_micro", "granted_burned_micro",
+        "granted_micro", "identifier", "key", "kind", "month", "organization_id", "plan_burned_micro", "plan_micro",
+        "requests", "total_micro", "used_micro", "watch_micro",
     )  # fmt: skip
 
     def __init__(self, kind: str, identifier: str, month: int, account_id: str, organization_id: str | None) -> None:
@@ -43,6 +46,7 @@ class Ledger:
         self.breakdown_micro = [0] * len(GROUPS)
         self.requests = 0
         self.corrections_micro: dict[str, int] = {}
+        self.charges_micro: dict[str, int] = {}
         self.watch_micro = NEVER
 
     @property
@@ -54,6 +58,13 @@ class Ledger:
     def overage_micro(self) -> int:
         """What was used beyond the total."""
         return 0 if self.total_micro is None else max(0, self.used_micro - self.total_micro)
+
+    def of_closed_months(self) -> dict[str, int]:
+        """How much of ``used_micro`` belongs to months that were closed when it came."""
+        if not self.charges_micro:
+            return self.corrections_micro
+        months = sorted(self.corrections_micro.keys() | self.charges_micro.keys())
+        return {name: self.corrections_micro.get(name, 0) + self.charges_micro.get(name, 0) for name in months}
 
     def give(self, plan_micro: int | None, granted_micro: int) -> None:
         """Sets what its sources hold for the month, what they have paid of it included."""
@@ -75,6 +86,7 @@ class Ledger:
             self.plan_burned_micro,
             self.granted_micro,
             self.granted_burned_micro,
+            self.charges_micro,
         ).encode()
 
 
@@ -191,4 +203,5 @@ class Ledgers:
         ledger.breakdown_micro = row.breakdown_micro + [0] * (len(GROUPS) - len(row.breakdown_micro))
         ledger.requests = row.requests
         ledger.corrections_micro = row.corrections_micro
+        ledger.charges_micro = row.charges_micro
         self._ledgers[kind, identifier, ledger.month] = ledger

@@ -178,7 +178,7 @@ class Outbox:
             sequence=_SequenceJson(epoch, counter),
             overage_micro=ledger.overage_micro,
             granted_micro=ledger.granted_micro,
-            corrections_micro=ledger.corrections_micro,
+            corrections_micro=ledger.of_closed_months(),
             final=is_final,
         )
         key = balance_key(ledger.kind, ledger.identifier, month).encode()

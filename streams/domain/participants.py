@@ -8,6 +8,7 @@ from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 
 from .accounts import RefusedError
 from .alerts import Alerts
+from .corrections import Corrections
 from .grants import Grants
 from .month_close import MonthClose
 from .outputs import RecordOrigin
@@ -19,6 +20,7 @@ from .recovery import Recovery
 KINDS: Final[tuple[type[Participant], ...]] = (
     Grants,
     MonthClose,
+    Corrections,
     Overrides,
     Alerts,
 )

@@ -209,9 +209,10 @@ class Partition:
             except RefusedError as refused:
                 self._refuse_command(record, refused, None, None)
                 continue
+            moment = self._moment(word)._replace(offset=offset)
             try:
                 before = self.accounts.organizations.get(command.about)
-                if self.accounts.obey(command, offset, partial(self.participants.obey, self._moment(word))):
+                if self.accounts.obey(command, offset, partial(self.participants.obey, moment)):
                     self._routes.forget()
                     if isinstance(command, OrganizationPut):
                         self._changes.organization_put(self._moment(word), command.organization_id, before)

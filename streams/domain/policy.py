@@ -42,12 +42,13 @@ class EventCause(NamedTuple):
 
 class Moment(NamedTuple):
     """When something is decided: log time, the month it lies in, the catalogue version in force, and what for: a
-    word that a replay repeats."""
+    word that a replay repeats; for a command also its offset."""
 
     now_ms: int
     month: int
     version: int
     word: str
+    offset: int = 0
 
 
 class Policy:

@@ -80,6 +80,7 @@ class LedgerRow(_ArrayRow):
     plan_burned_micro: int = 0
     granted_micro: int = 0
     granted_burned_micro: int = 0
+    charges_micro: dict[str, int] = {}
 
 
 class GrantRow(_ArrayRow):
