@@ -4,7 +4,7 @@
 """
 
 from .brokers import Brokers
-from .errors import ConfigurationError, SluicegateError
+from .errors import ConfigurationError, RefusedError, SluicegateError
 from .follower import Follower, FollowerSettings
 from .gate import Answer, Gate, GateSettings
 from .metering import Usage, current
@@ -27,6 +27,7 @@ __all__ = [
     "Publisher",
     "PublisherSettings",
     "PublisherStats",
+    "RefusedError",
     "Sluicegate",
     "SluicegateError",
     "ThreadedPublisher",

@@ -5,7 +5,8 @@
     SluicegateError
     ├── ConfigurationError    a setting, a route or a file is wrong: change it (also a ValueError)
     ├── TopicsMissingError    the broker is there, the topics are not: create them, then try again
-    └── PublishRefusedError   an operator's command would change what is immutable: nothing was written
+    ├── PublishRefusedError   an operator's command would change what is immutable: nothing was written
+    └── RefusedError          the request must not do what its handler expected: let it through, it is answered
 
 A request never sees any of these: the middleware and the gate answer, count and log instead.
 """
@@ -21,6 +22,15 @@ class ConfigurationError(SluicegateError, ValueError):
 
 class TopicsMissingError(SluicegateError):
     """The broker answers, but a topic does not exist; the message names it."""
+
+
+class RefusedError(SluicegateError):
+    """A limit does not allow what a running request is going to do; raised by ``Usage.expect``. The middleware answers
+    the request with that refusal, whose status is ``status``."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"refused with {status}")
+        self.status = status
 
 
 class PublishRefusedError(SluicegateError):

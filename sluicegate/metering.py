@@ -1,15 +1,18 @@
 """What a handler reports of its own request while it runs."""
 
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import Final, Unpack
 
 from msgspec.structs import replace
 
 from sluicegate_schemas import bounds
 from sluicegate_schemas.envelope import WireCharge
 from sluicegate_schemas.wire_checks import is_label, is_name, is_subject
+
+from .gate.asked import Description
 
 
 @dataclass(slots=True)
@@ -30,6 +33,24 @@ class Usage:
     charges: list[WireCharge] = field(default_factory=list)
     charges_lost: int = 0
     """Charges beyond the most that one event holds: not metered, logged."""
+    ask_again: Callable[[Description], Awaitable[None]] | None = field(default=None, repr=False, compare=False)
+    """Set while the request runs; see ``expect``."""
+
+    async def expect(self, **described: Unpack[Description]) -> None:
+        """Says what the request is going to do, now that its handler knows: before it does it. ::
+
+            await sluicegate.current().expect(creates=len(documents), objects=len(documents))
+
+        The fields are those of ``Asked``. Where a quota, budget or size does not allow it, the request is answered with
+        that refusal: raises RefusedError, which the handler lets through. In the event loop of the request only; a
+        handler in a thread uses its framework's way there (``anyio.from_thread.run``).
+        """
+        if self.ask_again is not None:
+            await self.ask_again(described)
+
+    def all_charges(self) -> list[WireCharge]:
+        """The operation itself and what was charged inside it."""
+        return [WireCharge(self.operation, self.quantities or None, self.model, self.cached), *self.charges]
 
     def charge(self, operation: str, *, model: str | None = None, cached: bool = False, **quantities: int) -> None:
         """Adds a charge of another operation inside this request: ``usage.charge("inference.llm", tokens=812)``."""

@@ -1,13 +1,15 @@
 """The ASGI middleware: asks the gate before a request, meters it after (requirements, sections 2 and 3)."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, Protocol, Unpack
 
 from .clock import Clock, epoch_ms
+from .errors import RefusedError
 from .follower.entries import Key
-from .gate import Answer, Gate, not_found
+from .gate import Answer, Description, Gate, Running, not_found, usable
 from .metering import CURRENT, Usage
 from .operations import FindOperation, Operation, open_paths_of, route_path
 from .publisher import EventFields
@@ -19,8 +21,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-KnownCached = Callable[[Mapping[str, Any]], bool]
-"""Takes an ASGI scope: whether the answer is in the service's cache, as far as that can be said in advance."""
+Describe = Callable[[Mapping[str, Any]], Description]
+"""Takes an ASGI scope: what can be said of the request in advance, see ``Asked``. What it takes from the caller need
+not be checked: what no request can be is left out."""
 
 CLIENT_CLOSED: Final = 499
 """Metered for a request whose client left before the response began; it costs nothing, as every 4xx."""
@@ -43,6 +46,9 @@ class Middleware:
     CORS middleware around this one answers preflights itself; without one, name them, or list them as open.
     ``unrouted`` counts what was refused so.
 
+    ``describe`` says what is known of a request before it runs; its handler adds what it learns from the body with
+    ``current().expect``. A request that may be let in in a moment waits for that at most ``wait_ms_max``.
+
     A request whose usage event the publisher drops or refuses is answered all the same; the publisher counts and logs
     those, and ``metering_failures`` counts the events that it did not take, for whatever reason. A model, label or
     subject that no event may carry is left out of it, counted in ``descriptions_left_out``.
@@ -56,7 +62,8 @@ class Middleware:
         meter: Meter,
         find_operation: FindOperation,
         open_paths: Iterable[str] = (),
-        known_cached: KnownCached | None = None,
+        describe: Describe | None = None,
+        wait_ms_max: int = 1_000,
         clock: Clock = epoch_ms,
     ) -> None:
         self.metering_failures = 0
@@ -67,7 +74,8 @@ class Middleware:
         self._meter = meter
         self._find_operation = find_operation
         self._is_open = open_paths_of(open_paths)
-        self._known_cached = known_cached
+        self._describe = describe
+        self._wait_ms_max = wait_ms_max
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,16 +95,32 @@ class Middleware:
 
     async def _gated(self, operation: Operation, scope: Scope, receive: Receive, send: Send) -> None:
         started_at_ms = self._clock()
-        cached = self._known_cached is not None and self._known_cached(scope)
-        answer = self._gate.check(
-            _bearer(scope), operation.name, charges=operation.charges, cached=cached, now_ms=started_at_ms
-        )
-        usage = Usage(operation.name, cached=cached)
+        described: Description = {} if self._describe is None else usable(self._describe(scope))
+        if operation.charges:
+            described.setdefault("charges", operation.charges)
+        answer = self._gate.check(_bearer(scope), operation.name, now_ms=started_at_ms, **described)
+        usage = Usage(operation.name, cached=described.get("cached", False), subject=described.get("subject"))
+        usage.labels.update(described.get("labels", {}))
+        if answer.pending is not None:
+            answer = await self._wait(answer, usage, started_at_ms)
         if answer.allowed:
-            await self._run(scope, receive, send, answer, usage, started_at_ms)
+            running = self._gate.begin(answer, started_at_ms)
+            await self._run(scope, receive, send, answer, usage, started_at_ms, running)
             return
         self._publish(answer.key, usage, started_at_ms, answer.status)
         await _refuse(send, answer)
+
+    async def _wait(self, answer: Answer, usage: Usage, started_at_ms: int) -> Answer:
+        """Asks the gate again when what ``answer`` waits for has come, or the time is over."""
+        assert answer.pending is not None, "something to wait for"
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._wait_ms_max / 1000):
+                    await answer.pending
+        except asyncio.CancelledError:
+            self._publish(answer.key, usage, started_at_ms, CLIENT_CLOSED)
+            raise
+        return self._gate.reconsider(answer, self._clock())
 
     async def _refuse_unrouted(self, scope: Scope, send: Send) -> None:
         if not self.unrouted:
@@ -108,9 +132,18 @@ class Middleware:
             await _refuse(send, not_found())
 
     async def _run(
-        self, scope: Scope, receive: Receive, send: Send, answer: Answer, usage: Usage, started_at_ms: int
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        answer: Answer,
+        usage: Usage,
+        started_at_ms: int,
+        running: Running | None,
     ) -> None:
         response = _Response(send, answer.headers)
+        if running is not None:
+            usage.ask_again = self._asker(running, response)
         scope.setdefault("state", {})["sluicegate"] = usage
         token = CURRENT.set(usage)
         status: int | None = None
@@ -120,14 +153,41 @@ class Middleware:
         except asyncio.CancelledError:
             status = response.status or CLIENT_CLOSED
             raise
+        except RefusedError:
+            await response.send_refusal()
+            status = response.status or 500
+            if not response.has_refused:
+                raise
         except BaseException:
             status = (response.status or CLIENT_CLOSED) if response.cut or response.complete else 500
             raise
         finally:
             CURRENT.reset(token)
-            self._publish(answer.key, usage, started_at_ms, status or 500)
+            usage.ask_again = None
+            leases = running.leases if running is not None else []
+            self._publish(answer.key, usage, started_at_ms, status or 500, leases)
+            self._gate.end(running, status or 500, usage.all_charges(), self._clock())
 
-    def _publish(self, key: Key | None, usage: Usage, started_at_ms: int, status: int) -> None:
+    def _asker(self, running: Running, response: "_Response") -> Callable[[Description], Awaitable[None]]:
+        """What ``current().expect`` calls: the refusal becomes the response, whatever the framework makes of the
+        error."""
+
+        async def ask(described: Description) -> None:
+            answer = self._gate.revise(running, self._clock(), **usable(described))
+            if answer.pending is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._wait_ms_max / 1000):
+                        await answer.pending
+                answer = self._gate.revise(running, self._clock())
+            if not answer.allowed:
+                response.refusal = answer
+                raise RefusedError(answer.status)
+
+        return ask
+
+    def _publish(
+        self, key: Key | None, usage: Usage, started_at_ms: int, status: int, leases: Sequence[str] = ()
+    ) -> None:
         if key is None:
             return
         ts_ms = max(started_at_ms, self._clock())
@@ -152,6 +212,7 @@ class Middleware:
                 labels=usage.labels or None,
                 resource_delta=usage.resource_delta or None,
                 subject=usage.subject,
+                leases=list(leases) or None,
             )
             self.metering_failures += not taken
         except Exception:
@@ -164,13 +225,18 @@ class _Response:
 
     def __init__(self, send: Send, headers: list[tuple[str, str]]) -> None:
         self.status: int | None = None
+        self.refusal: Answer | None = None
         self.cut = False
         self.complete = False
+        self.has_refused = False
         self._send = send
         self._headers = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in headers]
         self._names = {name for name, _ in self._headers}
 
     async def send(self, message: Message) -> None:
+        if self.refusal is not None and (self.status is None or self.has_refused):
+            await self.send_refusal()
+            return
         starts = message["type"] == "http.response.start"
         if starts:
             own = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in self._names]
@@ -183,6 +249,13 @@ class _Response:
         if starts:
             self.status = message["status"]
         self.complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+    async def send_refusal(self) -> None:
+        """Sends the refusal instead of what the application would send; nothing where its response has begun."""
+        if self.refusal is None or self.status is not None:
+            return
+        self.status, self.has_refused, self.complete = self.refusal.status, True, True
+        await _refuse(self._send, self.refusal)
 
 
 def _bearer(scope: Scope) -> str | None:

@@ -16,7 +16,7 @@ from .errors import ConfigurationError
 from .follower import Follower, FollowerSettings
 from .gate import Gate, GateSettings
 from .metering import Usage, current
-from .middleware import App, KnownCached, Middleware
+from .middleware import App, Describe, Middleware
 from .operations import FindOperation, Routes, by_routes
 from .publisher import Publisher, PublisherSettings
 
@@ -97,7 +97,7 @@ class Sluicegate:
         *,
         operations: Routes | FindOperation,
         open_paths: Iterable[str] = (),
-        known_cached: KnownCached | None = None,
+        describe: Describe | None = None,
     ) -> Middleware:
         """Wraps an ASGI application. ``operations`` maps routes to operations (see ``by_routes``), or finds the
         operation of an ASGI scope; ``open_paths=("/health",)`` lists what is neither gated nor metered. Every other
@@ -108,7 +108,7 @@ class Sluicegate:
             meter=self.publisher,
             find_operation=operations if callable(operations) else by_routes(operations),
             open_paths=open_paths,
-            known_cached=known_cached,
+            describe=describe,
         )
 
     def current(self) -> Usage:

@@ -1,7 +1,7 @@
 """The gate: answers each request at once, by its own buckets and the workers' decisions."""
 
 from .answer import Answer, not_found
-from .asked import Asked, Description
+from .asked import Asked, Description, usable
 from .gate import Gate, GateSettings, Knowledge, Running
 from .reserve import Hold, Reserve, Shortfall, Spend
 
@@ -18,4 +18,5 @@ __all__ = [
     "Shortfall",
     "Spend",
     "not_found",
+    "usable",
 ]

@@ -1,10 +1,13 @@
 """What a request is about to do, as far as that is known before it runs."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypedDict
 
+from sluicegate_schemas.bounds import LABELS_MAX
 from sluicegate_schemas.envelope import WireCharge
+from sluicegate_schemas.wire_checks import is_label, is_name, is_subject
 
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -22,6 +25,21 @@ class Description(TypedDict, total=False):
     results: int | None
     quantities: Mapping[str, int]
     model: str | None
+
+
+def usable(description: Description) -> Description:
+    """``description`` without what no request can be: it often comes from the caller, whose text must neither raise nor
+    fill memory. Left out are a subject, labels and a model that no event may carry, and amounts below 0."""
+    kept = description.copy()
+    if not is_subject(kept.get("subject")):
+        kept.pop("subject", None)
+    if not is_name(kept.get("model")):
+        kept.pop("model", None)
+    if "labels" in kept:
+        kept["labels"] = dict(islice((one for one in kept["labels"].items() if is_label(*one)), LABELS_MAX))
+    if "quantities" in kept:
+        kept["quantities"] = {name: amount for name, amount in kept["quantities"].items() if amount >= 0}
+    return kept
 
 
 class Asked(NamedTuple):

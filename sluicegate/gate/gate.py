@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, Unpack
+from typing import Final, Literal, Protocol, Unpack
 
 from sluicegate_schemas.envelope import WireCharge
 from sluicegate_schemas.limits import ConcurrentPerSubject
@@ -15,15 +15,15 @@ from ..follower.view import View
 from . import firing
 from .answer import Admission, Answer, unauthenticated, unavailable
 from .asked import Asked, Description
-from .headers import admitted_headers
+from .headers import Header, admitted_headers
 from .in_flight import InFlight
-from .limiter import Limiter, at_percent
+from .limiter import Level, Limiter, at_percent
 from .quantities import Provider, ProviderBuckets
 from .refusals import Fired, fired_by_level, fired_by_shortfall, refuse
 from .reserve import Hold, Reserve, Spend
 from .soft import SoftReserve
 from .subjects import Intervals, Subject
-from .terms import TermsTable
+from .terms import Terms, TermsTable
 from .verdicts import MONEY, verdicts_about
 
 _SECRET: Final = re.compile(r"sk_(?:live|test)_[A-Za-z0-9_-]{8,200}\Z", re.ASCII)
@@ -156,8 +156,7 @@ class Gate:
         if not fired:
             taken = self.limiter.take(key.api_key_id, buckets, now)
             if taken.admitted:
-                headers = admitted_headers(terms.policy, taken.levels, now) if buckets else []
-                return self._amounts(verdicts, admission, headers, now)
+                return self._amounts(verdicts, admission, self._headers(terms, taken.levels, now), now)
             levels = taken.levels
         else:
             levels = self.limiter.peek(key.api_key_id, buckets, now)
@@ -184,7 +183,7 @@ class Gate:
             fired += firing.providers(self._providers, admission, now)
         return fired
 
-    def _amounts(self, verdicts: list[Verdict], admission: Admission, headers: Any, now: int) -> Answer:
+    def _amounts(self, verdicts: list[Verdict], admission: Admission, headers: list[Header], now: int) -> Answer:
         """The answer to a request that has its tokens."""
         terms, asked = admission.terms, admission.asked
         fired = []
@@ -217,15 +216,38 @@ class Gate:
             terms.card.priced(one if isinstance(one, str) else one.operation).costs for one in charges
         )
 
-    def reconsider(self, answer: Answer, now_ms: int | None = None, **described: Unpack[Description]) -> Answer:
-        """Answers a request again that has its token: its ``pending`` has ended, or more of it is known (``described``
-        adds to what was). Only amounts are looked at: quotas, sizes, credits and budgets, and what backs them."""
+    def reconsider(self, answer: Answer, now_ms: int | None = None) -> Answer:
+        """Answers a request again whose ``pending`` has ended; it has its token and takes none."""
         now = self._clock() if now_ms is None else now_ms
         assert answer.admission is not None, "an answer with a key and its limits"
-        asked = answer.admission.asked._replace(**described)
-        admission = answer.admission._replace(asked=asked, spend=None)
-        verdicts = verdicts_about(self._knowledge.view, admission.key, asked, admission.terms, now)
-        return self._amounts(verdicts, admission, answer.headers, now)
+        admission = answer.admission._replace(spend=None)
+        key, terms, asked, _ = admission
+        verdicts = verdicts_about(self._knowledge.view, key, asked, terms, now)
+        levels = self.limiter.peek(key.api_key_id, terms.buckets, now)
+        fired = self._throttled(verdicts, admission, now)
+        if fired:
+            return refuse(admission, fired, levels, now)
+        return self._amounts(verdicts, admission, self._headers(terms, levels, now), now)
+
+    def revise(self, running: Running, now_ms: int | None = None, **described: Unpack[Description]) -> Answer:
+        """Answers a running request again of which more is known now: ``described`` adds to what was. Only amounts are
+        looked at: quotas, sizes, credits and budgets. What is held back follows; refused, it holds nothing."""
+        now = self._clock() if now_ms is None else now_ms
+        self._release(running, now)
+        asked = running.admission.asked._replace(**described)
+        admission = running.admission._replace(asked=asked, spend=None)
+        key, terms, _, _ = admission
+        verdicts = verdicts_about(self._knowledge.view, key, asked, terms, now)
+        levels = self.limiter.peek(key.api_key_id, terms.buckets, now)
+        answer = self._amounts(verdicts, admission, self._headers(terms, levels, now), now)
+        if answer.admission is not None:
+            running.admission = answer.admission
+        if answer.allowed:
+            self._hold(running, now)
+        return answer
+
+    def _headers(self, terms: Terms, levels: Sequence[Level], now: int) -> list[Header]:
+        return admitted_headers(terms.policy, levels, now) if levels else []
 
     def begin(self, answer: Answer, now_ms: int | None = None) -> Running | None:
         """An admitted request begins to run; None where nothing is known of it. ``end`` has to follow in any case."""
@@ -233,7 +255,7 @@ class Gate:
         if admission is None:
             return None
         now = self._clock() if now_ms is None else now_ms
-        key, terms, asked, spend = admission
+        key, terms, asked, _ = admission
         concurrent: ConcurrentPerSubject | None = terms.priced.concurrent
         subject = None if concurrent is None or asked.subject is None else (asked.operation, asked.subject)
         running = Running(admission, (key.organization_id, subject))
@@ -243,13 +265,26 @@ class Gate:
             until_ms = now + terms.priced.once.seconds * 1000
             self._intervals.close(once, until_ms, now)
             running.interval = once, until_ms
+        self._hold(running, now)
+        return running
+
+    def _hold(self, running: Running, now: int) -> None:
+        """Holds back what the request may use and cost."""
+        _, terms, asked, spend = running.admission
         if terms.priced.quantity is not None or asked.charges:
-            running.providers = firing.provider_charges(admission, asked.all_charges())
+            running.providers = firing.provider_charges(running.admission, asked.all_charges())
             for provider, limit, amount in running.providers:
                 self._providers.take(provider, limit, amount, now)
         if spend is not None:
             running.holds = [(reserve, reserve.hold(spend, now)) for reserve in self._reserves]
-        return running
+
+    def _release(self, running: Running, now: int, cost_micro: int = 0) -> None:
+        """Gives back what was held, but for ``cost_micro``."""
+        for provider, limit, amount in running.providers:
+            self._providers.take(provider, limit, -amount, now)
+        for reserve, hold in running.holds:
+            reserve.settle(hold, cost_micro, now)
+        running.providers, running.holds = [], []
 
     def end(
         self, running: Running | None, status: int, charges: Sequence[WireCharge] = (), now_ms: int | None = None
@@ -264,18 +299,11 @@ class Gate:
         if running.interval is not None and status >= 500:
             self._intervals.give_back(*running.interval)
         terms = running.admission.terms
-        if running.providers or (charges and any(terms.card.priced(one.operation).quantity for one in charges)):
-            self._settle_providers(running, charges, now)
-        if running.holds:
-            costs = 200 <= status < 300
-            cost_micro = sum(terms.card.priced(one.operation).cost_micro(one) for one in charges) if costs else 0
-            for reserve, hold in running.holds:
-                reserve.settle(hold, cost_micro, now)
-
-    def _settle_providers(self, running: Running, charges: Sequence[WireCharge], now: int) -> None:
         used = firing.provider_charges(running.admission, charges)
-        for provider, limit, amount in running.providers:
-            self._providers.take(provider, limit, -amount, now)
+        cost_micro = 0
+        if running.holds and 200 <= status < 300:
+            cost_micro = sum(terms.card.priced(one.operation).cost_micro(one) for one in charges)
+        self._release(running, now, cost_micro)
         for provider, limit, amount in used:
             self._providers.take(provider, limit, amount, now)
 

@@ -138,6 +138,7 @@ async def test_an_allowed_request_runs_and_is_metered_with_its_end_as_time() -> 
             "labels": None,
             "resource_delta": None,
             "subject": None,
+            "leases": None,
         }
     ]
 
@@ -183,7 +184,7 @@ async def test_used_up_credits_close_what_costs_and_what_will_be_charged() -> No
 
 async def test_a_hit_that_is_known_beforehand_passes_a_credit_block_as_cached() -> None:
     meter = Recorder()
-    app = guard(heron(credit_block()), meter, known_cached=lambda scope: scope["path"] == "/v1/search")
+    app = guard(heron(credit_block()), meter, describe=lambda scope: {"cached": scope["path"] == "/v1/search"})
     assert (await call(app, "POST", "/v1/search")).status_code == 200
     assert meter.events[0]["cached"] is True
 
