@@ -216,19 +216,21 @@ class Pipeline:
 
     def _publish_accounts(self) -> None:
         self.say("Publishing the catalogue and the demonstration accounts")
-        command = [sys.executable, "-m", "sluicegate.operator", "publish"]
-        command += ["--catalogue", str(CATALOGUE), "--accounts", str(ACCOUNTS)]
+        self._operate("catalog", str(CATALOGUE), "--by", "demonstration", "--lead-seconds", "0")
+        self._operate("org", str(ACCOUNTS))
+
+    def _operate(self, what: str, file: str, *options: str) -> None:
         publishing = ChildProcess(
             "the operator's command",
-            [*command, "--by", "demonstration", "--lead-seconds", "0"],
-            log=self.data / "logs" / "operator.log",
+            [sys.executable, "-m", "sluicegate.cli", what, "publish", file, *options],
+            log=self.data / "logs" / f"operator-{what}.log",
             cwd=CHECKOUT,
             environment=self._environment(),
         )
         publishing.spawn()
-        wait_for(lambda: not publishing.running, 60.0, "The catalogue was not published")
+        wait_for(lambda: not publishing.running, 60.0, f"{file} was not published")
         if publishing.exit_code != 0:
-            raise StackError(f"The catalogue could not be published:\n{publishing.log_tail()}")
+            raise StackError(f"{file} could not be published:\n{publishing.log_tail()}")
 
     def _wait_for_keys(self) -> None:
         """Until the workers have made every key known: a node that starts then knows them all when it is ready."""

@@ -2,10 +2,16 @@
 
 import typer
 
-from . import tail, usage, why
-from .command import group
+from . import budgets, catalogs, grants, keys, organizations, overrides, plans, pools, tail, usage, why
+from .command import ROOT, group
 from .doctor import examine
 
-app: typer.Typer = group("sluicegate", "Operates Sluicegate: accounts, plans and limits, and what became of them.")
-for part in (usage, tail, why, examine):
+app: typer.Typer = group(ROOT, "Operates Sluicegate: accounts, plans and limits, and what became of them.")
+for nouns in (organizations.app, keys.app, plans.app):
+    app.add_typer(nouns)
+for part in (grants, overrides, budgets):
     part.add_to(app)
+for nouns in (pools.app, catalogs.app):
+    app.add_typer(nouns)
+for look in (usage, tail, why, examine):
+    look.add_to(app)

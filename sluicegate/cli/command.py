@@ -8,14 +8,30 @@ import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
 from inspect import Parameter
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import typer
+from pydantic import BaseModel
 
 from .exits import endings
 from .session import Session
 
 Function = TypeVar("Function", bound=Callable[..., Coroutine[Any, Any, None]])
+
+
+ROOT: Final = "sluicegate"
+
+
+class Described(NamedTuple):
+    """A command for the reference: its words, its own parameters, and the record that it prints with ``--json``."""
+
+    about: str
+    parameters: list[Parameter]
+    prints: type[BaseModel]
+
+
+COMMANDS: Final[dict[str, Described]] = {}
+"""All commands by their words, as far as their modules were imported."""
 
 
 def group(name: str, about: str) -> typer.Typer:
@@ -41,8 +57,9 @@ SHARED: Final = options(
 )
 
 
-def command(app: typer.Typer, name: str) -> Callable[[Function], Function]:
-    """Registers a function, whose first parameter is the session, as a command of ``app``."""
+def command(app: typer.Typer, name: str, *, prints: type[BaseModel]) -> Callable[[Function], Function]:
+    """Registers a function, whose first parameter is the session, as a command of ``app``; ``prints`` is the record
+    that it prints with ``--json``, one or several."""
 
     def register(function: Function) -> Function:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
@@ -54,13 +71,15 @@ def command(app: typer.Typer, name: str) -> Callable[[Function], Function]:
                 asyncio.run(function(session, **given))
 
         with_signature(run, function, [*own, *SHARED])
+        path = f"{app.info.name} {name}" if app.info.name != ROOT else name
+        COMMANDS[path] = Described(inspect.getdoc(function) or "", own, prints)
         app.command(name)(run)
         return function
 
     return register
 
 
-def with_signature(run: Callable[..., None], like: Callable[..., object], parameters: list[Parameter]) -> None:
+def with_signature(run: Callable[..., object], like: Callable[..., object], parameters: list[Parameter]) -> None:
     """Shows typer ``run`` with these parameters, and with ``like``'s words."""
     keyword = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
     run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]  # what inspect.signature then returns

@@ -101,6 +101,6 @@ def from_row(row: Mapping[str, Any]) -> Decision:
         ) from None
 
 
-def _time(text: str) -> str:
+def _time(text: object) -> str:
     """ClickHouse's ``2026-01-31 12:00:00.000`` (UTC) as RFC 3339."""
-    return f"{text.replace(' ', 'T')}Z"
+    return f"{str(text).replace(' ', 'T')}Z"

@@ -31,7 +31,7 @@ class Exit(IntEnum):
 
 MEANINGS: Final[dict[Exit, str]] = {
     Exit.DONE: "It is done.",
-    Exit.FOUND: "The look found something wrong (`doctor`, `catalog check`), or a difference (`catalog diff`).",
+    Exit.FOUND: "The look found something wrong (`doctor`), or a difference (`catalog diff`).",
     Exit.USAGE: "The command line, a setting or a file is wrong; nothing was sent.",
     Exit.REFUSED: "The worker or a rule of publication refused it; nothing changed.",
     Exit.NOT_FOUND: "What was asked for does not exist, or no longer.",

@@ -50,15 +50,21 @@ class Screen:
         table = Table(*headings, box=None, pad_edge=False, header_style="bold")
         for row in rows:
             table.add_row(*(Text(plain(cell)) for cell in row))
-        self._console.print(table)
+        with self._console.capture() as printed:
+            self._console.print(table)
+        _write(printed.get())
 
     def line(self, text: str) -> None:
         """A line for people."""
-        self._console.print(Text(plain(text)))
+        _write(plain(text) + "\n")
 
     def _json(self, value: object) -> None:
-        sys.stdout.write(ascii_json(json.dumps(value)) + "\n")
-        sys.stdout.flush()
+        _write(ascii_json(json.dumps(value)) + "\n")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()  # whoever follows a pipe sees it at once, and a pipe that broke is noticed here
 
 
 def note(text: str) -> None:

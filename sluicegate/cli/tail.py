@@ -9,7 +9,7 @@ from sluicegate_schemas.bounds import to_epoch_ms
 
 from .command import command
 from .logs import follow
-from .records import READERS, tailed
+from .records import READERS, TailedRecord, tailed
 from .session import Session
 from .values import when
 
@@ -25,7 +25,7 @@ class Tailed(StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     """Makes the command known."""
-    command(app, "tail")(tail)
+    command(app, "tail", prints=TailedRecord)(tail)
 
 
 async def tail(

@@ -24,7 +24,7 @@ _HEADINGS = ("kind", "month", "used", "total", "remaining", "overage", "requests
 
 def add_to(app: typer.Typer) -> None:
     """Makes the command known."""
-    command(app, "usage")(usage)
+    command(app, "usage", prints=Balance)(usage)
 
 
 async def usage(

@@ -30,6 +30,11 @@ def credits_micro(option: str, text: str) -> int:
         raise ConfigurationError(f"{option} {error}") from None
 
 
+def optional_credits_micro(option: str, text: str | None) -> int | None:
+    """The same; None where it is not given."""
+    return None if text is None else credits_micro(option, text)
+
+
 def when(option: str, text: str, now: datetime, *, unsigned: int = 1) -> datetime:
     """An instant: ``now``, a date (00:00 UTC), an RFC 3339 time, or a time from now such as ``+7d`` and ``-15m``; one
     without a sign is that of ``unsigned``."""

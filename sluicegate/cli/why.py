@@ -38,7 +38,7 @@ class Explanation(Record):
 
 def add_to(app: typer.Typer) -> None:
     """Makes the command known."""
-    command(app, "why")(why)
+    command(app, "why", prints=Explanation)(why)
 
 
 async def why(

@@ -1,1 +1,1 @@
-"""The operator's commands: publish a catalogue and accounts, make API keys (``python -m sluicegate.operator``)."""
+"""What operators do: publish catalogues and accounts, make API keys, send commands; ``sluicegate.cli`` asks for it."""

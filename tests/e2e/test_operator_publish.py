@@ -32,10 +32,9 @@ async def create_topics(bootstrap: str, prefix: str) -> None:
         await admin.close()
 
 
-def publish(bootstrap: str, prefix: str, catalogue: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sluicegate.operator", "publish", "--bootstrap-servers", bootstrap]
-    command += ["--topic-prefix", prefix, "--catalogue", str(catalogue)]
-    command += ["--accounts", str(ROOT / "examples/accounts.toml"), *options]
+def publish(bootstrap: str, prefix: str, what: str, file: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sluicegate.cli", what, "publish", str(file), *options]
+    command += ["--bootstrap-servers", bootstrap, "--topic-prefix", prefix]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -45,23 +44,31 @@ async def test_files_are_published_once_each_command_at_its_accounts_home(
     prefix = f"{fresh_prefix}."
     await create_topics(kafka.bootstrap, prefix)
     default = ROOT / "catalogue/default.toml"
-    first = await asyncio.to_thread(publish, kafka.bootstrap, prefix, default)
-    again = await asyncio.to_thread(publish, kafka.bootstrap, prefix, default)
+    accounts = ROOT / "examples/accounts.toml"
+
+    async def run(what: str, file: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(publish, kafka.bootstrap, prefix, what, file, *options)
+
+    first, again = await run("catalog", default), await run("catalog", default)
     assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
-    assert "catalogue version 1: published\naccount commands: 12 published, 0 " in first.stdout
-    assert "catalogue version 1: was published before\naccount commands: 0 published, 12 " in again.stdout
+    assert "catalogue version 1: published" in first.stdout
+    assert "catalogue version 1: was published before" in again.stdout
+    first, again = await run("org", accounts), await run("org", accounts)
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert "account commands: 12 published, 0 " in first.stdout
+    assert "account commands: 0 published, 12 " in again.stdout
 
     changed = tmp_path / "changed.toml"
     changed.write_text(default.read_text("utf-8").replace("credits_per_month = 1_000\n", "credits_per_month = 1\n"))
-    refused = await asyncio.to_thread(publish, kafka.bootstrap, prefix, changed)
-    assert refused.returncode == 1
+    refused = await run("catalog", changed)
+    assert refused.returncode == 3
     assert "versions never change" in refused.stderr
 
-    without_lead = await asyncio.to_thread(publish, kafka.bootstrap, prefix, default, "--lead-seconds", "0")
+    without_lead = await run("catalog", default, "--lead-seconds", "0")
     assert without_lead.returncode == 0, without_lead.stderr
     changed.write_text(changed.read_text("utf-8").replace("version = 1\n", "version = 2\n"))
-    too_soon = await asyncio.to_thread(publish, kafka.bootstrap, prefix, changed, "--lead-seconds", "0")
-    assert (too_soon.returncode, too_soon.stderr.count("\n")) == (1, 1)
+    too_soon = await run("catalog", changed, "--lead-seconds", "0")
+    assert (too_soon.returncode, too_soon.stderr.count("\n")) == (3, 1)
     assert "a lead of 0 s is too short for version 2" in too_soon.stderr
 
     brokers = Brokers(kafka.bootstrap)
@@ -79,8 +86,9 @@ async def test_files_are_published_once_each_command_at_its_accounts_home(
 
 
 async def test_missing_topics_are_said_and_not_created(kafka: Kafka, fresh_prefix: str) -> None:
-    run = await asyncio.to_thread(publish, kafka.bootstrap, f"{fresh_prefix}.", ROOT / "catalogue/default.toml")
-    assert run.returncode == 1
+    default = ROOT / "catalogue/default.toml"
+    run = await asyncio.to_thread(publish, kafka.bootstrap, f"{fresh_prefix}.", "catalog", default)
+    assert run.returncode == 5
     assert f"topic {fresh_prefix}.catalog does not exist" in run.stderr
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
     await admin.start()

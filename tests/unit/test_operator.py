@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from sluicegate.cli.app import app
 from sluicegate.errors import PublishRefusedError
-from sluicegate.operator.__main__ import main
 from sluicegate.operator.new_key import new_key
 from sluicegate.operator.plans import LEAD_MIN, catalogue_to_publish, commands_to_publish
 from sluicegate_schemas.accounts import KeyPut, OrganizationPut
@@ -106,10 +107,11 @@ def test_the_demonstration_accounts_have_the_secrets_that_their_page_lists() -> 
     assert own == {"org_wren": 500_000_000}
 
 
-def test_a_new_key_is_random_and_its_line_makes_it_known(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_key_is_random_and_its_line_makes_it_known() -> None:
     assert new_key("org_x", "live").secret != new_key("org_x", "live").secret
-    assert main(["new-key", "--organization", "org_x", "--mode", "test"]) == 0
-    secret_line, file_line = capsys.readouterr().out.splitlines()
+    run = CliRunner().invoke(app, ["key", "new", "org_x", "--mode", "test", "--for-file"])
+    assert run.exit_code == 0, run.output
+    secret_line, file_line = run.stdout.splitlines()
     secret = secret_line.rpartition(" ")[2]
     entry = file_line.removeprefix("for the accounts file: ")
     head = 'issued_at = 2026-01-01T00:00:00Z\nissued_by = "x"\n[[organizations]]\nid = "org_x"\ntier = "free"\n'
@@ -118,22 +120,3 @@ def test_a_new_key_is_random_and_its_line_makes_it_known(capsys: pytest.CaptureF
     assert command.mode == "test"
     assert command.key_sha256 == hashlib.sha256(secret.encode()).hexdigest()
     assert secret not in file_line
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["new-key", "--organization", "x"], "organization must look like"),
-        (["publish"], "nothing to publish"),
-        (["publish", "--catalogue", "/nowhere/catalogue.toml"], "cannot be read"),
-        (["publish", "--catalogue", str(ROOT / "examples/accounts.toml")], "accounts.toml: "),
-        (["publish", "--accounts", str(ROOT / "examples/accounts.toml"), "--by", "a b"], "--by must be"),
-    ],
-)
-def test_what_cannot_be_done_is_said_in_one_sentence(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(arguments) == 1
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1

@@ -36,7 +36,7 @@ class Diagnosis(Record):
 
 def add_to(app: typer.Typer) -> None:
     """Makes the command known."""
-    command(app, "doctor")(doctor)
+    command(app, "doctor", prints=Diagnosis)(doctor)
 
 
 async def doctor(

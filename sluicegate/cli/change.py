@@ -1,0 +1,124 @@
+"""Makes a function a command that changes something: it returns an operator command's fields; this sends them, waits
+until the worker obeyed or refused, and says so."""
+
+import inspect
+import secrets
+from collections.abc import Awaitable, Callable
+from inspect import Parameter
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
+
+import typer
+
+from sluicegate_schemas.accounts import AnyCommand
+from sluicegate_schemas.bounds import EVENT_ID_PATTERN, Record, full_match
+from sluicegate_schemas.outputs import Reject, TrailEntry
+
+from ..errors import ConfigurationError
+from ..operator.send import WAIT_S_DEFAULT, Sent, send
+from .command import command, options, with_signature
+from .exits import CommandError, Exit
+from .session import Session
+from .values import as_command
+
+_COMMAND_ID: Final = full_match(EVENT_ID_PATTERN)
+Fields = dict[str, Any]
+Change = TypeVar("Change", bound=Callable[..., Awaitable[Fields]])
+By = Annotated[str | None, typer.Option(help="Who acts; default SLUICEGATE_OPERATOR, else the login name.")]
+Reason = Annotated[str, typer.Option(help="Why, for the audit trail.")]
+Wait = Annotated[float, typer.Option(min=0, max=3_600, help="Seconds to wait for the worker; 0: only send.")]
+_CommandId = Annotated[str | None, typer.Option(help="Of an earlier try: it acts once; default a new one.")]
+CHANGE: Final = options(by=(By, None), reason=(Reason, ""), command_id=(_CommandId, None), wait=(Wait, WAIT_S_DEFAULT))
+
+
+class Outcome(Record):
+    """What became of an operator command. "applied": ``trail`` says what changed. "refused": ``reject`` says why.
+    "unconfirmed": no answer in time. "sent": nobody waited."""
+
+    command_id: str
+    command: str
+    account_id: str
+    organization_id: str
+    outcome: Literal["applied", "refused", "unconfirmed", "sent"]
+    was_known: bool
+    trail: TrailEntry | None
+    reject: Reject | None
+
+
+class Sender(NamedTuple):
+    """How commands of one run are sent; see ``CHANGE``."""
+
+    by: str | None
+    reason: str
+    command_id: str | None
+    wait: float
+
+    async def send(self, session: Session, fields: Fields) -> Outcome:
+        """Sends the command with these fields; returns what became of it where it acted or nobody waited.
+
+        Raises ConfigurationError for fields that make no command, CommandError where it was refused or not answered.
+        """
+        if self.command_id is not None and not _COMMAND_ID.match(self.command_id):
+            raise ConfigurationError("--command-id must be 1 to 128 letters, digits and ._:/+=@#~-")
+        shared = {
+            "command_id": self.command_id or f"cli-{secrets.token_hex(16)}",
+            "issued_at": session.now,
+            "issued_by": session.operator(self.by),
+            "reason": self.reason,
+        }
+        made = as_command({**shared, **fields})
+        sent = await send(
+            session.brokers,
+            made,
+            topic_prefix=session.topic_prefix,
+            wait_s=self.wait,
+            may_be_known=self.command_id is not None,
+        )
+        if sent.reject is not None:
+            field = f"{sent.reject.field}: " if sent.reject.field else ""
+            raise CommandError(f"refused: {field}{sent.reject.detail}", Exit.REFUSED)
+        if sent.outcome == "unconfirmed":
+            raise CommandError(
+                f"the command was sent, but no worker answered within {self.wait:g} s: repeat it with "
+                f"--command-id {made.command_id} (it acts once); sluicegate doctor says whether workers run",
+                Exit.UNCONFIRMED,
+            )
+        return _outcome(made, sent)
+
+
+def _outcome(made: AnyCommand, sent: Sent) -> Outcome:
+    return Outcome(
+        command_id=made.command_id,
+        command=made.kind,
+        account_id=made.account_id,
+        organization_id=made.about,
+        outcome=sent.outcome,
+        was_known=sent.was_known,
+        trail=sent.trail,
+        reject=sent.reject,
+    )
+
+
+def say(session: Session, one: Outcome) -> None:
+    """The outcome for people, or as JSON."""
+    about = one.trail.subject if one.trail is not None else one.organization_id
+    known = " (an earlier try)" if one.was_known else ""
+    session.screen.record(one, [f"{one.outcome}{known}: {one.command} {about} of {one.account_id}, {one.command_id}"])
+
+
+def change(app: typer.Typer, name: str) -> Callable[[Change], Change]:
+    """Registers a function from the session and its options to a command's fields as a command of ``app``."""
+
+    def register(function: Change) -> Change:
+        signature = inspect.signature(function, eval_str=True)
+        own = list(signature.parameters.values())
+
+        async def run(session: Session, **given: Any) -> None:
+            sender = Sender(**{option.name: given.pop(option.name) for option in CHANGE})
+            say(session, await sender.send(session, await function(session, **given)))
+
+        first = Parameter("session", Parameter.POSITIONAL_OR_KEYWORD, annotation=Session)
+        with_signature(run, function, [first, *own[1:], *CHANGE])
+        command(app, name, prints=Outcome)(run)
+        return function
+
+    return register

@@ -1,0 +1,200 @@
+"""``sluicegate org``: organizations, their tiers and own limits."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sluicegate_schemas.accounts import OrganizationPut
+from sluicegate_schemas.bounds import Record
+from sluicegate_schemas.files import load_accounts
+from sluicegate_schemas.outputs import KeyEntitlement, OrganizationEntitlement
+
+from ..errors import ConfigurationError
+from ..operator.publish import publish
+from .change import Fields, change
+from .command import command, group
+from .exits import CommandError, Exit
+from .files import read_file
+from .known import organization_id, read_known
+from .own_values import own_values
+from .session import Session
+from .values import count_or_none, failure_mode, feature, optional_credits_micro, rates, table, whole
+
+_HEADINGS = ("organization", "account", "tier", "keys", "own or boosted", "exempt")
+_OWN = ("credits_micro_per_month", "rates", "shares", "concurrency", "quotas", "objects_per_batch", "features",
+        "credits_mode", "failure_modes")  # fmt: skip
+
+Organization = Annotated[str, typer.Argument(metavar="org_…")]
+Amount = Annotated[str | None, typer.Option(metavar="CREDITS", help="Instead of the plan's.")]
+Pairs = list[str] | None
+Cap = Annotated[str | None, typer.Option(metavar="CREDITS", help="It may use so much of its pool in a month.")]
+Reserved = Annotated[str | None, typer.Option(metavar="CREDITS", help="So much of its pool only it may use.")]
+
+app = group("org", "Organizations: tier, own limits, keys.")
+
+
+class ShownOrganization(Record):
+    """An organization as gates know it, its keys, and what an operator last gave it (null: not on the trail)."""
+
+    organization: OrganizationEntitlement
+    keys: tuple[KeyEntitlement, ...]
+    put: OrganizationPut | None
+
+
+class PublishedAccounts(Record):
+    """How many commands of a file were published, and how many had been before."""
+
+    commands: int
+    commands_known: int
+
+
+@change(app, "put")
+async def put(
+    session: Session,
+    organization: Organization,
+    tier: Annotated[str | None, typer.Option(help="free, pro, team or enterprise; needed without --keep.")] = None,
+    account: Annotated[str | None, typer.Option(metavar="org_…", help="Who pays, for a new member of a pool.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="What is not given stays as it was put last.")] = False,
+    credits_per_month: Amount = None,
+    rate: Annotated[str | None, typer.Option("--rates", help="Requests a second/burst/requests a minute.")] = None,
+    share: Annotated[Pairs, typer.Option(help="CATEGORY=PERCENT of the minute limit; give all five.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Requests at a time.")] = None,
+    quota: Annotated[Pairs, typer.Option(help="RESOURCE=COUNT or RESOURCE=unlimited.")] = None,
+    objects_per_batch: Annotated[int | None, typer.Option(help="Objects in one batch.")] = None,
+    features: Annotated[Pairs, typer.Option("--feature", help="NAME=VALUE.")] = None,
+    credits_mode: Annotated[str | None, typer.Option(help="soft or hard.")] = None,
+    failure: Annotated[Pairs, typer.Option("--failure-mode", help="CATEGORY=open|closed|allowance:PERCENT.")] = None,
+    cap: Cap = None,
+    reserved: Reserved = None,
+) -> Fields:
+    """Create an organization, or set its tier and own limits: all of them, so what is not given is the plan's."""
+    standing = await last_put(session, organization) if keep else None
+    given: dict[str, Any] = {
+        "tier": tier,
+        "credits_micro_per_month": optional_credits_micro("--credits-per-month", credits_per_month),
+        "rates": rates("--rates", rate),
+        "shares": table("--share", share, whole),
+        "concurrency": concurrency,
+        "quotas": table("--quota", quota, count_or_none),
+        "objects_per_batch": objects_per_batch,
+        "features": table("--feature", features, feature),
+        "credits_mode": credits_mode,
+        "failure_modes": table("--failure-mode", failure, failure_mode),
+        "pool": pool(cap, reserved),
+    }
+    return put_fields(organization, await _home(session, organization, account), standing, given)
+
+
+def put_fields(organization: str, account: str, standing: OrganizationPut | None, given: dict[str, Any]) -> Fields:
+    """The fields of an ``organization.put`` that changes ``standing`` by what is given."""
+    kept: dict[str, Any] = {}
+    if standing is not None:
+        kept = standing.model_dump(mode="json", include={"tier", "pool", *_OWN}, exclude_none=True)
+    return {
+        "kind": "organization.put",
+        "organization_id": organization,
+        "account_id": account,
+        **kept,
+        **{name: value for name, value in given.items() if value is not None},
+    }
+
+
+async def _home(session: Session, organization: str, account: str | None) -> str:
+    """The account of an organization: where it is known its own, which never changes."""
+    known = (await read_known(session)).organizations.get(organization_id(organization))
+    if known is None:
+        return account or organization
+    if account not in (None, known.account_id):
+        raise ConfigurationError(f"the account of {organization} is {known.account_id}, and never changes")
+    return known.account_id
+
+
+def pool(cap: str | None, reserved: str | None) -> dict[str, Any] | None:
+    """A share of a pool; None where neither is given."""
+    given = {
+        "cap_micro": optional_credits_micro("--cap", cap),
+        "reserved_micro": optional_credits_micro("--reserved", reserved),
+    }
+    return {name: value for name, value in given.items() if value is not None} or None
+
+
+async def last_put(session: Session, organization: str) -> OrganizationPut:
+    """What was put last for the organization. Raises CommandError where that is not on the trail."""
+    account = (await read_known(session)).organization(organization_id(organization)).account_id
+    found = (await own_values(session, account)).get(organization)
+    if found is None:
+        raise CommandError(
+            f"there is nothing to keep: no command that put {organization} is on the trail", Exit.NOT_FOUND
+        )
+    return found
+
+
+@command(app, "show", prints=ShownOrganization)
+async def show(session: Session, organization: Organization) -> None:
+    """Show an organization: tier, limits that are not the plan's, keys, and what was put last."""
+    known = await read_known(session)
+    found = known.organization(organization_id(organization))
+    keys = tuple(known.keys_of(organization))
+    put_last = (await own_values(session, found.account_id)).get(organization)
+    shown = ShownOrganization(organization=found, keys=keys, put=put_last)
+    lines = [f"{organization}: {found.tier}, account {found.account_id}"]
+    lines += [f"  {name}: {value}" for name, value in _not_the_plans(found).items()]
+    lines += [f"  exempt from {name}" for name in found.exempt]
+    lines += [f"  {key.api_key_id} {key.mode}{' revoked' if key.revoked else ''}" for key in keys]
+    if put_last is not None:
+        lines.append(f"  put last by {put_last.issued_by} at {put_last.issued_at.isoformat()}: {put_last.command_id}")
+    session.screen.record(shown, lines)
+
+
+@command(app, "list", prints=OrganizationEntitlement)
+async def list_all(
+    session: Session,
+    account: Annotated[str | None, typer.Option(metavar="org_…", help="Only those of this account.")] = None,
+) -> None:
+    """List the organizations that the workers know."""
+    known = await read_known(session)
+    found = [known.organizations[name] for name in sorted(known.organizations)]
+    found = [one for one in found if account in (None, one.account_id)]
+    counts: dict[str, int] = {}
+    for key in known.keys.values():
+        counts[key.organization_id] = counts.get(key.organization_id, 0) + (not key.revoked)
+    rows = [
+        (
+            one.organization_id,
+            one.account_id,
+            one.tier,
+            str(counts.get(one.organization_id, 0)),
+            ", ".join(_not_the_plans(one)) or "-",
+            ", ".join(one.exempt) or "-",
+        )
+        for one in found
+    ]
+    session.screen.records(found, _HEADINGS, rows)
+
+
+@command(app, "publish", prints=PublishedAccounts)
+async def publish_file(
+    session: Session,
+    file: Annotated[Path, typer.Argument(help="Organizations and keys as TOML (examples/accounts.toml).")],
+) -> None:
+    """Publish the organizations and keys of a file; again changes nothing. Does not wait for the workers."""
+    commands = read_file(file, load_accounts)
+    published = await publish(
+        session.brokers,
+        topic_prefix=session.topic_prefix,
+        catalogue=None,
+        commands=commands,
+        now=session.now,
+        by="file",
+        lead=timedelta(0),
+    )
+    shown = PublishedAccounts(commands=published.commands, commands_known=published.commands_known)
+    known = f"{published.commands_known} were published before"
+    session.screen.record(shown, [f"account commands: {published.commands} published, {known}"])
+
+
+def _not_the_plans(one: OrganizationEntitlement) -> dict[str, object]:
+    fields = one.model_dump(mode="json", include=set(_OWN), exclude_none=True)
+    return {name: fields[name] for name in _OWN if name in fields}
