@@ -103,9 +103,11 @@ def test_the_wheel_from_the_sdist_lives_beside_a_service_that_owns_schemas(tmp_p
     install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True, capture_output=True, timeout=120)
     assert {path.name for path in site.iterdir() if not path.name.endswith(".dist-info")} == {
+        "bin",
         "sluicegate",
         "sluicegate_schemas",
     }
+    assert [path.name for path in (site / "bin").iterdir()] == ["sluicegate"]
     service = tmp_path / "service"
     (service / "schemas").mkdir(parents=True)
     (service / "schemas/__init__.py").write_text("OWN = True\n", "utf-8")

@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
-from typer.testing import CliRunner, Result
 
-from sluicegate.cli import change, grants, keys, tail, usage
+from sluicegate.cli import change, grants, keys, usage
 from sluicegate.cli import organizations as organizations_
-from sluicegate.cli.app import app
 from sluicegate.cli.command import COMMANDS
 from sluicegate.cli.exits import MEANINGS, Exit
 from sluicegate.cli.known import Known
@@ -24,80 +22,11 @@ from sluicegate.cli.organizations import put_fields
 from sluicegate.errors import TopicsMissingError
 from sluicegate.operator.send import Sent
 from sluicegate_schemas.accounts import AnyCommand, KeyPut, OrganizationPut
-from sluicegate_schemas.outputs import Balance, OrganizationEntitlement, Position, Reject, Sequence, TrailEntry
+from tests.command_line import ESCAPE, HERON, MEMBER, Worker, refused, run
 from tests.gating import NOW
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = str(ROOT / "catalogue/default.toml")
-SEQUENCE = Sequence(epoch=1, counter=1)
-HERON = OrganizationEntitlement(
-    organization_id="org_heron",
-    account_id="org_heron",
-    tier="pro",
-    credits_micro_per_month=None,
-    rates=None,
-    sequence=SEQUENCE,
-)
-MEMBER = HERON.model_copy(update={"organization_id": "org_member"})
-ESCAPE = "\x1b[31m"
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
-
-
-class Worker:
-    """Stands for Kafka and a worker: takes commands, and answers them as ``answer`` says."""
-
-    def __init__(self) -> None:
-        self.commands: list[AnyCommand] = []
-        self.answer: Callable[[AnyCommand], Sent] = applied
-
-    async def send(self, _: object, command: AnyCommand, **__: object) -> Sent:
-        self.commands.append(command)
-        return self.answer(command)
-
-
-def applied(command: AnyCommand) -> Sent:
-    position = Position(topic="accounts", partition=0, offset=7)
-    entry = TrailEntry(
-        command_id=command.command_id,
-        command=command.kind,
-        account_id=command.account_id,
-        organization_id=command.about,
-        subject="subject",
-        issued_by=command.issued_by,
-        issued_at=command.issued_at,
-        reason=command.reason,
-        before=None,
-        after={},
-        applied_at=NOW,
-        source=position,
-    )
-    return Sent("applied", position, trail=entry)
-
-
-def refused(command: AnyCommand) -> Sent:
-    position = Position(topic="accounts", partition=0, offset=7)
-    reject = reject_with("is \x1b[2J no \u202e grant", field="grant_id")
-    return Sent("refused", position, reject=reject)
-
-
-def reject_with(detail: str, field: str | None = None) -> Reject:
-    return Reject.model_construct(
-        schema_version=1,
-        id="accounts/0/7/0",
-        reason="command_refused",
-        field=field,
-        detail=detail,
-        source=Position(topic="accounts", partition=0, offset=7),
-        event_id=None,
-        organization_id=None,
-        producer_id=None,
-        size_bytes=1,
-        sha256="0" * 64,
-        rejected_at=NOW,
-    )
 
 
 @pytest.fixture
@@ -327,77 +256,6 @@ def test_what_an_operator_may_give_arrives_as_it_was_meant(worker: Worker) -> No
     assert put.features == {"dedicated": True, "kinds": ("a", "b")}
     assert put.failure_modes["data"].allowance_percent == 50
     assert put.pool.cap_micro == 9_000_000
-
-
-# ---- usage ----
-
-
-class Record:
-    """One record of a topic."""
-
-    def __init__(self, key: str, value: bytes | None, offset: int = 0, topic: str = "t") -> None:
-        self.key, self.value, self.offset, self.topic = key.encode(), value, offset, topic
-        self.partition, self.timestamp = 0, 1_700_000_000_000
-
-
-def balance(counter: int, used: int) -> Balance:
-    return Balance(
-        kind="account",
-        id="org_heron",
-        account_id="org_heron",
-        organization_id=None,
-        month="2026-01",
-        total_micro=1_000_000,
-        used_micro=used,
-        breakdown_micro={"search": used},
-        requests=3,
-        as_of=NOW,
-        source=Position(topic="usage", partition=0, offset=1),
-        sequence=Sequence(epoch=1, counter=counter),
-    )
-
-
-def reads(*records: Record) -> Callable[..., AsyncIterator[Record]]:
-    async def read(*_: object, **__: object) -> AsyncIterator[Record]:
-        for record in records:
-            yield record
-
-    return read
-
-
-def test_usage_shows_the_newest_balance_of_each_month(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = "account:org_heron:2026-01"
-    records = [Record(key, balance(counter, used).model_dump_json().encode()) for counter, used in ((2, 30), (1, 20))]
-    monkeypatch.setattr(usage, "read_all", reads(*records, Record("account:org_heronx:2026-01", b"{}")))
-    result = run("usage", "org_heron", "--json")
-    assert [one["used_micro"] for one in json.loads(result.stdout)] == [30]
-    assert "0.00003 " in run("usage", "org_heron").stdout
-    assert run("usage", "org_heron", "--month", "2026-02").exit_code == Exit.NOT_FOUND
-
-
-# ---- what topics hold never acts on the terminal ----
-
-HOSTILE = f"{ESCAPE}\x07\x9b2J\u202edesrever\u2066\u2028\x7f end"
-
-
-def test_what_a_topic_holds_reaches_neither_terminal_nor_json_as_a_control_sign(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hostile = reject_with(HOSTILE.replace("\x1b", "").replace("\x07", "").replace("\x7f", ""))
-    records = [Record("", hostile.model_dump_json().encode()), Record("", HOSTILE.encode()), Record("", None)]
-    monkeypatch.setattr(tail, "follow", reads(*records))
-    for options in ((), ("--json",)):
-        result = run("tail", "rejects", "--no-follow", *options)
-        assert result.exit_code == 0, result.output
-        assert all(sign.isprintable() or sign == "\n" for sign in result.stdout), ascii(result.stdout)
-        assert len(result.stdout.splitlines()) == 3
-    readable = [json.loads(line)["readable"] for line in result.stdout.splitlines()]
-    assert readable == [True, False, True]
-
-
-def test_tail_ends_after_as_many_as_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail, "follow", reads(*[Record("", None)] * 5))
-    assert len(run("tail", "alerts", "--count", "2").stdout.splitlines()) == 2
 
 
 # ---- catalogues ----
