@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from pydantic import ValidationError
 
 from sluicegate_schemas.bounds import to_epoch_ms
-from sluicegate_schemas.outputs import Decision, Position
+from sluicegate_schemas.outputs import Decision, Position, is_lease_key
 
 from .cursor import LogRecord
 
@@ -90,6 +90,8 @@ class DecisionRows:
         for record in records:
             if record.value is None:
                 continue  # the scope's last decision is forgotten by the topic, not by the history
+            if is_lease_key(record.key):
+                continue  # an answer to one node, of which no history is kept
             try:
                 self._rows.append(decision_row(Decision.model_validate_json(record.value)))
             except ValidationError as error:

@@ -16,7 +16,7 @@ from sluicegate_schemas import topics
 from sluicegate_schemas.accounts import ACCOUNT_COMMAND, AnyCommand
 from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 from sluicegate_schemas.envelope import ENCODE, WireEnvelope, WireEvent
-from sluicegate_schemas.outputs import Balance, Decision, Reject
+from sluicegate_schemas.outputs import Balance, Decision, Reject, is_lease_key
 from sluicegate_schemas.partitioning import partition_of
 from stack.errors import StackError
 from stack.expected import Expectation, Origin, Place, Totals, tenants_of
@@ -229,7 +229,7 @@ def _rank(balance: Balance) -> tuple[int, int]:
 async def _decisions(bootstrap: str, topic: str) -> dict[str, Decision]:
     decisions: dict[str, Decision] = {}
     async for record in read_topic(bootstrap, topic):
-        if record.value is not None:
+        if record.value is not None and not is_lease_key(record.key):
             decision = Decision.model_validate_json(record.value)
             decisions[decision.decision_id] = decision
     return decisions

@@ -205,6 +205,11 @@ def lease_key(scope: Scope, limit_name: str, node: str) -> str:
     return f"lease|{node}|{limit_name}:{scope.text()}"
 
 
+def is_lease_key(key: bytes | None) -> bool:
+    """Whether a record of the decisions topic is a lease, and no decision."""
+    return key is not None and key.startswith(b"lease|")
+
+
 def decision_key(scope: Scope, limit_name: str) -> str:
     """The record key on the decisions topic. The limit comes first: a subject may hold any sign of an event id."""
     return f"{limit_name}:{scope.text()}"

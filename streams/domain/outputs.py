@@ -15,6 +15,7 @@ from sluicegate_schemas.outputs import (
     Cause,
     Decision,
     KeyEntitlement,
+    Lease,
     OrganizationEntitlement,
     Position,
     Reject,
@@ -24,6 +25,7 @@ from sluicegate_schemas.outputs import (
     balance_key,
     decision_key,
     entitlement_key,
+    lease_key,
 )
 from sluicegate_schemas.state import OutboxRecord
 
@@ -88,6 +90,7 @@ class _BalanceJson(msgspec.Struct):
     granted_micro: int
     corrections_micro: dict[str, int]
     final: bool
+    lent_micro: int
 
 
 class Outbox:
@@ -180,6 +183,7 @@ class Outbox:
             granted_micro=ledger.granted_micro,
             corrections_micro=ledger.of_closed_months(),
             final=is_final,
+            lent_micro=ledger.lent_micro,
         )
         key = balance_key(ledger.kind, ledger.identifier, month).encode()
         self._waiting.derived.append(OutboxRecord(topics.BALANCES.name, self._partition, key, _ENCODE_JSON(balance)))
@@ -245,3 +249,9 @@ class Outbox:
         key = entitlement_key(record).encode()
         value = record.model_dump_json().encode()
         self._waiting.durable.append(OutboxRecord(topics.ENTITLEMENTS.name, self._partition, key, value))
+
+    def lease(self, record: Lease) -> None:
+        """Answers a node that asked for a lease, with the flush that holds it."""
+        key = lease_key(record.scope, record.limit_name, record.node).encode()
+        value = record.model_dump_json().encode()
+        self._waiting.durable.append(OutboxRecord(topics.DECISIONS.name, self._partition, key, value))

@@ -9,6 +9,7 @@ from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 from .accounts import RefusedError
 from .alerts import Alerts
 from .corrections import Corrections
+from .escrow import Escrow
 from .grants import Grants
 from .month_close import MonthClose
 from .outputs import RecordOrigin
@@ -22,6 +23,7 @@ KINDS: Final[tuple[type[Participant], ...]] = (
     MonthClose,
     Corrections,
     Overrides,
+    Escrow,
     Alerts,
 )
 """In the order in which they are told of everything."""

@@ -21,3 +21,12 @@ class ScopeNames(NamedTuple):
     def text(self) -> str:
         """The same as ``outputs.Scope.text``."""
         return ":".join(word for word in self if word is not None)
+
+
+def parse_scope(text: str) -> ScopeNames:
+    """The plain scope, or the label's, that ``text`` is of; other kinds are not told by their text alone."""
+    kind, _, identifier = text.partition(":")
+    if kind == "label":
+        organization_id, _, label = identifier.partition(":")
+        return ScopeNames(kind, organization_id, label=label)
+    return ScopeNames(kind, identifier)

@@ -66,3 +66,15 @@ class DomainSettings:
     changed_rows_max: int = 10_000
     routes_max: int = 200_000
     """Cached (key, operation) pairs; above it the cache starts anew."""
+    lease_ttl_ms: int = 30_000
+    """How long a gateway node may admit requests out of a lease, by its own monotonic clock from when it asked."""
+    lease_request_ms: int = 300_000
+    """How long such a request may run; the node ends it then."""
+    lease_late_ms: int = 300_000
+    """How long after that its event may still be on its way (a spool, a node that is cut off)."""
+    leases_max: int = 100_000
+    """Above it nothing is lent."""
+    leases_node_max: int = 16
+    """The same for one node and limit."""
+    lease_share: int = 4
+    """A node that has nobody waiting is lent this part of what is left at most (one in so many)."""

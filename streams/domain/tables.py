@@ -268,6 +268,37 @@ class StandingRow(_ArrayRow):
         return ScopeNames(self.scope_kind, self.scope_id, self.operation, self.subject, self.label, self.category)
 
 
+class LeaseRow(_ArrayRow):
+    """``e|lease``: credits lent to a node. ``left_micro`` of them are neither used nor given back; they count against
+    the limit in each of ``windows`` (months by index), into which their use may fall."""
+
+    account_id: str
+    limit_name: str
+    scope: str
+    node: str
+    request_id: str
+    credits_micro: int
+    left_micro: int
+    windows: list[int]
+    month: int
+    lent_at_ms: int
+    frees_at_ms: int
+    """In lease time (``lease_time``)."""
+
+
+class LeaseTimeRow(_ArrayRow):
+    """``x|leases``: the time that leases live by, and what the nodes used that no lease held (breaches)."""
+
+    now_ms: int = 0
+    log_time_ms: int = 0
+    excess_micro: int = 0
+    """Used beyond what the lease still held: more than a gate's worst case."""
+    late_micro: int = 0
+    """Used of leases that were freed or given back before."""
+    astray_micro: int = 0
+    """Used in a window that the lease was not held against."""
+
+
 def row_key(table: str, *identifiers: str) -> bytes:
     """The row key of ``identifiers`` in ``table``."""
     return f"{table}|{'|'.join(identifiers)}".encode()
