@@ -56,7 +56,7 @@ class Escrow(Participant):
     def add_tables(self, recovery: Recovery) -> None:
         """The leases, and the time that they live by."""
         recovery.add("e", LeaseRow, by_names(self.book.restore))
-        recovery.add("i", LeaseTimeRow, by_names(self.time.restore))
+        recovery.add("et", LeaseTimeRow, by_names(self.time.restore))
 
     def sizes(self) -> dict[str, int]:
         """Leases of which something is left."""

@@ -14,7 +14,7 @@ BEAT_MS: Final = 1_000
 """How often it is brought up to date while anything is lent."""
 STEP_MS_MAX: Final = 10_000
 """The longest silence of the log that counts in full: twice the ticks of an idle partition."""
-_KEY: Final = row_key("i", "leases")
+_KEY: Final = row_key("et", "leases")
 
 
 class LeaseTime:

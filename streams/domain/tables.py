@@ -287,7 +287,7 @@ class LeaseRow(_ArrayRow):
 
 
 class LeaseTimeRow(_ArrayRow):
-    """``i|leases``: the time that leases live by, and what the nodes used that no lease held (breaches)."""
+    """``et|leases``: the time that leases live by, and what the nodes used that no lease held (breaches)."""
 
     now_ms: int = 0
     log_time_ms: int = 0

@@ -42,7 +42,7 @@ def rows(world: World) -> dict[str, LeaseRow]:
 
 
 def breaches(world: World) -> LeaseTimeRow:
-    return msgspec.msgpack.decode(world.rows[b"i|leases"], type=LeaseTimeRow)
+    return msgspec.msgpack.decode(world.rows[b"et|leases"], type=LeaseTimeRow)
 
 
 def lent(world: World) -> int:
