@@ -150,10 +150,13 @@ class Escrow(Participant):
             self._show(request.account_id, windows)
 
     def _standing(self, account_id: str, month: int) -> tuple[int | None, int]:
-        """(total, used) of the account's month."""
-        ledger = self.context.ledgers.get("account", account_id, month)
-        if ledger is None:
+        """(total, used) of the account's month; a later month holds what the plan gives it."""
+        ledgers = self.context.ledgers
+        ledgers.bring_up(account_id)
+        ledger = ledgers.get("account", account_id, month)
+        if ledger is None and month > self.context.time.month:
             return self.context.plans.credits_of(account_id), 0
+        ledger = ledger or ledgers.find("account", account_id, month, account_id, None)
         return ledger.total_micro, ledger.used_micro
 
     def _left_micro(self, account_id: str, month: int) -> int | None:
