@@ -12,7 +12,7 @@ import msgspec
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.envelope import ENCODE, WireCharge, WireEnvelope, WireEvent
 from sluicegate_schemas.files import load_catalogue
-from sluicegate_schemas.outputs import Decision, Reject
+from sluicegate_schemas.outputs import Decision, Reject, TrailEntry
 from sluicegate_schemas.state import DECODE_ROLLUP_CELL, OutboxRecord, RollupCell, parse_rollup_key
 from streams.domain.partition import Partition
 from streams.domain.settings import DomainSettings
@@ -189,6 +189,15 @@ class World:
     def rejects(self) -> list[Reject]:
         """All rejects so far."""
         return [Reject.model_validate_json(one.value) for one in self.durable if one.topic == "rejects"]
+
+    def sent(self, topic: str) -> list[dict[str, Any]]:
+        """What went out with the flushes to ``topic``, as JSON."""
+        return [json.loads(one.value) for one in self.durable if one.topic == topic]
+
+    @property
+    def trail(self) -> list[TrailEntry]:
+        """The audit trail so far."""
+        return [TrailEntry.model_validate_json(one.value) for one in self.durable if one.topic == "trail"]
 
     @property
     def cells(self) -> dict[tuple[str, str, str, int, int], RollupCell]:

@@ -1,121 +1,42 @@
-"""Operator commands: organizations and keys, each command once (requirements, section 1)."""
+"""The organizations and keys of a partition, as commands made them (requirements, section 1)."""
 
-import json
-from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from pydantic import ValidationError
+import msgspec
 
-from sluicegate_schemas.accounts import ACCOUNT_COMMAND, AnyCommand, KeyPut, KeyRevoke, OrganizationPut
-from sluicegate_schemas.outputs import RejectReason
-from sluicegate_schemas.partitioning import partition_of
-from sluicegate_schemas.wire_checks import HARMLESS_NAME
+from sluicegate_schemas.accounts import AnyCommand, KeyPut, KeyRevoke, OrganizationPut
 
-from .dedup import digest_of
+from .command_record import RefusedError
 from .settings import DomainSettings
-from .tables import ChangedRows, CommandRow, KeyRow, OrganizationRow, row_key
+from .tables import ChangedRows, KeyRow, OrganizationRow, row_key
+from .trail import Change
 
-_COMMAND_BYTES_MAX: Final = 64 * 1024
-
-
-class RefusedError(Exception):
-    """A command can't be obeyed: the reason and field of its reject; the argument says why."""
-
-    def __init__(self, detail: str, field: str | None = None, reason: RejectReason = "command_refused") -> None:
-        super().__init__(detail)
-        self.field = field
-        self.reason = reason
-
-
-def decode_command(value: bytes | None) -> AnyCommand:
-    """The command that a record holds. Raises RefusedError."""
-    if not value:
-        raise RefusedError("The record has no value.", reason="empty")
-    if len(value) > _COMMAND_BYTES_MAX:
-        raise RefusedError(f"A command has {_COMMAND_BYTES_MAX} bytes at most.", reason="too_large")
-    try:
-        json.loads(value.decode(), object_pairs_hook=_distinct)
-    except UnicodeDecodeError:
-        raise RefusedError("The record is not UTF-8.", reason="not_utf8") from None
-    except (ValueError, RecursionError):
-        raise RefusedError("The record is not JSON.", reason="not_json") from None
-    try:
-        return ACCOUNT_COMMAND.validate_json(value)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    path, detail = problem["loc"], problem["msg"]
-    if problem["type"] == "extra_forbidden":
-        name, path = str(path[-1]), path[:-1]
-        detail = f"has an unknown field: {name}" if HARMLESS_NAME(name) else "has an unknown field"
-    field = ".".join(str(word) for word in path)
-    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        raise RefusedError("kind is none of the commands that this worker knows", "kind", "unknown_command")
-    reason: RejectReason = "not_json" if problem["type"] == "json_invalid" else "invalid"
-    raise RefusedError(detail, field or None, reason)
-
-
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise RefusedError("A field is given twice.", reason="duplicate_field")
-    return fields
+AccountsCommand = OrganizationPut | KeyPut | KeyRevoke
+"""The commands that are about organizations and keys themselves."""
 
 
 class Accounts:
-    """The organizations and keys of a partition, as commands made them."""
+    """Keeps them. A change is told to nobody here: see ``plan_changes``."""
 
-    def __init__(
-        self,
-        partition: int,
-        partitions: int,
-        settings: DomainSettings,
-        changed: ChangedRows,
-    ) -> None:
-        self._partition = partition
-        self._partitions = partitions
-        self._settings = settings
-        self._changed = changed.rows
-        self.organizations: dict[str, OrganizationRow] = {}
-        self.keys: dict[str, KeyRow] = {}
-        self._keys_of: dict[str, list[str]] = {}
-        self._key_by_hash: dict[str, str] = {}
-        self._commands: dict[bytes, CommandRow] = {}
-
-    @property
-    def commands_known(self) -> int:
-        """How many command ids are remembered."""
-        return len(self._commands)
+    def __init__(self, settings: DomainSettings, changed: ChangedRows) -> None:
+        self._settings: Final = settings
+        self._changed: Final = changed.rows
+        self.organizations: Final[dict[str, OrganizationRow]] = {}
+        self.keys: Final[dict[str, KeyRow]] = {}
+        self._keys_of: Final[dict[str, list[str]]] = {}
+        self._key_by_hash: Final[dict[str, str]] = {}
 
     def keys_of(self, organization_id: str) -> list[str]:
         """The ids of an organization's keys, revoked ones too, in order."""
         return sorted(self._keys_of.get(organization_id, ()))
 
-    def obey(self, command: AnyCommand, offset: int, others: Callable[[AnyCommand], None]) -> bool:
-        """Carries out a command, by ``others`` where it is not about organizations and keys themselves; False if it was
-        carried out before. Raises RefusedError, then nothing changed."""
-        if partition_of(command.account_id, self._partitions) != self._partition:
-            raise RefusedError("came to a partition that is not its account's home", "account_id")
-        memory = f"m|{command.account_id}|{command.command_id}".encode()
-        digest = digest_of(command.model_dump(mode="json"))
-        before = self._commands.get(memory)
-        if before is not None:
-            if before.digest != digest:
-                raise RefusedError("was the id of another command before", "command_id")
-            return False
-        match command:
-            case OrganizationPut():
-                self._put_organization(command)
-            case KeyPut():
-                self._put_key(command)
-            case KeyRevoke():
-                self._revoke_key(command)
-            case _:
-                self._check_known(command)
-                others(command)
-        self._remember(memory, CommandRow(offset, digest))
-        return True
+    def key_of_hash(self, key_sha256: str) -> str | None:
+        """The id of the key with this hash."""
+        return self._key_by_hash.get(key_sha256)
 
-    def _check_known(self, command: AnyCommand) -> None:
+    def check_known(self, command: AnyCommand) -> None:
+        """Whether the command is about a known organization of its account, and a key of it where it names one. Raises
+        RefusedError."""
         organization_id = command.about
         organization = self.organizations.get(organization_id)
         if organization is None:
@@ -123,20 +44,19 @@ class Accounts:
         if organization.account_id != command.account_id:
             raise RefusedError("is not the account of the organization", "account_id")
         api_key_id: str | None = getattr(command, "api_key_id", None)
-        if api_key_id is not None:
+        if api_key_id is not None and not isinstance(command, KeyPut):
             key = self.keys.get(api_key_id)
             if key is None or key.organization_id != organization_id:
                 raise RefusedError("is not a key of the organization", "api_key_id")
 
-    def _remember(self, memory: bytes, row: CommandRow) -> None:
-        self._commands[memory] = row
-        self._changed[memory] = row
-        if len(self._commands) > self._settings.commands_max:
-            oldest = next(iter(self._commands))
-            del self._commands[oldest]
-            self._changed[oldest] = None
+    def obey(self, command: AccountsCommand) -> Change:
+        """Carries out a command. Raises RefusedError, then nothing changed."""
+        if isinstance(command, OrganizationPut):
+            return self._put_organization(command)
+        self.check_known(command)
+        return self._put_key(command) if isinstance(command, KeyPut) else self._revoke_key(command)
 
-    def _put_organization(self, command: OrganizationPut) -> None:
+    def _put_organization(self, command: OrganizationPut) -> Change:
         organization_id, account_id = command.organization_id, command.account_id
         before = self.organizations.get(organization_id)
         if before is None:
@@ -146,19 +66,16 @@ class Accounts:
                 raise RefusedError(f"a partition holds {self._settings.organizations_max} organizations at most")
         elif before.account_id != account_id:
             raise RefusedError("is not the account of the organization", "account_id")
-        row = organization_row(command)
-        self.organizations[organization_id] = row
+        if account_id == organization_id:
+            if command.pool is not None:
+                raise RefusedError("is for organizations whose account is another", "pool")
+        elif self.organizations[account_id].account_id != account_id:
+            raise RefusedError("shares the credits of another account itself", "account_id")
+        row = self.organizations[organization_id] = organization_row(command)
         self._changed[row_key("o", organization_id)] = row
+        return Change(organization_id, _shown(before), _shown(row))
 
-    def _check_organization(self, command: KeyPut | KeyRevoke) -> None:
-        organization = self.organizations.get(command.organization_id)
-        if organization is None:
-            raise RefusedError("is not an organization that is known", "organization_id")
-        if organization.account_id != command.account_id:
-            raise RefusedError("is not the account of the organization", "account_id")
-
-    def _put_key(self, command: KeyPut) -> None:
-        self._check_organization(command)
+    def _put_key(self, command: KeyPut) -> Change:
         api_key_id = command.api_key_id
         before = self.keys.get(api_key_id)
         if before is None:
@@ -175,6 +92,7 @@ class Accounts:
         row = KeyRow(command.organization_id, command.key_sha256, command.mode, False)
         self._insert_key(api_key_id, row)
         self._changed[row_key("k", api_key_id)] = row
+        return Change(api_key_id, _shown(before), _shown(row))
 
     def _insert_key(self, api_key_id: str, row: KeyRow) -> None:
         if api_key_id not in self.keys:
@@ -182,17 +100,12 @@ class Accounts:
         self.keys[api_key_id] = row
         self._key_by_hash[row.key_sha256] = api_key_id
 
-    def _revoke_key(self, command: KeyRevoke) -> None:
-        self._check_organization(command)
-        row = self.keys.get(command.api_key_id)
-        if row is None or row.organization_id != command.organization_id:
-            raise RefusedError("is not a key of the organization", "api_key_id")
+    def _revoke_key(self, command: KeyRevoke) -> Change:
+        row = self.keys[command.api_key_id]
+        before = _shown(row)
         row.revoked = True
         self._changed[row_key("k", command.api_key_id)] = row
-
-    def key_of_hash(self, key_sha256: str) -> str | None:
-        """The id of the key with this hash."""
-        return self._key_by_hash.get(key_sha256)
+        return Change(command.api_key_id, before, _shown(row))
 
     def restore_organization(self, organization_id: str, row: OrganizationRow) -> None:
         """Takes in a recovered row."""
@@ -201,14 +114,6 @@ class Accounts:
     def restore_key(self, api_key_id: str, row: KeyRow) -> None:
         """Takes in a recovered row."""
         self._insert_key(api_key_id, row)
-
-    def restore_command(self, key: bytes, row: CommandRow) -> None:
-        """Takes in a recovered row."""
-        self._commands[key] = row
-
-    def resume(self) -> None:
-        """All rows are back: the memory of commands is put in the order in which they came."""
-        self._commands = dict(sorted(self._commands.items(), key=lambda item: item[1].offset))
 
 
 def organization_row(command: OrganizationPut) -> OrganizationRow:
@@ -231,3 +136,12 @@ def organization_row(command: OrganizationPut) -> OrganizationRow:
         None if modes is None else {str(name): (modes[name].mode, modes[name].allowance_percent) for name in modes},
         None if pool is None else (pool.cap_micro, pool.reserved_micro),
     )
+
+
+def _shown(row: OrganizationRow | KeyRow | None) -> dict[str, Any] | None:
+    """A row as the audit trail shows it: what is given, without the hash of a secret."""
+    if row is None:
+        return None
+    fields = msgspec.structs.asdict(row)
+    fields.pop("key_sha256", None)
+    return {name: value for name, value in fields.items() if value is not None}

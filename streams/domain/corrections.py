@@ -10,7 +10,7 @@ from typing import Final
 from sluicegate_schemas.accounts import AnyCommand, CorrectionPut
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX
 
-from .accounts import RefusedError
+from .command_record import RefusedError
 from .grants import CORRECTION as GRANT_OF_CORRECTION
 from .grants import Grants
 from .participant import Change, Participant

@@ -17,8 +17,8 @@ from sluicegate_schemas.accounts import AnyCommand, GrantPut, GrantRevoke
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX, to_epoch_ms
 from sluicegate_schemas.envelope import WireEvent
 
-from .accounts import RefusedError
 from .burn import Grant, settle
+from .command_record import RefusedError
 from .deadlines import Deadlines
 from .ledger import Ledger
 from .participant import Change, Participant, PartitionContext

@@ -7,8 +7,8 @@ came is a row; what is final needs none, since a new owner publishes all balance
 from collections import deque
 from typing import Final
 
-from .accounts import RefusedError
 from .burn import settle
+from .command_record import RefusedError
 from .grants import ROLLOVER, Grants
 from .ledger import Ledger
 from .participant import Participant, PartitionContext

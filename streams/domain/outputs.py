@@ -22,6 +22,7 @@ from sluicegate_schemas.outputs import (
     RejectReason,
     Scope,
     Sequence,
+    TrailEntry,
     balance_key,
     decision_key,
     entitlement_key,
@@ -225,6 +226,11 @@ class Outbox:
         """Tells that an alert fired or cleared."""
         key, value = alert.alert_id.encode(), alert.model_dump_json().encode()
         self._waiting.durable.append(OutboxRecord(topics.ALERTS.name, -1, key, value))
+
+    def trail(self, entry: TrailEntry) -> None:
+        """Publishes what a command changed."""
+        key, value = entry.account_id.encode(), entry.model_dump_json().encode()
+        self._waiting.durable.append(OutboxRecord(topics.TRAIL.name, self._partition, key, value))
 
     def forward(self, origin: RecordOrigin, index: int, event: WireEvent, account_id: str, home: int) -> None:
         """Sends an event to its home partition."""

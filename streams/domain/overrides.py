@@ -14,7 +14,7 @@ from sluicegate_schemas.accounts import (
 )
 from sluicegate_schemas.bounds import to_epoch_ms
 
-from .accounts import RefusedError
+from .command_record import RefusedError
 from .deadlines import Deadlines
 from .grants import BOOST as GRANT_OF_BOOST
 from .grants import Grants
@@ -120,7 +120,7 @@ class Overrides(Participant):
             self._tell(moment, names[1], {row.api_key_id})
         return Change(names[2], _shown(names, row), None)
 
-    def wake(self, moment: Moment) -> None:
+    def cross(self, moment: Moment) -> None:
         """What is due begins or ends, so many with one record; an organization is told of once for all of them."""
         due = self._deadlines.take(moment.now_ms, self.context.settings.overrides_a_wake)
         changed: dict[str, set[str | None]] = {}
@@ -135,7 +135,7 @@ class Overrides(Participant):
                 self._begin(names, row)
                 self.context.changed.rows[row_key("g", *names)] = row
             changed.setdefault(names[1], set()).add(row.api_key_id)
-        self.next_ms = self._deadlines.next_ms
+        self.boundary_ms = self._deadlines.next_ms
         for organization_id in sorted(changed):
             self._tell(moment, organization_id, changed[organization_id])
 
@@ -146,7 +146,7 @@ class Overrides(Participant):
 
     def _await(self, joined: str, due_ms: int) -> None:
         self._deadlines.set(joined, due_ms)
-        self.next_ms = self._deadlines.next_ms
+        self.boundary_ms = self._deadlines.next_ms
 
     def _insert(self, names: _Names, row: OverrideRow) -> None:
         self._rows[names] = row

@@ -28,6 +28,7 @@ from .route_table import RouteTable
 from .routes import RateCards, Route
 from .settings import DomainSettings
 from .tables import ChangedRows
+from .trail import Change as Change
 
 _ParticipantT = TypeVar("_ParticipantT")
 
@@ -58,15 +59,6 @@ class PartitionContext:
     def peer(self, kind: type[_ParticipantT]) -> _ParticipantT:
         """The partition's participant of this class; not before all are made."""
         return cast(_ParticipantT, self.peers[kind])
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a command changed, for the audit trail: ``subject`` by its id; a row before and after, None for none."""
-
-    subject: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
 
 
 class Participant:

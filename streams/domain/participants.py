@@ -6,8 +6,8 @@ from typing import Final
 from sluicegate_schemas.accounts import AnyCommand
 from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 
-from .accounts import RefusedError
 from .alerts import Alerts
+from .command_record import RefusedError
 from .corrections import Corrections
 from .escrow import Escrow
 from .grants import Grants
@@ -17,6 +17,7 @@ from .overrides import Overrides
 from .participant import Participant, PartitionContext
 from .policy import Moment
 from .recovery import Recovery
+from .trail import Change
 
 KINDS: Final[tuple[type[Participant], ...]] = (
     Grants,
@@ -49,13 +50,13 @@ class Participants:
         """Rows by table."""
         return {table: rows for one in self.all for table, rows in one.sizes().items()}
 
-    def obey(self, moment: Moment, command: AnyCommand) -> None:
-        """Carries a command out. Raises RefusedError, then nothing changed."""
+    def obey(self, moment: Moment, command: AnyCommand) -> Change:
+        """Carries a command out, and says what it changed. Raises RefusedError, then nothing changed."""
         obeyer = self._obeyers.get(type(command))
         if obeyer is None:
             raise RefusedError("is none of the commands that this worker knows", "kind", "unknown_command")
         self._routes.fold()
-        obeyer.obey(moment, command)
+        return obeyer.obey(moment, command)
 
     def hear(self, moment: Moment, content: WireGauge | WireLeaseRequest, origin: RecordOrigin) -> None:
         """Hands on a usage record that holds no events."""

@@ -1,20 +1,19 @@
 """One partition's metering state machine: the steps put together, seen through ``streams.engine.machine.Machine``."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from sluicegate_schemas import topics
-from sluicegate_schemas.accounts import KeyPut, KeyRevoke, OrganizationPut
 from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 from sluicegate_schemas.state import RollupCell
 
 from . import tables
-from .accounts import Accounts, RefusedError, decode_command
+from .accounts import Accounts
 from .admit import Admitter
 from .again import Again, ForeignRecord
+from .commands import Commands
 from .dedup import EventIds, Horizon, Producers
 from .entitlements import Entitlements
 from .intake import InputTuple, Intake
@@ -51,7 +50,7 @@ class Partition:
         self.settings = settings = settings or DomainSettings()
         self._changed = changed = ChangedRows()
         self._outbox = outbox = Outbox(partition)
-        self.accounts = accounts = Accounts(partition, partitions, settings, changed)
+        self.accounts = accounts = Accounts(settings, changed)
         self._time = time = LogTime()
         self._cards = RateCards()
         self.plans = Plans(time, accounts, self._cards)
@@ -86,6 +85,9 @@ class Partition:
                 self._changes, self._cards, self.ledgers, self.buckets, self.policy, routes, self.notices,
             )
         )  # fmt: skip
+        self._commands = Commands(
+            partition, partitions, settings, changed, outbox, accounts, routes, self._changes, self.participants
+        )
         routes.observers = self._changes.listeners = self.participants.all
         self._recovery = self._make_recovery()
         self._boundary_ms = 0
@@ -111,7 +113,7 @@ class Partition:
         recovery.add("h", tables.HeldRow, named(self._storage.restore_held))
         recovery.add("k", tables.KeyRow, named(accounts.restore_key))
         recovery.add("l", tables.LedgerRow, named(self.ledgers.restore))
-        recovery.add("m", tables.CommandRow, accounts.restore_command)
+        recovery.add("m", tables.CommandRow, self._commands.restore)
         recovery.add("n", tables.NoticeRow, named(self.notices.restore))
         recovery.add("o", tables.OrganizationRow, named(accounts.restore_organization))
         recovery.add("p", tables.ProducerRow, named(self.producers.restore))
@@ -165,7 +167,7 @@ class Partition:
         time.month = month_index(time.now_ms)
         time.version = self.catalogue_version
         self._minute = time.now_ms // MINUTE_MS
-        self.accounts.resume()
+        self._commands.resume()
         self.policy.resume(self._moment(f"r{self._partition}-{epoch}"), self.ledgers)
         self._rates.resume(self._moment(f"r{self._partition}-{epoch}"))
         self.participants.resume(self._moment(f"r{self._partition}-{epoch}"))
@@ -204,25 +206,10 @@ class Partition:
             offset, log_time_ms, _, value = record
             self._advance_to(log_time_ms)
             word = f"a{self._partition}-{offset}"
-            try:
-                command = decode_command(value)
-            except RefusedError as refused:
-                self._refuse_command(record, refused, None, None)
-                continue
-            moment = self._moment(word)._replace(offset=offset)
-            try:
-                before = self.accounts.organizations.get(command.about)
-                if self.accounts.obey(command, offset, partial(self.participants.obey, moment)):
-                    self._routes.forget()
-                    if isinstance(command, OrganizationPut):
-                        self._changes.organization_put(self._moment(word), command.organization_id, before)
-                    elif isinstance(command, KeyPut | KeyRevoke):
-                        self._changes.key_changed(self._moment(word), command.api_key_id)
-                    self.totals.commands += 1
-                else:
-                    self.totals.commands_repeated += 1
-            except RefusedError as refused:
-                self._refuse_command(record, refused, command.command_id, command.about)
+            origin = RecordOrigin(topics.ACCOUNTS.name, self._partition, offset, log_time_ms, value or b"")
+            acted = self._commands.take(origin, self._moment(word)._replace(offset=offset))
+            self.totals.commands += acted is True
+            self.totals.commands_repeated += acted is False
             self._catch_up(word)
             self._changed.rows[_TOTALS_KEY] = self.totals
         self._publish_balances()
@@ -273,7 +260,7 @@ class Partition:
         rows = {
             "organizations": len(self.accounts.organizations),
             "keys": len(self.accounts.keys),
-            "commands": self.accounts.commands_known,
+            "commands": len(self._commands),
             "ledgers": len(self.ledgers),
             "buckets": len(self.buckets),
             "cells": len(self.cells),
@@ -386,13 +373,3 @@ class Partition:
             for ledger in waiting:
                 self._outbox.balance(ledger, as_of, self.totals.usage_offset, is_final=ledger.month <= closed)
             waiting.clear()
-
-    def _refuse_command(
-        self, record: InputTuple, refused: RefusedError, command_id: str | None, organization_id: str | None
-    ) -> None:
-        offset, log_time_ms, _, value = record
-        origin = RecordOrigin(topics.ACCOUNTS.name, self._partition, offset, log_time_ms, value or b"")
-        self._outbox.reject(
-            origin, 0, refused.reason, str(refused), self._time.now_ms, field=refused.field, event_id=command_id,
-            organization_id=organization_id,
-        )  # fmt: skip

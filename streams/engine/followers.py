@@ -20,7 +20,7 @@ from .runner import Runner, input_record
 log = logging.getLogger(__name__)
 
 _POLL_MS = 50
-_COMMANDS_MAX = 500
+_COMMANDS_MAX = 100
 _RETRY_S = 0.5
 _SINK_POLL_S = 2.0
 _WAITING_LOG_S = 10.0

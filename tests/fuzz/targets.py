@@ -25,7 +25,7 @@ from sluicegate_schemas.files import FileError, load_accounts, load_catalogue
 from sluicegate_schemas.outputs import ENTITLEMENT, Balance, Decision, Reject
 from sluicegate_schemas.state import EPOCH_BYTES, TOMBSTONE_EPOCH_HEADER
 from streams import health
-from streams.domain.accounts import RefusedError, decode_command
+from streams.domain.command_record import RefusedError, decode_command
 from streams.domain.partition import Partition
 from streams.engine.fold import Fold, StateFormatError
 from tests.domain_world import World, default_catalogue, key_put, organization_put

@@ -15,7 +15,7 @@ from sluicegate_schemas.decode import Malformed, decode_usage, validate_event
 from sluicegate_schemas.envelope import ENCODE, WireEnvelope
 from sluicegate_schemas.outputs import ENTITLEMENT
 from sluicegate_schemas.state import rollup_key
-from streams.domain.accounts import RefusedError, decode_command
+from streams.domain.command_record import RefusedError, decode_command
 from streams.domain.tables import row_key
 from tests.domain_world import NOW_MS, World, key_put, organization_put, small_world, usage
 from tests.gating import heron, key_record

@@ -18,7 +18,7 @@ from sluicegate_schemas.outputs import Scope
 from sluicegate_schemas.state import ENCODE, HEADER_KEY
 from stack.clickhouse_http.failures import EngineError
 from stack.clickhouse_http.request import read_credentials, read_statement
-from streams.domain.accounts import RefusedError, decode_command
+from streams.domain.command_record import RefusedError, decode_command
 from streams.domain.partition import Partition
 from streams.engine.fold import Fold, StateFormatError
 from tests.domain_world import NOW_MS, World, key_put, organization_put, usage

@@ -1,6 +1,5 @@
 """When a verdict changes, what is published of it, and when it clears (requirements, section 3)."""
 
-import json
 from itertools import pairwise
 
 import pytest
@@ -325,10 +324,10 @@ def test_a_new_owner_publishes_the_balances_of_all_months_that_are_kept():
 def test_entitlements_say_what_gates_need_and_wait_for_the_flush():
     world = World()
     world.obey(organization_put(rates={"requests_per_second": 1, "burst": 2, "requests_per_minute": 3}), key_put())
-    assert {record.topic for record in world.durable} == {"entitlements"}
-    organization, key = (json.loads(record.value) for record in world.durable)
+    organization, key = world.sent("entitlements")
     assert organization["rates"] == {"requests_per_second": 1, "burst": 2, "requests_per_minute": 3}
-    assert world.durable[1].key == f"key:{key['key_sha256']}".encode()
+    keys = [record.key for record in world.durable if record.topic == "entitlements"]
+    assert keys == [b"organization:org_a", f"key:{key['key_sha256']}".encode()]
     assert [organization["sequence"]["counter"], key["sequence"]["counter"]] == [0, 1]
     burst(world, 3)
     assert [one.observed for one in world.decisions if one.limit_name == "requests_per_second"] == [3]
