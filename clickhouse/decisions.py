@@ -1,4 +1,7 @@
-"""Decision records to rows of the decision table: pure, one object a partition of the decisions topic."""
+"""Decision records to rows of the decision table: pure, one object a partition of the decisions topic.
+
+Leases, which the topic carries too, are the gateways' alone: they are passed over.
+"""
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -6,7 +9,7 @@ from typing import Final, NamedTuple
 from pydantic import ValidationError
 
 from sluicegate_schemas.bounds import to_epoch_ms
-from sluicegate_schemas.outputs import Decision, Position, is_lease_key
+from sluicegate_schemas.outputs import LEASE_KEY_PREFIX, Decision, Position, is_lease_key
 
 from .cursor import LogRecord
 
@@ -25,6 +28,8 @@ class DecisionRow(NamedTuple):
     scope_id: str
     operation: str
     subject: str
+    label: str
+    category: str
     limit_name: str
     verdict: str
     limit_value: int
@@ -53,6 +58,8 @@ def decision_row(decision: Decision) -> DecisionRow:
         scope.id,
         scope.operation or "",
         scope.subject or "",
+        scope.label or "",
+        scope.category or "",
         decision.limit_name,
         decision.verdict,
         decision.limit,
@@ -88,7 +95,7 @@ class DecisionRows:
     def feed(self, records: Iterable[LogRecord]) -> None:
         """Takes in the next records. Raises DecisionFormatError, naming the offset, for one that is no decision."""
         for record in records:
-            if record.value is None:
+            if record.value is None or (record.key or b"").startswith(LEASE_KEY_PREFIX):
                 continue  # the scope's last decision is forgotten by the topic, not by the history
             if is_lease_key(record.key):
                 continue  # an answer to one node, of which no history is kept

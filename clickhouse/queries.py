@@ -67,6 +67,8 @@ class StandingDecision(NamedTuple):
     scope_id: str
     operation: str
     subject: str
+    label: str
+    category: str
     limit_name: str
     verdict: str
     limit_value: int
@@ -126,12 +128,12 @@ def standing_decisions(
     """The newest decision on each scope and limit of ``scope_ids`` (keys and organizations) that still holds at
     ``now``; with ``blocks_only`` those that block."""
     query = """
-        SELECT decision_id, scope_kind, scope_id, operation, subject, limit_name, verdict, limit_value, observed,
-               toUnixTimestamp64Milli(until), tier, toUnixTimestamp64Milli(decided_at)
+        SELECT decision_id, scope_kind, scope_id, operation, subject, label, category, limit_name, verdict,
+               limit_value, observed, toUnixTimestamp64Milli(until), tier, toUnixTimestamp64Milli(decided_at)
         FROM decision FINAL
         WHERE scope_id IN {scopes:Array(String)}
         ORDER BY version DESC
-        LIMIT 1 BY scope_id, scope_kind, limit_name, operation, subject
+        LIMIT 1 BY scope_id, scope_kind, limit_name, operation, subject, label, category
     """
     rows = client.query(query, parameters={"scopes": list(scope_ids)}).result_rows
     decisions = [

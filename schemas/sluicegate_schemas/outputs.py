@@ -4,7 +4,7 @@ Each carries a ``Sequence`` that only grows for its record key: a reader keeps t
 stale or repeated record changes nothing.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
@@ -198,6 +198,10 @@ class Lease(Record):
     """When the limit resets."""
     plan_version: Annotated[int, Field(ge=0, le=2**31 - 1)]
     sequence: Sequence
+
+
+LEASE_KEY_PREFIX: Final = b"lease|"
+"""How the record keys of leases begin, and those of decisions never do."""
 
 
 def lease_key(scope: Scope, limit_name: str, node: str) -> str:

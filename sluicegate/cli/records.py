@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from sluicegate_schemas import topics
 from sluicegate_schemas.alerts import ALERT, AuditDrift, UsageAlert
@@ -31,11 +31,12 @@ class TailedRecord(Record):
     record: dict[str, object] | None
 
 
+_DECISION: Final[TypeAdapter[Decision | Lease]] = TypeAdapter(Decision | Lease)
+
+
 def read_decision(value: bytes) -> Decision | Lease:
     """A record of the decisions topic. Raises ValidationError."""
-    if b'"kind":"lease"' in value[:64]:
-        return Lease.model_validate_json(value)
-    return Decision.model_validate_json(value)
+    return _DECISION.validate_json(value)
 
 
 READERS: Final[dict[str, tuple[Topic, Callable[[bytes], Shown]]]] = {

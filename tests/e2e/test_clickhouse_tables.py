@@ -71,7 +71,7 @@ def counts(client: Client, table: str) -> tuple[int, int, int]:
 
 
 def test_migrating_again_changes_nothing(warehouse: ClickHouse) -> None:
-    assert [migration.number for migration in migrate(warehouse)] == [1, 2, 3]
+    assert [migration.number for migration in migrate(warehouse)] == [1, 2, 3, 4]
     assert migrate(warehouse) == []
 
 
@@ -210,15 +210,24 @@ def test_the_newest_decision_of_a_scope_and_limit_stands(tables: Tables) -> None
                 decision(3, scope=other, limit_name="requests_per_second", until=soon),
                 decision(4, scope=other, limit_name="requests_per_minute"),
                 decision(5, "allow", scope=other, limit_name="requests_per_minute"),
+                decision(6, scope=Scope(kind="label", id="org_a", label="pipeline=a"), limit_name="budget_day"),
+                decision(
+                    7, "allow", scope=Scope(kind="label", id="org_a", label="pipeline=b"), limit_name="budget_day"
+                ),
+                decision(8, scope=Scope(kind="category", id="org_a", category="search")),
             )
         ]
     )
     tables.insert([decision_row(decision(2))])
     scopes = ["org_a", "key_a"]
     standing = queries.standing_decisions(tables.client, scopes, NOON)
-    assert {each.decision_id for each in standing} == {"d-2", "d-3"}
+    assert {each.decision_id for each in standing} == {"d-2", "d-3", "d-6", "d-8"}
     assert {each.until for each in standing} == {None, soon}
-    assert {each.decision_id for each in queries.standing_decisions(tables.client, scopes, soon)} == {"d-2"}
+    assert {each.decision_id for each in queries.standing_decisions(tables.client, scopes, soon)} == {
+        "d-2",
+        "d-6",
+        "d-8",
+    }
     assert queries.standing_decisions(tables.client, ["org_b"], NOON) == []
 
 

@@ -107,6 +107,8 @@ def as_row(one: Decision) -> dict[str, Any]:
         decision(),
         decision(cause=None, until=None, verdict="allow"),
         decision(scope=Scope(kind="operation", id="org_a", operation="batch.submit", subject="b:1")),
+        decision(scope=Scope(kind="label", id="org_a", label="pipeline=a")),
+        decision(scope=Scope(kind="category", id="org_a", category="search")),
     ],
 )
 def test_a_decision_comes_back_from_clickhouse_as_it_was(one: Decision) -> None:

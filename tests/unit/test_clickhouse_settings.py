@@ -9,7 +9,16 @@ from clickhouse.connection import ClickHouse
 from clickhouse.decisions import DecisionFormatError, DecisionRows
 from clickhouse.migrate import MigrationError, place, read_migrations
 from clickhouse.queries import month_range
-from sluicegate_schemas.outputs import Cause, Decision, Position, Scope, Sequence
+from sluicegate_schemas.outputs import (
+    LEASE_KEY_PREFIX,
+    Cause,
+    Decision,
+    Position,
+    Scope,
+    Sequence,
+    decision_key,
+    lease_key,
+)
 from tests.state_log import Record
 
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, 890_000, UTC)
@@ -54,7 +63,7 @@ def test_every_table_of_the_migrations_can_be_replicated() -> None:
     for migration in read_migrations():
         for statement in migration.statements("east"):
             assert "ON CLUSTER `east`" in statement
-            assert "ENGINE = Replicated" in statement
+            assert statement.startswith("ALTER TABLE") or "ENGINE = Replicated" in statement
             assert "IF NOT EXISTS" in statement
 
 
@@ -96,9 +105,18 @@ def test_a_decision_is_written_down_with_what_caused_it() -> None:
     rows.feed([Record(0, b"k", decision.model_dump_json().encode()), Record(1, b"k", None)])
     [row] = rows.take()
     assert row == (
-        *("d-1", "operation", "org_a", "cluster.execute", "c:1", "requests_per_second", "block", 10, 12, MOMENT_MS),
+        *("d-1", "operation", "org_a", "cluster.execute", "c:1", "", "", "requests_per_second", "block", 10),
+        *(12, MOMENT_MS),
         *("free", 4, "sluicegate.usage", 3, 99, 2, "e-1", "org_a", MOMENT_MS, MOMENT_MS, MOMENT_MS, 5 << 64 | 6),
     )
+
+
+def test_leases_on_the_decisions_topic_are_the_gateways_alone() -> None:
+    rows = DecisionRows("sluicegate.decisions/0")
+    scope = Scope(kind="account", id="org_a")
+    rows.feed([Record(0, lease_key(scope, "credits", "node-1").encode(), b'{"kind": "lease"}')])
+    assert rows.take() == []
+    assert not decision_key(scope, "credits").encode().startswith(LEASE_KEY_PREFIX)
 
 
 def test_a_record_that_is_no_decision_is_refused_with_its_place() -> None:
