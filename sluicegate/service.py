@@ -15,8 +15,10 @@ from .brokers import Brokers
 from .errors import ConfigurationError
 from .follower import Follower, FollowerSettings
 from .gate import Gate, GateSettings
+from .gauges import Gauges
 from .metering import Usage, current
 from .middleware import App, Describe, Middleware
+from .node_process import NodeProcess
 from .operations import FindOperation, Routes, by_routes
 from .publisher import Publisher, PublisherSettings
 
@@ -35,6 +37,7 @@ class Sluicegate:
     """
 
     def __init__(self, publisher: Publisher, follower: Follower, gate: Gate) -> None:
+        self.gauges = Gauges(gate.in_flight, publisher.send_control)
         self.publisher = publisher
         self.follower = follower
         self.gate = gate
@@ -74,6 +77,7 @@ class Sluicegate:
         """Starts to publish and to follow, and waits until the gate is ready, at most ``READY_TIMEOUT_S``; a service
         whose broker is away then starts all the same, and its gate answers as ``when_not_ready`` says."""
         await self.publisher.start()
+        self.gauges.start(NodeProcess.this(self.publisher.settings.node))
         self.follower.start()
         await self.follower.wait_ready(READY_TIMEOUT_S)
         return self
@@ -81,8 +85,9 @@ class Sluicegate:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops following, then flushes and closes the publisher."""
+        """Stops following, says that nothing runs here any more, then flushes and closes the publisher."""
         await self.follower.stop()
+        await self.gauges.stop()
         await self.publisher.close()
 
     @asynccontextmanager

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sluicegate.follower import View
+from sluicegate.follower.lags import Lags
 from sluicegate_schemas.accounts import KeyMode
 from sluicegate_schemas.bounds import from_epoch_ms, to_epoch_ms
 from sluicegate_schemas.catalogue import CatalogueRecord, Tier
@@ -128,6 +129,7 @@ class Known:
     view: View = field(default_factory=View)
     ready: bool = True
     contact_ms: int | None = None
+    lags: Lags = field(default_factory=Lags)
 
     def learn(self, *records: TopicRecord) -> Known:
         for record in records:

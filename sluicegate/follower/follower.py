@@ -17,12 +17,15 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sluicegate_schemas import topics
+from sluicegate_schemas.bounds import to_epoch_ms
+from sluicegate_schemas.outputs import Decision
 
 from ..brokers import Brokers
 from ..clock import Clock, epoch_ms
 from ..consumers import stop_consumer
 from ..errors import TopicsMissingError
 from ..topic_partitions import partitions_of
+from .lags import Lags
 from .view import Change, View
 
 FOLLOWED: Final = (topics.CATALOG, topics.ENTITLEMENTS, topics.DECISIONS)
@@ -65,6 +68,7 @@ class Follower:
         self.view = view or View()
         self.reconnects = 0
         self.ready = False
+        self.lags = Lags()
         self._brokers = brokers
         self._settings = settings or FollowerSettings()
         self._on_change = on_change
@@ -185,6 +189,9 @@ class Follower:
         for record in records:
             change = self.view.apply(topic, record.key, record.value)
             self._positions[partition] = record.offset + 1
+            decided = change.record
+            if self.ready and isinstance(decided, Decision) and decided.cause is not None:
+                self.lags.add(to_epoch_ms(decided.cause.logged_at), self._clock())
             if self._on_change is not None:
                 try:
                     self._on_change(change)

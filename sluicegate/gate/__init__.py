@@ -4,13 +4,16 @@ from .answer import Answer, not_found
 from .asked import Asked, Description, usable
 from .gate import Gate, GateSettings, Knowledge, Running
 from .reserve import Hold, Reserve, Shortfall, Spend
+from .state import Bound, GateState
 
 __all__ = [
     "Answer",
     "Asked",
+    "Bound",
     "Description",
     "Gate",
     "GateSettings",
+    "GateState",
     "Hold",
     "Knowledge",
     "Reserve",

@@ -11,6 +11,7 @@ from sluicegate_schemas.limits import ConcurrentPerSubject
 
 from ..clock import Clock, epoch_ms
 from ..follower.entries import Key, Verdict
+from ..follower.lags import Lags
 from ..follower.view import View
 from . import firing
 from .answer import Admission, Answer, unauthenticated, unavailable
@@ -22,6 +23,7 @@ from .quantities import Provider, ProviderBuckets
 from .refusals import Fired, fired_by_level, fired_by_shortfall, refuse
 from .reserve import Hold, Reserve, Spend
 from .soft import SoftReserve
+from .state import Bound, GateState
 from .subjects import Intervals, Subject
 from .terms import Terms, TermsTable
 from .verdicts import MONEY, verdicts_about
@@ -39,6 +41,10 @@ class Knowledge(Protocol):
     @property
     def ready(self) -> bool:
         """Whether all that stood in the topics at the start is in the view."""
+
+    @property
+    def lags(self) -> Lags:
+        """How long decisions take."""
 
     @property
     def contact_ms(self) -> int | None:
@@ -60,6 +66,8 @@ class GateSettings:
     stale_after_ms: int = 10_000
     keys_max: int = 200_000
     subjects_max: int = 100_000
+    publish_ms_max: int = 250
+    """How long a usage event takes to the log, for the stated bound: the publisher's linger, and an acknowledgement."""
 
 
 @dataclass(slots=True)
@@ -295,7 +303,7 @@ class Gate:
             return
         running.is_over = True
         now = self._clock() if now_ms is None else now_ms
-        self.in_flight.end(*running.in_flight)
+        self.in_flight.end(*running.in_flight, now)
         if running.interval is not None and status >= 500:
             self._intervals.give_back(*running.interval)
         terms = running.admission.terms
@@ -311,6 +319,31 @@ class Gate:
         """Whether decisions have stopped arriving."""
         contact_ms = self._knowledge.contact_ms
         return contact_ms is not None and now_ms - contact_ms > self.settings.stale_after_ms
+
+    def state(self, now_ms: int | None = None) -> GateState:
+        """How the gate is at the moment."""
+        now, knowledge = self._clock() if now_ms is None else now_ms, self._knowledge
+        contact_ms = knowledge.contact_ms
+        return GateState(
+            ready=knowledge.ready,
+            staleness_ms=None if contact_ms is None else max(0, now - contact_ms),
+            is_stale=self.is_stale(now),
+            lag=knowledge.lags.figures(now),
+            in_flight=len(self.in_flight),
+            reserved_micro=self.soft.reserved_micro,
+            keys=len(self.limiter),
+            forgotten=self.limiter.forgotten + self._intervals.forgotten + self._providers.forgotten,
+        )
+
+    def bound(self, *, offered_per_s: int, in_flight: int | None = None, now_ms: int | None = None) -> Bound | None:
+        """How many requests may be admitted beyond a limit whose callers offer ``offered_per_s`` to all gates together,
+        with ``in_flight`` of them running (None: as many as run here). None until a lag was measured."""
+        state = self.state(now_ms)
+        if state.lag.worst_ms is None:
+            return None
+        lag_ms = max(state.lag.worst_ms, state.staleness_ms or 0) + self.settings.publish_ms_max
+        running = state.in_flight if in_flight is None else in_flight
+        return Bound(-(-offered_per_s * lag_ms // 1000) + running, lag_ms)
 
     def features(self, key: Key, now_ms: int | None = None) -> Mapping[str, object]:
         """The plain flags of the key's plan, with the organization's own in their place; empty: nothing is known."""

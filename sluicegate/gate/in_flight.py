@@ -68,7 +68,7 @@ class InFlight:
             serving.subjects[subject] += 1
         self.changed.add(organization_id)
 
-    def end(self, organization_id: str, subject: tuple[str, str] | None) -> None:
+    def end(self, organization_id: str, subject: tuple[str, str] | None, now_ms: int) -> None:
         """One that was begun runs no more."""
         serving = self.serving[organization_id]
         serving.running -= 1
@@ -77,8 +77,14 @@ class InFlight:
             if not serving.subjects[subject]:
                 del serving.subjects[subject]
         self.changed.add(organization_id)
+        if serving.is_over(now_ms):
+            self._drop(organization_id)
 
     def forget(self, now_ms: int) -> None:
         """Drops organizations of which nothing runs and nothing is to be said any more."""
         for organization_id in [name for name, one in self.serving.items() if one.is_over(now_ms)]:
-            del self.serving[organization_id]
+            self._drop(organization_id)
+
+    def _drop(self, organization_id: str) -> None:
+        del self.serving[organization_id]
+        self.changed.discard(organization_id)

@@ -53,7 +53,7 @@ class Publisher:
         ``on_refused`` is called in the publishing thread with each event that no worker would accept. ``tap`` is called
         on the event loop with each event that got its place in an envelope, before that is sent for the first time.
         """
-        self._settings = settings
+        self.settings = settings
         self._given_transport = transport
         self._on_refused = on_refused
         self._tap = tap
@@ -61,7 +61,7 @@ class Publisher:
         renew_in_children(self)
 
     def _begin(self) -> None:
-        settings = self._settings
+        settings = self.settings
         self._identity = Identity(secrets.token_hex(12))
         self._room = Room(settings.buffer_events_max, settings.buffer_bytes_max)
         self._notices = Notices(monotonic)
@@ -86,7 +86,7 @@ class Publisher:
         """
         if self._loop is not None or self._closed:
             raise RuntimeError("a publisher starts once; make a new one")
-        settings = self._settings
+        settings = self.settings
         if settings.overflow == "spool" and settings.spool_directory is not None:
             self._spool = await asyncio.to_thread(
                 Spool,
@@ -304,7 +304,7 @@ class Publisher:
 
     async def _find_partitions(self, transport: Transport) -> None:
         """Asks until Kafka says how many partitions there are."""
-        settings = self._settings
+        settings = self.settings
         wait_ms: float = settings.retry_ms_min
         while True:
             try:

@@ -1,0 +1,132 @@
+"""Says how many requests of each organization this process serves: when that changes, and so often that the workers
+need not think that it died (requirements, section 2)."""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from sluicegate_schemas.envelope import ENCODE, GAUGE_VERSION, WireGauge, WireInFlight
+
+from .clock import Clock, epoch_ms
+from .gate.in_flight import InFlight, Serving
+from .node_process import NodeProcess
+from .publisher import Control
+
+log = logging.getLogger("sluicegate.gauges")
+
+SendControl = Callable[[str, bytes], Control | None]
+"""``Publisher.send_control``."""
+HEARTBEATS_A_TTL: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeSettings:
+    """``every_ms``: how often changed counts are said. ``ttl_ms``: how long a count holds when nothing follows it: a
+    node that dies has its requests counted for that long."""
+
+    every_ms: int = 250
+    ttl_ms: int = 5_000
+
+
+class _Account:
+    """What was said of one account."""
+
+    __slots__ = ("control", "said_ms")
+
+    def __init__(self) -> None:
+        self.control: Control | None = None
+        self.said_ms = 0
+
+
+class Gauges:
+    """One gauge an account: all its organizations that this process serves.
+
+    While one is on its way no other is made, so that what waits for a broker that is away is one record an account, and
+    what follows it says how things are by then. Only accounts with something to say are held.
+    """
+
+    def __init__(
+        self, in_flight: InFlight, send: SendControl, settings: GaugeSettings | None = None, *, clock: Clock = epoch_ms
+    ) -> None:
+        self._in_flight = in_flight
+        self._send = send
+        self._settings = settings or GaugeSettings()
+        self._clock = clock
+        self._accounts: dict[str, _Account] = {}
+        self._sequence = 0
+        self._process: NodeProcess | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def start(self, process: NodeProcess) -> None:
+        """Begins to speak for ``process`` in the running event loop."""
+        self._process = process
+        self._task = asyncio.create_task(self._run(), name="sluicegate-gauges")
+
+    async def stop(self) -> None:
+        """Ends, with the word that nothing runs here any more."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for account_id in list(self._accounts):
+            self._say(account_id, [])
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.every_ms / 1000)
+            try:
+                self.say(self._clock())
+            except Exception:
+                log.exception("the requests in flight were not said; trying again")
+
+    def say(self, now_ms: int) -> None:
+        """Says what changed, and what was not said for a third of its time to live."""
+        in_flight, heartbeat_ms = self._in_flight, self._settings.ttl_ms // HEARTBEATS_A_TTL
+        serving: dict[str, list[Serving]] = defaultdict(list)
+        due = set()
+        for organization_id, one in in_flight.serving.items():
+            serving[one.account_id].append(one)
+            account = self._accounts.get(one.account_id)
+            is_silent = one.running > 0 and (account is None or now_ms - account.said_ms >= heartbeat_ms)
+            if organization_id in in_flight.changed or is_silent:
+                due.add(one.account_id)
+        for account_id in due:
+            counts = [WireInFlight(one.organization_id, one.running, _subjects(one)) for one in serving[account_id]]
+            if self._say(account_id, counts):
+                self._accounts[account_id].said_ms = now_ms
+                for one in serving[account_id]:
+                    one.say(now_ms)
+                    in_flight.changed.discard(one.organization_id)
+        in_flight.forget(now_ms)
+        for account_id in [account_id for account_id in self._accounts if account_id not in serving]:
+            del self._accounts[account_id]
+
+    def _say(self, account_id: str, counts: list[WireInFlight]) -> bool:
+        """Whether the gauge is on its way."""
+        account = self._accounts.setdefault(account_id, _Account())
+        if self._process is None or (counts and account.control is not None and not account.control.is_sent):
+            return False
+        self._sequence += 1
+        gauge = WireGauge(
+            GAUGE_VERSION,
+            self._process.node,
+            self._process.boot_id,
+            self._sequence,
+            self._settings.ttl_ms,
+            account_id,
+            counts,
+        )
+        account.control = self._send(account_id, ENCODE(gauge))
+        return account.control is not None
+
+
+def _subjects(serving: Serving) -> list[tuple[str, str, int]]:
+    return [(operation, subject, count) for (operation, subject), count in serving.subjects.items()]
