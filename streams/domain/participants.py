@@ -9,6 +9,7 @@ from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 from .alerts import Alerts
 from .command_record import RefusedError
 from .corrections import Corrections
+from .entitlements_again import EntitlementsAgain
 from .escrow import Escrow
 from .grants import Grants
 from .month_close import MonthClose
@@ -24,6 +25,7 @@ KINDS: Final[tuple[type[Participant], ...]] = (
     MonthClose,
     Corrections,
     Overrides,
+    EntitlementsAgain,
     Escrow,
     Alerts,
 )

@@ -38,6 +38,8 @@ class DomainSettings:
     """Grants of one account that are not used up or expired."""
     accounts_a_wake: int = 500
     """So many accounts are brought up to a time with one record, where it is due for many at once."""
+    entitlements_a_wake: int = 200
+    """How many organizations gates are told of again with one record when a catalogue version takes effect."""
     notices_max: int = 1_000
     """Unknown operations and models that are counted by name; above it they share one row."""
     grace_ms: int = DAY_MS

@@ -238,6 +238,12 @@ class ExpensesRow(_ArrayRow):
     costs_micro: dict[str, int]
 
 
+class ToldRow(_ArrayRow):
+    """``E|entitlements``: the catalogue version as of which gates were told of all organizations."""
+
+    catalogue_version: int
+
+
 class StandingRow(_ArrayRow):
     """``d|record key``: the newest decision of a scope and limit, as published, without its sequence.
 

@@ -7,7 +7,8 @@ import pytest
 
 from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.outputs import ENTITLEMENT, KeyEntitlement, OrganizationEntitlement
-from tests.domain_world import NOW_MS, World, organization_put, small_world
+from streams.domain.settings import DomainSettings
+from tests.domain_world import NOW_MS, World, default_catalogue, organization_put, small_world
 
 HOUR_MS = 3_600_000
 
@@ -135,3 +136,28 @@ def test_own_limits_win_over_the_plan_and_what_is_not_given_is_the_plans() -> No
     record = organization_told(world)
     assert (record.concurrency, record.quotas, record.shares, record.credits_mode) == (None, None, None, None)
     assert plans.quota_of("org_a", "collections") == plans.catalogue().plans["pro"].quotas.get("collections")  # type: ignore[union-attr]  # there is one
+
+
+def test_a_catalogue_version_is_told_to_those_whose_own_limits_stand_among_the_plans() -> None:
+    first = default_catalogue()
+    pro = first.plans["pro"].model_copy(update={"quotas": {"collections": 60, "buckets": 70}})
+    begin_ms = NOW_MS + HOUR_MS
+    second = first.model_copy(
+        update={"version": 2, "effective_at": from_epoch_ms(begin_ms), "plans": first.plans | {"pro": pro}}
+    )
+    names = [f"org_{number}" for number in range(5)]
+    world = World(catalogues=[first, second], settings=DomainSettings(entitlements_a_wake=2))
+    world.obey(*(organization_put(name, quotas={"collections": 1}) for name in names), organization_put("org_plain"))
+    told(world)
+    world.pass_time(begin_ms)
+    assert [one.organization_id for one in told(world)] == names[:2]
+    world.take_over()
+    world.durable.clear()
+    for _ in range(5):
+        world.pass_time(begin_ms)
+    records = told(world)
+    assert [one.organization_id for one in records] == names, "a new owner cannot know who was told already"
+    assert all(one.quotas == {"buckets": 70, "collections": 1} for one in records)
+    world.take_over()
+    world.pass_time(begin_ms + 1)
+    assert told(world) == []
