@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.WARNING if options.command else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it logs each failed try; we say it once
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs each failed try; we say it once
     path = Path(os.environ.get(FILE_VARIABLE, FILE_DEFAULT))
     try:
         if options.command == "dead":

@@ -6,7 +6,7 @@ book from the rows, whatever happened in between.
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -84,6 +84,12 @@ class Shelf:
         if pending is not None:
             self.pending_bytes -= len(pending.alert.encode())
         return pending
+
+
+def in_order(changes: Mapping[str, bytes | None]) -> list[tuple[str, bytes | None]]:
+    """Rows in the order in which they have to be written: deliveries first. A crash in between takes an alert, or a
+    request for a replay, in again, which the deliveries then show to be known."""
+    return sorted(changes.items(), key=lambda row: not row[0].startswith("delivery|"))
 
 
 class Book:

@@ -40,7 +40,6 @@ STOP_LIMIT_S: Final = 5.0
 REQUEST_TIMEOUT_MS: Final = 10_000
 SILENT_MS: Final = 10_000
 """A broker that has not answered for so long is away."""
-KAFKA: Final = "Kafka"
 
 
 class SupersededError(Exception):
@@ -72,10 +71,13 @@ class Dispatcher:
             endpoint.name: Lane(endpoint, self._book, self._senders[endpoint.name], self._rows.changed)
             for endpoint in endpoints
         }
-        self.status = Status(self._book, {name: lane.figures for name, lane in self._lanes.items()})
+        self.status = Status(self._book, {name: lane.figures for name, lane in self._lanes.items()}, self.waits_for)
+        self._consumer: AIOKafkaConsumer | None = None
+        """The one that follows."""
+        self._superseded = False
+        self._said = ""
         self._claimed_at: int | None = None
         """The offset of this dispatcher's claim."""
-        self._said = False
         self._read_to = 0
         """The next offset of the deliveries topic."""
 
@@ -90,10 +92,19 @@ class Dispatcher:
                 await self._patiently(self._follow)
         except* SupersededError:
             log.critical("another dispatcher has taken over; this one stands by. End one of the two.")
-            self.status.waits_for = "its end: another dispatcher has taken over"
+            self._superseded = True
             await asyncio.Event().wait()
         finally:
             await asyncio.shield(self._close())
+
+    def waits_for(self) -> str:
+        """What it is not ready for, in words; empty while it follows. Any thread may ask."""
+        if self._superseded:
+            return "its end: another dispatcher has taken over"
+        consumer = self._consumer
+        polls = [consumer.last_poll_timestamp(partition) for partition in consumer.assignment()] if consumer else []
+        answered_ms = min((poll or 0 for poll in polls), default=0)
+        return "" if self._clock() - answered_ms < SILENT_MS else "Kafka"
 
     async def drain(self) -> None:
         """Starts no further attempt, and waits a little for those that are under way."""
@@ -120,17 +131,17 @@ class Dispatcher:
             await asyncio.sleep(RETRY_S)
 
     def _wait(self, error: BaseException) -> None:
-        if self.status.waits_for != KAFKA or not self._said:
-            log.warning("Kafka cannot be read or written (%s); what is known is delivered on. Trying again.", error)
-        self._said = True
-        self.status.waits_for = KAFKA
+        reason = (str(error).splitlines() or [""])[0][:300] or type(error).__name__
+        if reason != self._said:  # once, however long it lasts
+            log.warning("Kafka cannot be read or written (%s); what is known is delivered on. Trying again.", reason)
+        self._said = reason
 
     async def _recover(self) -> None:
         """Claims the work and restores the book."""
         await partitions_of(self._brokers, [self._alerts_topic, self._deliveries.topic])
         claim = DispatcherClaim(dispatcher=self.name, claimed_at=from_epoch_ms(self._clock()))
         self._claimed_at = await self._rows.append(CLAIM_KEY, claim.model_dump_json().encode())
-        consumer = self._consumer()
+        consumer = self._made_consumer()
         try:
             await consumer.start()
             consumer.assign([self._deliveries])
@@ -154,7 +165,7 @@ class Dispatcher:
     async def _follow(self) -> None:
         """Takes in alerts, and requests for replays."""
         partitions = await partitions_of(self._brokers, [self._alerts_topic])
-        consumer = self._consumer()
+        consumer = self._made_consumer()
         try:
             await consumer.start()
             consumer.assign([*partitions, self._deliveries])
@@ -163,10 +174,11 @@ class Dispatcher:
                 consumer.seek(partition, self._start(partition.partition, firsts[partition], ends[partition]))
             consumer.seek(self._deliveries, self._read_to)
             self.status.partitions = [f"{partition.topic}/{partition.partition}" for partition in partitions]
+            self._consumer = consumer
             while True:
                 await self._rows.flush()
                 self._wake()
-                self._look(consumer, partitions)
+                self._count_lag(consumer, partitions)
                 fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=RECORDS_PER_TURN)
                 for partition, records in fetched.items():
                     if partition == self._deliveries:
@@ -174,6 +186,7 @@ class Dispatcher:
                     else:
                         self._take(partition.partition, records)
         finally:
+            self._consumer = None
             await stop_consumer(consumer)
 
     def _start(self, partition: int, first: int, end: int) -> int:
@@ -222,26 +235,17 @@ class Dispatcher:
         self._read_to = records[-1].offset + 1
         self._book.replay_asked(self._clock())
 
-    def _look(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
-        """Lag, and whether the broker still answers."""
-        ends = {partition: consumer.highwater(partition) for partition in partitions}
-        positions = self._book.positions
-        if all(end is not None for end in ends.values()):
-            self.status.lag_records = sum(
-                max(0, (end or 0) - positions.get(partition.partition, 0)) for partition, end in ends.items()
-            )
-        polls = [consumer.last_poll_timestamp(partition) for partition in consumer.assignment()]
-        is_silent = any(polls) and self._clock() - min(poll or 0 for poll in polls) > SILENT_MS
-        if is_silent and not self.status.waits_for:
-            log.warning("Kafka does not answer; what is known is delivered on")
-        self.status.waits_for = KAFKA if is_silent else ""
-        self._said = is_silent
+    def _count_lag(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
+        ends = {partition.partition: consumer.highwater(partition) for partition in partitions}
+        if None not in ends.values():
+            positions = self._book.positions
+            self.status.lag_records = sum(max(0, end - positions.get(number, 0)) for number, end in ends.items())
 
     def _wake(self) -> None:
         for lane in self._lanes.values():
             lane.wake()
 
-    def _consumer(self) -> AIOKafkaConsumer:
+    def _made_consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
             **self._brokers.options(),
             group_id=None,

@@ -56,12 +56,12 @@ class Status:
 
     book: Book
     figures: Mapping[str, LaneFigures]
+    waits_for: Callable[[], str]
+    """What it is not ready for, in words; empty while it follows."""
     alerts: Counter[str] = field(default_factory=Counter)
     """Records taken in, by outcome."""
     lag_records: int | None = None
     partitions: Sequence[str] = ()
-    waits_for: str = "Kafka"
-    """Empty while it follows."""
 
 
 class DispatcherCollector(Collector):
@@ -96,5 +96,5 @@ class DispatcherCollector(Collector):
         samples.add_times("sluicegate_webhooks_delivery_seconds", total)
         samples.add("sluicegate_webhooks_lag_records", status.lag_records)
         samples.add("sluicegate_webhooks_rows_waiting", len(book.changes))
-        samples.add("sluicegate_webhooks_blocked", float(bool(status.waits_for)))
+        samples.add("sluicegate_webhooks_blocked", float(bool(status.waits_for())))
         return samples.metrics()

@@ -10,20 +10,20 @@ from aiokafka.errors import KafkaError
 
 from sluicegate.brokers import Brokers
 
-from .book import Book
+from .book import Book, in_order
 
 log = logging.getLogger(__name__)
 
 LINGER_S: Final = 0.02
 RETRY_S: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 10_000
+STOP_LIMIT_S: Final = 5.0
+"""A producer whose broker is away would wait for it."""
 
 
 class RowWriter:
     """Brings the changes of a book to the topic; connected with the first one.
 
-    Deliveries are written first: a crash in between takes an alert, or a request for a replay, in again, which the
-    deliveries then show to be known.
     What could not be written stays a change of the book, unless a newer one of the same row came meanwhile.
     """
 
@@ -60,8 +60,10 @@ class RowWriter:
                 return
             try:
                 producer = await self._connected()
-                rows = sorted(taken.items(), key=lambda row: not row[0].startswith("delivery|"))
-                sent = [await producer.send(self._topic, value, key=key.encode(), partition=0) for key, value in rows]
+                sent = [
+                    await producer.send(self._topic, value, key=key.encode(), partition=0)
+                    for key, value in in_order(taken)
+                ]
                 await asyncio.gather(*sent)
             except BaseException:
                 book.changes = taken | book.changes
@@ -103,5 +105,5 @@ class RowWriter:
     async def _disconnect(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            with contextlib.suppress(KafkaError, OSError):
-                await producer.stop()
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                await asyncio.wait_for(producer.stop(), STOP_LIMIT_S)

@@ -39,7 +39,7 @@ async def serve(settings: Settings, endpoints: Sequence[Endpoint]) -> None:
 
     def health() -> Health:
         """Kafka being away is waited for, and no reason to start this process anew."""
-        return Health.now(dispatcher.status.partitions, dispatcher.status.waits_for)
+        return Health.now(dispatcher.status.partitions, dispatcher.waits_for())
 
     listening = HealthEndpoint(
         settings.health_listen,

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sluicegate_schemas.deliveries import DELIVERY_RECORD, Delivery, replay_key
 from tests.webhook_receiver import alert
-from webhooks.book import Book, Limits, Pending
+from webhooks.book import Book, Limits, Pending, in_order
 from webhooks.schedule import WINDOW_MS
 
 ENDPOINTS = ("chat", "pager")
@@ -44,9 +44,8 @@ def known(book: Book) -> dict[str, tuple[object, ...]]:
 
 
 def write(rows: Rows, book: Book, count: int | None = None) -> None:
-    """Brings ``count`` of the changes (all) to the topic, in the order in which they are written."""
-    ordered = sorted(book.changes.items(), key=lambda row: not row[0].startswith("delivery|"))
-    for key, value in ordered[:count]:
+    """Brings ``count`` of the changes (all) to the topic, in their order."""
+    for key, value in in_order(book.changes)[:count]:
         rows.pop(key, None)
         if value is not None:
             rows[key] = value
