@@ -53,9 +53,12 @@ class Measures:
     def _credits_used(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
         context = self._context
         ledger = context.ledgers.get("account", scope.id, moment.month)
-        if ledger is None or ledger.total_micro is None or context.plans.is_exempt(scope.id, None, "credits"):
+        used, total = (
+            (0, context.plans.credits_of(scope.id)) if ledger is None else (ledger.used_micro, ledger.total_micro)
+        )
+        if total is None or context.plans.is_exempt(scope.id, None, "credits"):
             return None
-        return Reading(ledger.used_micro, ledger.total_micro, month_start_ms(moment.month + 1))
+        return Reading(used, total, month_start_ms(moment.month + 1))
 
     def _credits_left(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
         used = self._credits_used(rule, scope, detail, moment)

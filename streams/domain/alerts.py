@@ -98,9 +98,9 @@ class Alerts(Participant):
             self._throttled(route)
 
     def _throttled(self, route: Route) -> None:
-        now_ms = self.context.time.now_ms
+        now_ms = self.context.time.now_ms // SECOND_MS * SECOND_MS
         for window_s in self._windows_s.get("throttled", ()):
-            if route.end_ms > now_ms - window_s * 1_000:  # not what comes in late, after an outage
+            if route.end_ms > now_ms - window_s * SECOND_MS:  # not what comes in late, after an outage
                 name = WindowName("throttled", window_s, f"key:{route.api_key_id}")
                 self._occurrences.add(name, route.throttled, now_ms)
 

@@ -1,13 +1,14 @@
 """How often something happened in a rolling window: bounded counts that a new owner has again.
 
-A window is cut into ``SLOTS`` slots of log time; it counts the current slot and those before it that lie in it whole.
-So it is never longer than it says, and at most one slot shorter.
+A window is cut into ``SLOTS`` slots, of whole seconds of log time; it counts the current slot and those before it that
+lie in it whole. So it is never longer than it says, and at most one slot shorter.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from .period import SECOND_MS
 from .tables import ChangedRows, OccurrencesRow, row_key
 
 SLOTS: Final = 60
@@ -22,7 +23,7 @@ class WindowName(NamedTuple):
 
 
 def _slot(window_s: int, now_ms: int) -> int:
-    return now_ms * SLOTS // (window_s * 1_000)
+    return now_ms // SECOND_MS * SLOTS // window_s
 
 
 class Occurrences:
