@@ -56,7 +56,7 @@ class Measures:
         used, total = (
             (0, context.plans.credits_of(scope.id)) if ledger is None else (ledger.used_micro, ledger.total_micro)
         )
-        if total is None or context.plans.is_exempt(scope.id, None, "credits"):
+        if total is None or used == total == 0 or context.plans.is_exempt(scope.id, None, "credits"):
             return None
         return Reading(used, total, month_start_ms(moment.month + 1))
 
