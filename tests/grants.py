@@ -49,3 +49,33 @@ def grant_put(
 def grant_revoke(grant_id: str = "g1", account: str = "org_a", command_id: str | None = None) -> bytes:
     """The command that takes back what is left of a grant."""
     return command("grant.revoke", command_id or f"revoke-{grant_id}", account, grant_id=grant_id)
+
+
+def budget_put(
+    credits_micro: int = 10 * CREDIT,
+    period: str = "day",
+    *,
+    blocks: bool = True,
+    api_key_id: str | None = None,
+    label: tuple[str, str] | None = None,
+    mode: str = "soft",
+    command_id: str = "budget",
+) -> bytes:
+    """The command that gives org_a, or a key or label of it, a budget."""
+    return command(
+        "budget.put",
+        command_id,
+        organization_id="org_a",
+        api_key_id=api_key_id,
+        label=None if label is None else {"name": label[0], "value": label[1]},
+        period=period,
+        credits_micro=credits_micro,
+        thresholds_percent=[80],
+        blocks=blocks,
+        mode=mode,
+    )
+
+
+def budget_remove(period: str = "day", *, api_key_id: str | None = None) -> bytes:
+    """The command that ends a budget of org_a."""
+    return command("budget.remove", "remove-budget", organization_id="org_a", api_key_id=api_key_id, period=period)

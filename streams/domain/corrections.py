@@ -10,6 +10,7 @@ from typing import Final
 from sluicegate_schemas.accounts import AnyCommand, CorrectionPut
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX
 
+from .budgets import Budgets
 from .command_record import RefusedError
 from .grants import CORRECTION as GRANT_OF_CORRECTION
 from .grants import Grants
@@ -67,6 +68,7 @@ class Corrections(Participant):
                 if ledger is not None:
                     ledger.charges_micro[command.month] = ledger.charges_micro.get(command.month, 0) + micro
         context.peer(Grants).settle_late(command.account_id)
+        context.peer(Budgets).charge(moment, command.organization_id, command.api_key_id, micro)
         if route.account.used_micro >= route.account.watch_micro:
             tier = context.accounts.organizations[command.account_id].tier
             context.policy.credits_reached(moment, route.account, tier, None)

@@ -92,6 +92,7 @@ class _BalanceJson(msgspec.Struct):
     corrections_micro: dict[str, int]
     final: bool
     lent_micro: int
+    label: str | None
 
 
 class Outbox:
@@ -164,10 +165,11 @@ class Outbox:
         """Publishes a ledger as of the last applied usage record; ``is_final`` says that its month is closed."""
         epoch, counter = self._sequence()
         month = month_text(ledger.month)
+        name, _, label = ledger.identifier.partition(":")
         balance = _BalanceJson(
             schema_version=1,
             kind=ledger.kind,
-            id=ledger.identifier,
+            id=name,
             account_id=ledger.account_id,
             organization_id=ledger.organization_id,
             month=month,
@@ -185,6 +187,7 @@ class Outbox:
             corrections_micro=ledger.of_closed_months(),
             final=is_final,
             lent_micro=ledger.lent_micro,
+            label=label or None,
         )
         key = balance_key(ledger.kind, ledger.identifier, month).encode()
         self._waiting.derived.append(OutboxRecord(topics.BALANCES.name, self._partition, key, _ENCODE_JSON(balance)))

@@ -7,11 +7,13 @@ from sluicegate_schemas.accounts import AnyCommand
 from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 
 from .alerts import Alerts
+from .budgets import Budgets
 from .command_record import RefusedError
 from .corrections import Corrections
 from .entitlements_again import EntitlementsAgain
 from .escrow import Escrow
 from .grants import Grants
+from .labels import Labels
 from .month_close import MonthClose
 from .outputs import RecordOrigin
 from .overrides import Overrides
@@ -23,6 +25,8 @@ from .trail import Change
 KINDS: Final[tuple[type[Participant], ...]] = (
     Grants,
     MonthClose,
+    Labels,
+    Budgets,
     Corrections,
     Overrides,
     EntitlementsAgain,

@@ -36,6 +36,11 @@ class DomainSettings:
     grants_max: int = 200_000
     account_grants_max: int = 100
     """Grants of one account that are not used up or expired."""
+    organization_budgets_max: int = 64
+    labels_max: int = 1_000
+    """Labels of one organization and month that have a balance; above it they share one."""
+    label_ledgers_max: int = 200_000
+    """The same for all organizations together."""
     accounts_a_wake: int = 500
     """So many accounts are brought up to a time with one record, where it is due for many at once."""
     entitlements_a_wake: int = 200

@@ -1,5 +1,6 @@
 """What is left of a limit on money, for whoever lends parts of it (hard limits; requirements, section 3)."""
 
+from .budgets import Budgets
 from .participant import PartitionContext
 from .policy import CREDITS, Moment
 from .scopes import ScopeNames
@@ -12,6 +13,9 @@ def spendable_micro(context: PartitionContext, scope: ScopeNames, limit_name: st
     """
     if limit_name == CREDITS and scope.kind == "account":
         return _of_account(context, scope.id, moment)
+    if limit_name in ("budget_day", "budget_month"):
+        figures = context.peer(Budgets).of(scope, limit_name)
+        return None if figures is None else max(0, figures.limit_micro - figures.used_micro)
     return None
 
 

@@ -97,6 +97,19 @@ class GrantRow(_ArrayRow):
     is_live: bool = False
 
 
+class BudgetRow(_ArrayRow):
+    """``u|organization|period|kind|target``: a budget and what is used of it in ``window`` (days or months since 1970);
+    ``ahead_micro`` was used in the one after that already."""
+
+    credits_micro: int
+    blocks: bool
+    mode: str
+    thresholds_percent: list[int]
+    window: int
+    used_micro: int = 0
+    ahead_micro: int = 0
+
+
 class RolledRow(_ArrayRow):
     """``i|rolled``: the month whose unused credits were granted to the next one, up to this account by name."""
 

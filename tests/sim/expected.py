@@ -285,6 +285,7 @@ class Expected:
         names = [("account", account), ("organization", event.org_id)]
         if event.api_key_id is not None:
             names.append(("key", event.api_key_id))
+        names += [("label", f"{event.org_id}:{name}={value}") for name, value in (event.labels or {}).items()]
         return [(self.ledgers[kind, name, month], corrected) for kind, name in names]
 
     def _book(self, event: WireEvent, operation: str, group: str | None, micro: int, ms: int) -> None:
