@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final, Protocol, Unpack
 
 from .clock import Clock, epoch_ms
@@ -147,8 +147,10 @@ class Middleware:
         scope.setdefault("state", {})["sluicegate"] = usage
         token = CURRENT.set(usage)
         status: int | None = None
+        limit_ms = None if running is None else running.request_ms_max
         try:
-            await self._app(scope, receive, response.send)
+            async with asyncio.timeout(None if limit_ms is None else limit_ms / 1000) as deadline:
+                await self._app(scope, receive, response.send)
             status = response.status or 500
         except asyncio.CancelledError:
             status = response.status or CLIENT_CLOSED
@@ -159,13 +161,13 @@ class Middleware:
             if not response.has_refused:
                 raise
         except BaseException:
+            response.cut |= deadline.expired()
             status = (response.status or CLIENT_CLOSED) if response.cut or response.complete else 500
             raise
         finally:
             CURRENT.reset(token)
             usage.ask_again = None
-            leases = running.leases if running is not None else []
-            self._publish(answer.key, usage, started_at_ms, status or 500, leases)
+            self._publish(answer.key, usage, started_at_ms, status or 500, running)
             self._gate.end(running, status or 500, usage.all_charges(), self._clock())
 
     def _asker(self, running: Running, response: "_Response") -> Callable[[Description], Awaitable[None]]:
@@ -186,11 +188,12 @@ class Middleware:
         return ask
 
     def _publish(
-        self, key: Key | None, usage: Usage, started_at_ms: int, status: int, leases: Sequence[str] = ()
+        self, key: Key | None, usage: Usage, started_at_ms: int, status: int, running: Running | None = None
     ) -> None:
         if key is None:
             return
-        ts_ms = max(started_at_ms, self._clock())
+        ended_ms = max(started_at_ms, self._clock())
+        ts_ms = ended_ms if running is None else running.ended_ms(ended_ms)
         try:
             if usage.charges_lost:
                 log.error("%s: %d charges beyond the limit of one event are lost", usage.operation, usage.charges_lost)
@@ -201,9 +204,9 @@ class Middleware:
                 api_key_id=key.api_key_id,
                 account_id=key.account_id,
                 operation=usage.operation,
-                started_at_ms=started_at_ms,
+                started_at_ms=min(started_at_ms, ts_ms),
                 ts_ms=ts_ms,
-                duration_ms=ts_ms - started_at_ms,
+                duration_ms=ended_ms - started_at_ms,
                 status=status,
                 quantities=usage.quantities or None,
                 charges=usage.charges or None,
@@ -212,7 +215,7 @@ class Middleware:
                 labels=usage.labels or None,
                 resource_delta=usage.resource_delta or None,
                 subject=usage.subject,
-                leases=list(leases) or None,
+                leases=(None if running is None else running.leases) or None,
             )
             self.metering_failures += not taken
         except Exception:

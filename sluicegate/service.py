@@ -16,6 +16,7 @@ from .errors import ConfigurationError
 from .follower import Follower, FollowerSettings
 from .gate import Gate, GateSettings
 from .gauges import Gauges
+from .lending import Lending
 from .metering import Usage, current
 from .middleware import App, Describe, Middleware
 from .node_process import NodeProcess
@@ -38,6 +39,7 @@ class Sluicegate:
 
     def __init__(self, publisher: Publisher, follower: Follower, gate: Gate) -> None:
         self.gauges = Gauges(gate.in_flight, publisher.send_control)
+        self._lending: Lending | None = None
         self.publisher = publisher
         self.follower = follower
         self.gate = gate
@@ -77,7 +79,12 @@ class Sluicegate:
         """Starts to publish and to follow, and waits until the gate is ready, at most ``READY_TIMEOUT_S``; a service
         whose broker is away then starts all the same, and its gate answers as ``when_not_ready`` says."""
         await self.publisher.start()
-        self.gauges.start(NodeProcess.this(self.publisher.settings.node))
+        process = NodeProcess.this(self.publisher.settings.node)
+        self.gauges.start(process)
+        self._lending = Lending(self.follower.view, self.publisher.send_control, process.node, process.boot_id)
+        self.gate.borrow(self._lending.reserve)
+        self.follower.listen(self._lending.on_change)
+        self._lending.start()
         self.follower.start()
         await self.follower.wait_ready(READY_TIMEOUT_S)
         return self
@@ -85,9 +92,11 @@ class Sluicegate:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops following, says that nothing runs here any more, then flushes and closes the publisher."""
+        """Stops following, says that nothing runs here any more, gives leases back, then flushes and closes the publisher."""
         await self.follower.stop()
         await self.gauges.stop()
+        if self._lending is not None:
+            await self._lending.stop()
         await self.publisher.close()
 
     @asynccontextmanager

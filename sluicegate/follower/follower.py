@@ -71,7 +71,7 @@ class Follower:
         self.lags = Lags()
         self._brokers = brokers
         self._settings = settings or FollowerSettings()
-        self._on_change = on_change
+        self._listeners = [] if on_change is None else [on_change]
         self._clock = clock
         self._caught_up = asyncio.Event()
         self._positions: dict[TopicPartition, int] = {}
@@ -88,6 +88,10 @@ class Follower:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+    def listen(self, on_change: OnChange) -> None:
+        """Calls ``on_change``, too, with every change from now on."""
+        self._listeners.append(on_change)
 
     def start(self) -> None:
         """Begins to follow in the running event loop, in the background; a broker that is away is waited for."""
@@ -192,8 +196,8 @@ class Follower:
             decided = change.record
             if self.ready and isinstance(decided, Decision) and decided.cause is not None:
                 self.lags.add(to_epoch_ms(decided.cause.logged_at), self._clock())
-            if self._on_change is not None:
+            for on_change in self._listeners:
                 try:
-                    self._on_change(change)
+                    on_change(change)
                 except Exception:
                     log.exception("on_change failed; following goes on")

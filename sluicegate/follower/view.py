@@ -21,9 +21,11 @@ from sluicegate_schemas.outputs import (
     ENTITLEMENT,
     Decision,
     KeyEntitlement,
+    Lease,
     OrganizationEntitlement,
     decision_key,
     entitlement_key,
+    lease_key,
 )
 from sluicegate_schemas.usage import ResourceName
 
@@ -51,9 +53,11 @@ class Outcome(StrEnum):
     REMOVED = "removed"
     MALFORMED = "malformed"
     OVERFLOWED = "overflowed"
+    OTHERS = "others"
+    """A lease of another node."""
 
 
-FollowedRecord = CatalogueRecord | KeyEntitlement | OrganizationEntitlement | Decision
+FollowedRecord = CatalogueRecord | KeyEntitlement | OrganizationEntitlement | Decision | Lease
 
 
 class Change(NamedTuple):
@@ -84,6 +88,8 @@ class View:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
+        self.node: str | None = None
+        """Whose leases are read; those of other nodes are none of this process's business."""
         self.complete = True
         self.outcomes: Counter[Outcome] = Counter()
         self._keys: dict[str, tuple[Rank, Key]] = {}
@@ -118,6 +124,16 @@ class View:
         """What stands on a scope (its text), by limit, also what time has cleared since: blocks, and of the limits of
         ``USE_MATTERS`` allows. None: nothing."""
         return self._on_scope.get(scope)
+
+    def catalogues_within(self, from_ms: int, until_ms: int) -> list[Catalogue]:
+        """The catalogues that are in force at some time from ``from_ms`` to ``until_ms``, the last first."""
+        found = []
+        for effective_at_ms, catalogue in self._effective:
+            if effective_at_ms <= until_ms:
+                found.append(catalogue)
+                if effective_at_ms <= from_ms:
+                    break
+        return found
 
     def catalogue_at(self, now_ms: int) -> Catalogue | None:
         """The catalogue in force: of those that take effect at or before ``now_ms`` the last to do so; of two at the
@@ -198,7 +214,18 @@ class View:
             return self._keys.pop(identifier, None) is not None
         return kind == "organization" and self._organizations.pop(identifier, None) is not None
 
+    def _fold_lease(self, name: str, value: bytes) -> Change:
+        """A lease is not kept: it answers a request, and only who asked can tell whether it is news."""
+        if self.node is None or not name.startswith(f"lease|{self.node}|"):
+            return Change(Outcome.OTHERS)
+        record = Lease.model_validate_json(value)
+        if name != lease_key(record.scope, record.limit_name, record.node):
+            return Change(Outcome.MALFORMED)
+        return Change(Outcome.APPLIED, record)
+
     def _fold_decision(self, name: str, value: bytes) -> Change:
+        if name.startswith("lease|"):
+            return self._fold_lease(name, value)
         record = Decision.model_validate_json(value)
         if name != decision_key(record.scope, record.limit_name):
             return Change(Outcome.MALFORMED)

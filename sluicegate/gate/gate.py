@@ -86,6 +86,17 @@ class Running:
         """The leases that the request's event has to name."""
         return [lease for _, hold in self.holds for lease in hold.leases]
 
+    @property
+    def request_ms_max(self) -> int | None:
+        """How long the request may run; None: as long as it likes."""
+        return min((most for _, hold in self.holds if (most := hold.request_ms_max) is not None), default=None)
+
+    def ended_ms(self, ts_ms: int) -> int:
+        """When the request ended, which is now, by a clock that says ``ts_ms``."""
+        for _, hold in self.holds:
+            ts_ms = hold.ended_ms(ts_ms)
+        return ts_ms
+
 
 class Gate:
     """Answers by local buckets and the decisions at hand (requirements, section 3). Not for several threads at once.
@@ -111,9 +122,15 @@ class Gate:
         self._intervals = Intervals(self.settings.subjects_max)
         self._providers = ProviderBuckets(self.settings.subjects_max)
         self._reserves: tuple[Reserve, ...] = (self.soft, *reserves)
+        self._borrows = False
         self._terms = TermsTable()
         self._knowledge = knowledge
         self._clock = clock
+
+    def borrow(self, reserve: Reserve) -> None:
+        """From now on costs under hard limits are admitted by ``reserve``; until then they are not admitted at all."""
+        self._reserves = (*self._reserves, reserve)
+        self._borrows = True
 
     def check(
         self,
@@ -198,7 +215,8 @@ class Gate:
         if terms.quota is not None or asked.objects is not None or asked.results is not None:
             fired = firing.amounts(verdicts, admission)
         pending = None
-        if (verdicts or terms.is_hard) and self._spends(admission):
+        is_known = self._borrows or not terms.credits_hard or not self._spends(admission)
+        if is_known and (verdicts or terms.is_hard) and self._spends(admission):
             fired += firing.money_blocks(verdicts)
             if not fired:
                 admission = admission._replace(spend=_spend(admission, verdicts))
@@ -207,6 +225,10 @@ class Gate:
                     if shortfall is not None:
                         fired.append(fired_by_shortfall(shortfall))
                         pending = shortfall.pending
+                        is_known = shortfall.is_known
+        if not is_known:
+            answer = unavailable("What is left of a hard limit is not known at the moment", admission.key)
+            return answer._replace(admission=admission, pending=pending)
         if fired:
             return refuse(admission, fired, (), now, headers)._replace(pending=pending)
         return Answer(True, 200, headers, None, admission.key, None, admission)
@@ -358,5 +380,9 @@ class Gate:
 def _spend(admission: Admission, verdicts: Sequence[Verdict]) -> Spend:
     key, terms, asked, _ = admission
     worst_micro = sum(terms.card.priced(one.operation).worst_micro(one) for one in asked.all_charges())
-    money = [verdict for verdict in verdicts if verdict.limit_name in MONEY]
+    money = [
+        verdict
+        for verdict in verdicts
+        if verdict.limit_name in MONEY and not (terms.credits_hard and verdict.limit_name == "credits")
+    ]
     return Spend(key, terms.organization, asked, terms.priced.category, worst_micro, money)

@@ -33,6 +33,8 @@ class Shortfall(NamedTuple):
     decision_id: str | None
     reserved_micro: int = 0
     pending: Awaitable[object] | None = None
+    is_known: bool = True
+    """Whether the limit's state is; else the answer is 503, not 403."""
 
 
 class Hold(Protocol):
@@ -41,6 +43,13 @@ class Hold(Protocol):
     @property
     def leases(self) -> Sequence[str]:
         """The ids of the leases that its event has to name."""
+
+    @property
+    def request_ms_max(self) -> int | None:
+        """How long the request may run; None: as long as it likes."""
+
+    def ended_ms(self, ts_ms: int) -> int:
+        """When the request ended (UTC epoch), which is now, by a clock that says ``ts_ms``."""
 
 
 class Reserve(Protocol):

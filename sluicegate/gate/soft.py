@@ -27,6 +27,15 @@ class SoftHold(NamedTuple):
         """None: a soft limit lends nothing."""
         return ()
 
+    @property
+    def request_ms_max(self) -> int | None:
+        """As long as it likes."""
+        return None
+
+    def ended_ms(self, ts_ms: int) -> int:
+        """As the clock says."""
+        return ts_ms
+
 
 class _Line:
     """What this process has under way under one limit."""

@@ -45,6 +45,8 @@ class Terms(NamedTuple):
     quota: Quota | None
     objects_per_batch: int | None
     failure: FailureMode | None
+    credits_hard: bool
+    """Whether its credits are held hard."""
     is_hard: bool
     """Whether credits or a budget are held hard: a cost needs a lease."""
     throttled_takes_token: bool
@@ -87,6 +89,7 @@ def _terms(key: Key, organization: Organization, card: Card, operation: str) -> 
     scopes = [f"organization:{name}", f"account:{key.account_id}", f"operation:{name}:{operation}"]
     if priced.category is not None:
         scopes.append(f"category:{name}:{priced.category}")
+    credits_hard = (organization.credits_mode or plan.credits_mode) == "hard"
     return Terms(
         organization=organization,
         catalogue=card.catalogue,
@@ -104,7 +107,8 @@ def _terms(key: Key, organization: Organization, card: Card, operation: str) -> 
             None if "objects_per_batch" in exempt else organization.objects_per_batch or plan.objects_per_batch
         ),
         failure=None if priced.category is None else failure_modes.get(priced.category),
-        is_hard=(organization.credits_mode or plan.credits_mode) == "hard" or bool(organization.hard_budgets),
+        credits_hard=credits_hard,
+        is_hard=credits_hard or bool(organization.hard_budgets),
         throttled_takes_token=plan.throttled_takes_token,
         test_keys_spend=plan.test_keys_spend,
     )
