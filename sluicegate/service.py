@@ -92,7 +92,8 @@ class Sluicegate:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops following, says that nothing runs here any more, gives leases back, then flushes and closes the publisher."""
+        """Stops following, says that nothing runs here any more and gives leases back, then flushes and closes the
+        publisher."""
         await self.follower.stop()
         await self.gauges.stop()
         if self._lending is not None:
