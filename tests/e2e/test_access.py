@@ -179,7 +179,7 @@ async def test_a_role_writes_what_the_documented_table_says_and_nothing_else(gua
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("role", ["gateway", "sink", "audit", "webhooks", "reader"])
+@pytest.mark.parametrize("role", ["gateway", "sink", "audit", "webhooks", "operator", "reader"])
 async def test_a_role_reads_what_the_documented_table_says_and_nothing_else(guarded: str, role: str) -> None:
     assert await _readable(guarded, role) == _documented("read")[role]
 
