@@ -22,6 +22,8 @@ from .settings import DomainSettings
 from .tables import COUNT_MAX, ChangedRows, StandingRow, row_key
 
 CREDITS: Final = "credits"
+CREDIT_BANDS_PERCENT: Final = (80, 90, 95, 98, 99)
+"""When an account's used credits come to so much of its total, gates are told: they size reservations by it."""
 _SHORT: Final[dict[str, str]] = {
     PER_SECOND: "rps",
     PER_MINUTE: "rpm",
@@ -165,24 +167,17 @@ class Policy:
         """Sets the amount of an account's ledger that would change its verdict; only the current month has one."""
         ledger.watch_micro = NEVER
         if ledger.month == month and ledger.total_micro is not None and not self._is_blocked(ledger):
-            ledger.watch_micro = ledger.total_micro
+            ledger.watch_micro = _next_band_micro(ledger.used_micro, ledger.total_micro)
 
     def credits_reached(self, moment: Moment, ledger: Ledger, tier: str, cause: EventCause | None) -> None:
-        """An account's used credits passed its watch: blocks the account until the month's reset."""
+        """An account's used credits passed its watch: blocks the account until the month's reset, or says how much of
+        its credits are used."""
         total = ledger.total_micro
-        if total is not None and ledger.month == moment.month and ledger.used_micro >= total:
+        if total is not None and ledger.month == moment.month:
+            verdict = "block" if ledger.used_micro >= total else "allow"
             until_ms = month_start_ms(ledger.month + 1)
-            self.decide(
-                moment,
-                ScopeNames("account", ledger.identifier),
-                "block",
-                CREDITS,
-                total,
-                ledger.used_micro,
-                until_ms,
-                tier,
-                cause,
-            )
+            account = ScopeNames("account", ledger.identifier)
+            self.decide(moment, account, verdict, CREDITS, total, ledger.used_micro, until_ms, tier, cause)
         self.watch(ledger, moment.month)
 
     def total_changed(self, moment: Moment, ledger: Ledger, tier: str) -> None:
@@ -212,7 +207,8 @@ class Policy:
 
     def _is_blocked(self, ledger: Ledger) -> bool:
         standing = self._standing.get(f"{CREDITS}:account:{ledger.identifier}")
-        return standing is not None and standing.until_ms == month_start_ms(ledger.month + 1)
+        until_ms = month_start_ms(ledger.month + 1)
+        return standing is not None and standing.verdict == "block" and standing.until_ms == until_ms
 
     def expire(self, now_ms: int, at_most: int) -> bool:
         """Forgets the blocks that time has cleared, since readers know from ``until``, and allows of long ago,
@@ -267,6 +263,12 @@ class Policy:
             self._outbox.decision(
                 _row(moment, scope, "allow", stranger.limit_name, stranger.limit, 0, None, stranger.tier, None)
             )
+
+
+def _next_band_micro(used_micro: int, total_micro: int) -> int:
+    """The least amount above ``used_micro`` at which something is to be said: a band's begin, or the total."""
+    bands = (-(-total_micro * percent // 100) for percent in CREDIT_BANDS_PERCENT)
+    return min((band for band in bands if band > used_micro), default=total_micro)
 
 
 def _row(moment: Moment, scope: ScopeNames, verdict: str, limit_name: str, limit: int, observed: int,

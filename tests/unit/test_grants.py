@@ -326,3 +326,20 @@ def test_what_an_account_may_spend_is_what_its_total_leaves() -> None:
     assert left() == 0
     world.obey(organization_put(tier="enterprise"))
     assert left() is None
+
+
+def test_gates_are_told_how_much_is_used_as_the_credits_come_to_an_end() -> None:
+    world = free_world()
+    for amount in (799, 1, 50, 51, 79, 19, 1):
+        spend(world, amount)
+        world.take_over()
+        world.early[:] = list({one.value: one for one in world.early}.values())
+    said = dict.fromkeys((verdict, used) for verdict, _, used in verdicts(world))
+    assert list(said) == [("allow", 800), ("allow", 901), ("allow", 980), ("allow", 999), ("block", 1_000)]
+
+
+def test_one_event_that_passes_several_bands_is_told_of_once() -> None:
+    world = free_world()
+    spend(world, 985)
+    spend(world, 1)
+    assert verdicts(world) == [("allow", 1_000, 985)]
