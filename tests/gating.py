@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sluicegate.follower import View
 from sluicegate.follower.lags import Lags
+from sluicegate.gate import Answer, Gate, GateSettings
 from sluicegate_schemas.accounts import KeyMode
 from sluicegate_schemas.bounds import from_epoch_ms, to_epoch_ms
 from sluicegate_schemas.catalogue import CatalogueRecord, Tier
+from sluicegate_schemas.envelope import WireCharge
 from sluicegate_schemas.files import load_catalogue
-from sluicegate_schemas.limits import LimitName, RateLimits
+from sluicegate_schemas.http import ErrorBody
+from sluicegate_schemas.limits import Category, LimitName, RateLimits
 from sluicegate_schemas.outputs import (
     Decision,
     KeyEntitlement,
@@ -48,6 +53,7 @@ def key_record(
     mode: KeyMode = "live",
     revoked: bool = False,
     rank: tuple[int, int] = (1, 1),
+    exempt: tuple[LimitName, ...] = (),
 ) -> TopicRecord:
     """A key's entitlement."""
     record = KeyEntitlement(
@@ -57,21 +63,28 @@ def key_record(
         account_id=organization,
         mode=mode,
         revoked=revoked,
+        exempt=exempt,
         sequence=Sequence(epoch=rank[0], counter=rank[1]),
     )
     return "entitlements", entitlement_key(record).encode(), record.model_dump_json().encode()
 
 
 def organization_record(
-    name: str = "org_heron", *, tier: Tier = "pro", rates: RateLimits | None = None, rank: tuple[int, int] = (1, 1)
+    name: str = "org_heron",
+    *,
+    tier: Tier = "pro",
+    rates: RateLimits | None = None,
+    rank: tuple[int, int] = (1, 1),
+    **limits: Any,
 ) -> TopicRecord:
-    """An organization's entitlement."""
+    """An organization's entitlement; ``limits`` are further fields of it."""
     record = OrganizationEntitlement(
         organization_id=name,
         account_id=name,
         tier=tier,
         credits_micro_per_month=None,
         rates=rates,
+        **limits,
         sequence=Sequence(epoch=rank[0], counter=rank[1]),
     )
     return "entitlements", entitlement_key(record).encode(), record.model_dump_json().encode()
@@ -89,11 +102,14 @@ def decision_record(
     rank: tuple[int, int] = (1, 1),
     decision_id: str = "d-1",
     operation: str | None = None,
+    subject: str | None = None,
+    label: str | None = None,
+    category: Category | None = None,
 ) -> TopicRecord:
     """A decision."""
     record = Decision(
         decision_id=decision_id,
-        scope=Scope(kind=kind, id=name, operation=operation),
+        scope=Scope(kind=kind, id=name, operation=operation, subject=subject, label=label, category=category),
         verdict="block" if verdict == "block" else "allow",
         limit_name=limit_name,
         limit=limit,
@@ -106,6 +122,12 @@ def decision_record(
         sequence=Sequence(epoch=rank[0], counter=rank[1]),
     )
     return "decisions", decision_key(record.scope, record.limit_name).encode(), record.model_dump_json().encode()
+
+
+def used_record(limit_name: LimitName, limit: int, observed: int, **more: Any) -> TopicRecord:
+    """A decision that only says how much of an organization's limit is used."""
+    given = {"kind": "organization", "name": "org_heron", "verdict": "allow", "decision_id": f"d-{limit_name}"}
+    return decision_record(limit_name=limit_name, limit=limit, observed=observed, **(given | more))
 
 
 def credit_block(name: str = "org_heron", **fields: object) -> TopicRecord:
@@ -140,3 +162,38 @@ class Known:
 def heron(*more: TopicRecord) -> Known:
     """Knows the default catalogue, a pro organization and its key, and ``more``."""
     return Known().learn(catalogue_record(), organization_record(), key_record(), *more)
+
+
+WIDE = RateLimits(requests_per_second=10_000, burst=10_000, requests_per_minute=10_000)
+
+
+def organization(**limits: Any) -> Any:
+    """The organization's entitlement, with room for many requests a minute."""
+    return organization_record(**({"rates": WIDE, "rank": (2, 0)} | limits))
+
+
+def error(answer: Answer) -> dict[str, Any]:
+    """The body's error, of the published form."""
+    ErrorBody.model_validate_json(answer.body or b"")
+    found: dict[str, Any] = json.loads(answer.body or b"")["error"]
+    return found
+
+
+class Serving:
+    """A gate whose requests run until they are ended."""
+
+    def __init__(self, *records: Any, settings: GateSettings | None = None) -> None:
+        self.known = heron(*records)
+        self.gate = Gate(self.known, settings)
+        self.running: list[Any] = []
+
+    def ask(self, operation: str, now_ms: int = NOW_MS, **described: Any) -> Answer:
+        answer = self.gate.check(SECRET, operation, now_ms=now_ms, **described)
+        if answer.allowed:
+            self.running.append(self.gate.begin(answer, now_ms))
+        return answer
+
+    def end(self, status: int = 200, now_ms: int = NOW_MS, **quantities: int) -> None:
+        running = self.running.pop(0)
+        charge = WireCharge(running.admission.asked.operation, quantities or None)
+        self.gate.end(running, status, [charge], now_ms)

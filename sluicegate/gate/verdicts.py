@@ -50,6 +50,7 @@ LIMITS: Final[dict[LimitName, Rule]] = {
     "quota_clusters": _QUOTA,
     "quota_api_keys": _QUOTA,
 }
+_CATEGORY: Final = {category_limit(category): category for category in CATEGORIES}
 MONEY: Final = frozenset(name for name, rule in LIMITS.items() if rule.refusal in ("credits", "budget"))
 
 
@@ -71,6 +72,7 @@ def verdicts_about(view: View, key: Key, asked: Asked, terms: Terms, now_ms: int
         if (verdict.until_ms is None or now_ms < verdict.until_ms)
         and verdict.limit_name not in terms.exempt
         and verdict.scope.partition(":")[0] in LIMITS[verdict.limit_name].scopes
+        and _CATEGORY.get(verdict.limit_name, terms.priced.category) == terms.priced.category
     ]
 
 

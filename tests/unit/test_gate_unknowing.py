@@ -1,0 +1,119 @@
+"""What a gate does when it does not know: costs that only the end tells, and decisions that stop arriving."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sluicegate.gate import Gate, GateSettings
+from sluicegate_schemas.accounts import KeyMode
+from sluicegate_schemas.limits import FailureMode, RateLimits
+from tests.gating import (
+    NOW_MS,
+    SECRET,
+    Known,
+    Serving,
+    error,
+    heron,
+    key_record,
+    organization,
+    organization_record,
+    used_record,
+)
+
+# ---- what stops arriving ----
+
+
+@pytest.mark.parametrize(("mode", "admitted"), [(None, 60), ("open", 60), ("allowance", 30), ("closed", 0)])
+def test_when_decisions_stop_arriving_the_plan_says_what_a_category_gets(mode: Any, admitted: int) -> None:
+    percent = 50 if mode == "allowance" else None
+    modes = {} if mode is None else {"compute": FailureMode(mode=mode, allowance_percent=percent)}
+    rates = RateLimits(requests_per_second=1_000, burst=1_000, requests_per_minute=600)
+    known = heron(organization_record(rates=rates, rank=(2, 0), failure_modes=modes))
+    known.contact_ms = NOW_MS
+    gate = Gate(known, GateSettings(stale_after_ms=5_000))
+    later_ms = NOW_MS + 5_001
+    assert gate.state(NOW_MS + 5_000).is_stale is False
+    answers = [gate.check(SECRET, "inference.embedding", now_ms=later_ms) for _ in range(100)]
+    assert sum(answer.allowed for answer in answers) == admitted
+    assert {answer.status for answer in answers if not answer.allowed} == {503 if mode == "closed" else 429}
+    assert gate.check(SECRET, "collections.list", now_ms=later_ms).allowed
+    known.contact_ms = later_ms
+    assert gate.check(SECRET, "inference.embedding", now_ms=later_ms + 5_000).allowed
+    state = gate.state(later_ms + 7)
+    assert (state.is_stale, state.staleness_ms) == (False, 7)
+
+
+def test_the_bound_is_the_offered_rate_over_the_measured_lag_and_what_runs() -> None:
+    known = heron()
+    gate = Gate(known, GateSettings(publish_ms_max=200))
+    assert gate.bound(offered_per_s=100, now_ms=NOW_MS) is None
+    for lag_ms in (40, 300, 90):
+        known.lags.add(NOW_MS - lag_ms, NOW_MS)
+    bound = gate.bound(offered_per_s=100, in_flight=7, now_ms=NOW_MS)
+    assert bound == (57, 500)
+    lag = gate.state(NOW_MS).lag
+    assert (lag.decisions, lag.median_ms, lag.worst_ms) == (3, 90, 300)
+
+
+# ---- reservation ----
+
+
+def test_a_burst_near_the_limit_admits_only_as_many_as_the_rest_pays_for() -> None:
+    node = Serving(organization(), used_record("credits", 1_000_000_000, 600_000_000, kind="account"))
+    answers = [node.ask("inference.llm") for _ in range(20)]
+    assert sum(answer.allowed for answer in answers) == 4, "400 credits are left, one may cost 100"
+    details = error(answers[-1])["details"]
+    assert (details["current"], details["limit"], details["reserved"]) == (600, 1_000, 400)
+
+
+def test_a_request_that_cost_less_makes_room_and_one_that_failed_makes_all_of_it() -> None:
+    node = Serving(organization(), used_record("credits", 1_000_000_000, 600_000_000, kind="account"))
+    for _ in range(4):
+        assert node.ask("inference.llm").allowed
+    assert not node.ask("inference.llm").allowed
+    node.end(500, tokens=90_000)
+    assert node.ask("inference.llm").allowed
+    node.end(200, tokens=900)
+    assert not node.ask("inference.llm").allowed, "10 of 100 credits are used"
+    assert node.ask("inference.llm", quantities={"tokens": 8_500}).allowed
+
+
+def test_a_worst_case_above_the_rest_passes_a_soft_limit_when_nothing_else_is_under_way() -> None:
+    node = Serving(organization(), used_record("credits", 1_000_000_000, 950_000_000, kind="account"))
+    assert node.ask("inference.llm").allowed
+    assert not node.ask("search.knn").allowed
+    node.end(200, tokens=60_000)
+    assert not node.ask("search.knn", NOW_MS + 1_000).allowed
+    assert node.ask("search.knn", NOW_MS + 2_100).allowed, "by now the workers' word holds it"
+
+
+@pytest.mark.parametrize("mode", ["test", "live"])
+def test_what_costs_nothing_is_not_held_back(mode: KeyMode) -> None:
+    node = Serving(
+        organization(), key_record(mode=mode, rank=(2, 0)), used_record("credits", 1_000, 999, kind="account")
+    )
+    for _ in range(5):
+        assert node.ask("inference.llm" if mode == "test" else "collections.list").allowed
+        assert node.ask("search.knn", cached=True).allowed
+    assert (node.gate.soft.reserved_micro, len(node.gate.soft)) == (0, 0)
+
+
+def test_a_handler_that_knows_more_changes_what_is_held_back() -> None:
+    node = Serving(organization(), used_record("credits", 1_000_000_000, 600_000_000, kind="account"))
+    assert node.ask("inference.llm").allowed
+    assert node.gate.soft.reserved_micro == 100_000_000
+    assert node.gate.revise(node.running[0], NOW_MS, quantities={"tokens": 2_000}).allowed
+    assert node.gate.soft.reserved_micro == 20_000_000
+    node.end(200, tokens=1_500)
+    assert node.gate.soft.reserved_micro == 0
+
+
+def test_flags_of_the_plan_are_readable_and_an_organizations_own_go_before_them() -> None:
+    known: Known = heron(organization(features={"namespace": "dedicated"}))
+    gate = Gate(known)
+    key = gate.check(SECRET, "collections.list", now_ms=NOW_MS).key
+    assert key is not None
+    features = gate.features(key, NOW_MS)
+    assert (features["namespace"], features["retrieval_dags"]) == ("dedicated", True)
