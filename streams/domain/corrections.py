@@ -17,6 +17,7 @@ from .grants import Grants
 from .participant import Change, Participant
 from .period import month_start_ms, parse_month
 from .policy import Moment
+from .pools import Pools
 from .routes import Route, Tariff
 from .tables import GROUPS, GrantRow
 
@@ -68,6 +69,7 @@ class Corrections(Participant):
                 if ledger is not None:
                     ledger.charges_micro[command.month] = ledger.charges_micro.get(command.month, 0) + micro
         context.peer(Grants).settle_late(command.account_id)
+        context.peer(Pools).look(moment, command.account_id)
         context.peer(Budgets).charge(moment, command.organization_id, command.api_key_id, micro)
         if route.account.used_micro >= route.account.watch_micro:
             tier = context.accounts.organizations[command.account_id].tier

@@ -24,6 +24,7 @@ from .ledger import Ledger
 from .participant import Change, Participant, PartitionContext
 from .period import month_start_ms
 from .policy import Moment
+from .pools import Pools
 from .record_context import RecordContext
 from .recovery import Recovery, by_names
 from .routes import Route
@@ -317,6 +318,7 @@ class Grants(Participant):
             ledger = context.ledgers.get("account", account_id, moment.month)
             if ledger is not None:
                 context.policy.total_changed(moment, ledger, context.accounts.organizations[account_id].tier)
+                context.peer(Pools).look(moment, account_id)
 
     # ---- recovery ----
 

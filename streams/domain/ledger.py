@@ -109,6 +109,8 @@ class Ledgers:
         """Burns what an account has used so far, since what it burns from is about to change."""
         self.granted_of: Callable[[str, int], int] = lambda account_id, month: 0
         """What grants hold for an account's month that has no ledger yet."""
+        self.total_of: Callable[[Ledger], int | None] = lambda ledger: ledger.total_micro
+        """The total that a balance shows: a member of a pool has one of the moment. Whoever keeps pools sets it."""
 
     def __iter__(self) -> Iterator[Ledger]:
         return iter(self._ledgers.values())

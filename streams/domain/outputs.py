@@ -161,8 +161,11 @@ class Outbox:
             logged_at=from_epoch_ms(logged_at_ms),
         )
 
-    def balance(self, ledger: Ledger, as_of: datetime, usage_offset: int, *, is_final: bool) -> None:
-        """Publishes a ledger as of the last applied usage record; ``is_final`` says that its month is closed."""
+    def balance(
+        self, ledger: Ledger, as_of: datetime, usage_offset: int, total_micro: int | None, *, is_final: bool
+    ) -> None:
+        """Publishes a ledger as of the last applied usage record, with the total of the moment; ``is_final`` says that
+        its month is closed."""
         epoch, counter = self._sequence()
         month = month_text(ledger.month)
         name, _, label = ledger.identifier.partition(":")
@@ -173,7 +176,7 @@ class Outbox:
             account_id=ledger.account_id,
             organization_id=ledger.organization_id,
             month=month,
-            total_micro=ledger.total_micro,
+            total_micro=total_micro,
             used_micro=ledger.used_micro,
             breakdown_micro={
                 name: amount for name, amount in zip(GROUPS, ledger.breakdown_micro, strict=False) if amount

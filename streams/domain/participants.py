@@ -19,12 +19,14 @@ from .outputs import RecordOrigin
 from .overrides import Overrides
 from .participant import Participant, PartitionContext
 from .policy import Moment
+from .pools import Pools
 from .recovery import Recovery
 from .trail import Change
 
 KINDS: Final[tuple[type[Participant], ...]] = (
     Grants,
     MonthClose,
+    Pools,
     Labels,
     Budgets,
     Corrections,

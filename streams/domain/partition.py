@@ -370,6 +370,9 @@ class Partition:
         if waiting:
             self._balances_ms = now_ms
             as_of, closed = from_epoch_ms(now_ms), self._time.closed_month(self.settings.grace_ms)
+            total_of = self.ledgers.total_of
             for ledger in waiting:
-                self._outbox.balance(ledger, as_of, self.totals.usage_offset, is_final=ledger.month <= closed)
+                self._outbox.balance(
+                    ledger, as_of, self.totals.usage_offset, total_of(ledger), is_final=ledger.month <= closed
+                )
             waiting.clear()

@@ -245,7 +245,7 @@ class Policy:
         for row in list(self._standing.values()):
             if row.until_ms is not None and row.until_ms <= moment.now_ms:
                 continue
-            is_credit_block = row.limit_name == CREDITS and row.verdict == "block"
+            is_credit_block = (row.limit_name, row.scope_kind, row.verdict) == (CREDITS, "account", "block")
             ledger = ledgers.get("account", row.scope_id, moment.month) if is_credit_block else None
             if ledger is not None and (ledger.total_micro is None or ledger.used_micro < ledger.total_micro):
                 self.total_changed(moment, ledger, row.tier)

@@ -3,6 +3,7 @@
 from .budgets import Budgets
 from .participant import PartitionContext
 from .policy import CREDITS, Moment
+from .pools import Pools
 from .scopes import ScopeNames
 
 
@@ -13,6 +14,9 @@ def spendable_micro(context: PartitionContext, scope: ScopeNames, limit_name: st
     """
     if limit_name == CREDITS and scope.kind == "account":
         return _of_account(context, scope.id, moment)
+    if limit_name == CREDITS and scope.kind == "organization":
+        account_id = context.accounts.organizations[scope.id].account_id
+        return context.peer(Pools).share(account_id, scope.id, moment.month).left_micro
     if limit_name in ("budget_day", "budget_month"):
         figures = context.peer(Budgets).of(scope, limit_name)
         return None if figures is None else max(0, figures.limit_micro - figures.used_micro)

@@ -1,0 +1,128 @@
+"""Pools: caps and reserved shares of organizations that share an account's credits (requirements, section 1)."""
+
+import pytest
+
+from sluicegate_schemas.outputs import Balance
+from tests.domain_world import World, key_put, organization_put, usage
+from tests.grants import CREDIT, command, grant_put
+from tests.unit.test_grants import MONTH_END_MS
+
+Pool = dict[str, int]
+
+
+def member(name: str, pool: Pool | None, command_id: str | None = None) -> bytes:
+    """The command that makes a member of the pool of org_root."""
+    fields = {} if pool is None else {"pool": pool}
+    word = command_id or f"put-{name}"
+    return organization_put(f"org_{name}", "enterprise", word, account_id="org_root", **fields)
+
+
+def pool_world(credits_micro: int = 100 * CREDIT, **pools: Pool | None) -> World:
+    """org_root with 100 credits a month, and members."""
+    world = World()
+    world.obey(organization_put("org_root", "enterprise", credits_micro_per_month=credits_micro))
+    world.obey(key_put("key_root", "org_root"))
+    for name, pool in pools.items():
+        world.obey(member(name, pool), key_put(f"key_{name}", f"org_{name}", account_id="org_root"))
+    world.early.clear()
+    return world
+
+
+def spend(world: World, name: str, amount: int, **fields: int) -> None:
+    world.send(
+        usage("documents.create", org=f"org_{name}", key=f"key_{name}", account="org_root",
+              quantities={"documents": amount}, **fields)
+    )  # fmt: skip
+
+
+def verdicts(world: World) -> list[tuple[str, str]]:
+    """What was decided about credits, without what only says how much is used."""
+    return [
+        (one.verdict, one.scope.text())
+        for one in world.decisions
+        if one.scope.kind == "organization" or one.verdict == "block"
+    ]
+
+
+def test_a_member_that_used_its_cap_is_closed_and_the_others_go_on() -> None:
+    world = pool_world(a={"cap_micro": 30 * CREDIT}, b=None)
+    spend(world, "a", 29)
+    spend(world, "b", 40)
+    assert verdicts(world) == []
+    spend(world, "a", 1)
+    assert verdicts(world) == [("block", "organization:org_a")]
+    assert world.decisions[-1].until is not None
+    world.obey(member("a", {"cap_micro": 50 * CREDIT}, "more"))
+    assert verdicts(world)[1:] == [("allow", "organization:org_a")]
+
+
+def test_what_one_member_reserves_no_other_may_use() -> None:
+    world = pool_world(a={"reserved_micro": 40 * CREDIT}, b=None)
+    spend(world, "b", 60)
+    assert verdicts(world) == [("block", "organization:org_b"), ("block", "organization:org_root")]
+    spend(world, "a", 39)
+    assert len(verdicts(world)) == 2
+    world.take_over()
+    world.early.clear()
+    spend(world, "a", 1)
+    assert ("block", "account:org_root") in verdicts(world)
+    assert ("block", "organization:org_a") not in verdicts(world)
+
+
+def test_a_grant_opens_the_members_that_the_reserves_closed() -> None:
+    world = pool_world(a={"reserved_micro": 40 * CREDIT}, b=None)
+    spend(world, "b", 70)
+    world.early.clear()
+    world.obey(grant_put(credits_micro=5 * CREDIT, account="org_root"))
+    assert verdicts(world) == []
+    world.obey(grant_put("g2", credits_micro=6 * CREDIT, account="org_root"))
+    assert verdicts(world) == [("allow", "organization:org_b"), ("allow", "organization:org_root")]
+
+
+def test_without_its_reserve_a_member_closes_no_other() -> None:
+    world = pool_world(a={"reserved_micro": 40 * CREDIT}, b=None)
+    spend(world, "b", 70)
+    world.early.clear()
+    world.obey(member("a", None, "none"))
+    assert ("allow", "organization:org_b") in verdicts(world)
+    assert ("allow", "organization:org_root") in verdicts(world)
+
+
+def test_a_charge_of_an_operator_counts_for_the_cap() -> None:
+    world = pool_world(a={"cap_micro": 30 * CREDIT})
+    world.obey(
+        command("correction.put", "c", "org_root", organization_id="org_a", month="2026-11", direction="charge",
+                credits_micro=30 * CREDIT)
+    )  # fmt: skip
+    assert verdicts(world) == [("block", "organization:org_a")]
+
+
+@pytest.mark.parametrize(
+    ("pools", "total"),
+    [
+        ({"a": {"cap_micro": 30 * CREDIT}, "b": None}, 30),
+        ({"a": None, "b": None}, 80),
+        ({"a": None, "b": {"reserved_micro": 50 * CREDIT}}, 50),
+        ({"a": {"reserved_micro": 50 * CREDIT}, "b": None}, 80),
+    ],
+)
+def test_a_members_balance_is_what_its_cap_and_the_pool_leave(pools: dict[str, Pool | None], total: int) -> None:
+    world = pool_world(**pools)
+    spend(world, "a", 10)
+    spend(world, "b", 20)
+    spend(world, "a", 1)
+    world.pass_time(world.log_time_ms + 5_000)
+    balances = [Balance.model_validate_json(one.value) for one in world.derived]
+    found = [one for one in balances if (one.kind, one.id) == ("organization", "org_a")][-1]
+    assert found.total_micro == total * CREDIT
+
+
+def test_a_month_begins_with_open_members() -> None:
+    world = pool_world(a={"cap_micro": 30 * CREDIT})
+    spend(world, "a", 30)
+    world.early.clear()
+    world.log_time_ms = MONTH_END_MS
+    spend(world, "a", 29, ts=MONTH_END_MS)
+    assert verdicts(world) == []
+    spend(world, "a", 1, ts=MONTH_END_MS)
+    assert verdicts(world) == [("block", "organization:org_a")]
