@@ -124,7 +124,11 @@ class Meter:
                         units = cost = 0
                     if route.is_costless:
                         cost = 0
-                    if tariff.models is not None and event.model not in tariff.models:
+                    if (
+                        tariff.models is not None
+                        and event.model not in tariff.models
+                        and (event.model or 200 <= status <= 299)  # a request that was refused may not have named one
+                    ):
                         self._notices.count(MODEL, f"{route.operation}:{event.model or ''}", 1, event.org_id)
                     if units > _UNITS_CHECKED and _units(route) + units > _UNITS_MAX:
                         record.refuse(index, "invalid", "quantities", "passes what one minute can hold")
@@ -234,8 +238,9 @@ class Meter:
 
     def _notice_models(self, event: WireEvent, parts: list[tuple[Route, int, int]]) -> None:
         models = [event.model, *(charge.model for charge in event.charges or ())]
+        is_paid = 200 <= event.status <= 299
         for (part, _, _), model in zip(parts, models, strict=True):
-            if part.tariff.models is not None and model not in part.tariff.models:
+            if part.tariff.models is not None and model not in part.tariff.models and (model or is_paid):
                 self._notices.count(MODEL, f"{part.operation}:{model or ''}", 1, event.org_id)
 
     def _charge_route(self, event: WireEvent, route: Route, operation: str) -> Route:

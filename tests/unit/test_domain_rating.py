@@ -86,6 +86,19 @@ def test_charges_inside_a_request_cost_under_their_own_operation_and_are_no_requ
     assert world.ledger("account", "org_a").requests == 1
 
 
+@pytest.mark.parametrize("status", [403, 429, 500])
+def test_a_request_that_was_refused_before_it_named_a_model_has_none_that_is_unknown(status):
+    world = small_world()
+    world.send(
+        usage("inference.embedding", status=status),
+        usage("retriever.execute", status=status, charges=[WireCharge("inference.embedding")]),
+        usage("inference.embedding", status=status, model="strange"),
+    )
+    notices = world.machine.notices
+    assert notices.get("model", "inference.embedding:") == 0
+    assert notices.get("model", "inference.embedding:strange") == 1
+
+
 def test_unknown_operations_and_models_are_counted_by_name():
     world = small_world()
     world.send(
