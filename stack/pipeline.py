@@ -1,8 +1,10 @@
-"""The whole pipeline as processes: Kafka, ClickHouse, workers, sink, API nodes and callers, with one data folder."""
+"""The whole pipeline as processes, with one data folder: Kafka, ClickHouse, workers, sink, audit, dispatcher and
+receiver of webhooks, API nodes, callers."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import sys
@@ -25,6 +27,8 @@ from stack.kept import TOPICS_KEPT
 from stack.launcher import Stack
 from stack.ports import LOOPBACK, free_port
 from stack.process import ChildProcess
+from stack.receiver import Received
+from stack.subscriber import Subscriber, alerts_logged
 from stack.topic_log import read_topic
 from stack.traffic import SECRETS_VARIABLE, Secrets
 from streams.settings import Settings
@@ -37,6 +41,7 @@ KEYS_LIMIT_S: Final = 90.0
 NODE_LIMIT_S: Final = 60.0
 WORKER_STOP_LIMIT_S: Final = 30.0
 AUDIT_LIMIT_S: Final = 60.0
+ALERTS_LIMIT_S: Final = 60.0
 
 TENANTS: Final = (("key_osprey_1",), ("key_heron_1", "key_heron_2", "key_heron_test"), ("key_finch_1",))
 """The trace's tenants, busiest first, each with its keys (``examples/accounts.toml``)."""
@@ -72,11 +77,12 @@ class Pipeline:
         self.secrets = demonstration_secrets()
         self.node_addresses: list[str] = []
         self.metrics: dict[str, str] = {}
-        """Where each worker and the sink answer /metrics, /readyz and /livez, as ``http://host:port``, by name."""
+        """Where each process answers /metrics, /readyz and /livez, as ``http://host:port``, by name."""
         self.nodes: list[ChildProcess] = []
         self.workers: list[ChildProcess] = []
         self.sink: ChildProcess | None = None
         self.audit: ChildProcess | None = None
+        self.subscriber: Subscriber | None = None
         self.traffic: ChildProcess | None = None
         self._node_count, self._worker_count = nodes, workers
         self.say = say
@@ -104,11 +110,13 @@ class Pipeline:
         except (TopicsError, MigrationError) as error:
             raise StackError(str(error), kept="All data was kept") from error
         self._publish_accounts()
-        self.say(f"Starting {_count(self._worker_count, 'worker')}, the sink and the audit")
+        self.say(f"Starting {_count(self._worker_count, 'worker')}, the sink, the audit and the webhook dispatcher")
         self.workers = [self._worker(number) for number in range(1, self._worker_count + 1)]
         self.sink = self._faust("sink", "clickhouse.sink")
         self.audit = self._python("audit", "clickhouse.audit")
-        for child in (*self.workers, self.sink, self.audit):
+        self.subscriber = Subscriber(self.data, self._dispatcher)
+        self.subscriber.receiver.start()
+        for child in (*self.workers, self.sink, self.audit, self.subscriber.dispatcher):
             child.spawn()
         self.say("Metrics: " + ", ".join(f"{name} {address}/metrics" for name, address in self.metrics.items()))
         self._wait_for_keys()
@@ -144,13 +152,13 @@ class Pipeline:
     def check(self) -> None:
         """Raise ChildDiedError if a part is gone (the callers may end)."""
         self.stack.check()
-        for child in (*self.workers, self.sink, self.audit, *self.nodes):
+        for child in (*self.workers, self.sink, self.audit, *self._subscribers(), *self.nodes):
             if child is not None:
                 child.check()
 
     def stop(self, failure: str = "") -> None:
         """End whatever runs, callers first, brokers last."""
-        parts = [self.traffic, *self.nodes, *self.workers, self.audit, self.sink]
+        parts = [self.traffic, *self.nodes, *self.workers, self.audit, self.sink, *self._subscribers()]
         stop_all([part for part in parts if part is not None])
         self.stack.stop(failure)
 
@@ -171,6 +179,28 @@ class Pipeline:
         looking.spawn()
         wait_for(lambda: not looking.running, AUDIT_LIMIT_S, "The audit did not compare everything")
         return looking.exit_code == 0, " ".join(looking.log_tail(5).split())
+
+    def alerts_received(self) -> list[Received]:
+        """The alerts that the subscriber got, the oldest first."""
+        return [] if self.subscriber is None else self.subscriber.received()
+
+    def alerted(self) -> tuple[bool, str]:
+        """Whether all alerts of the topic came to the subscriber, given some time, and what was found."""
+        logged = asyncio.run(alerts_logged(self.bootstrap, PREFIX))
+
+        def missing() -> set[str]:
+            return logged - {alert.webhook_id for alert in self.alerts_received()}
+
+        with contextlib.suppress(StackError):
+            wait_for(lambda: not missing(), ALERTS_LIMIT_S, "Not every alert came")
+        said = f"; missing: {', '.join(sorted(missing())[:5])}" if missing() else ""
+        return not missing(), f"{len(logged)} fired or cleared{said}"
+
+    def _subscribers(self) -> list[ChildProcess]:
+        return [self.subscriber.dispatcher, self.subscriber.receiver] if self.subscriber else []
+
+    def _dispatcher(self, endpoints: Path) -> ChildProcess:
+        return self._python("webhooks", "webhooks", SLUICEGATE_WEBHOOKS_FILE=str(endpoints))
 
     def _worker(self, number: int) -> ChildProcess:
         name = f"worker-{number}"

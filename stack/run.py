@@ -155,7 +155,8 @@ class Demonstration:
                     elapsed_s = time.monotonic() - began
                     if for_s is not None and elapsed_s > for_s + TRAFFIC_GRACE_S:
                         raise StackError(f"The callers did not end within {TRAFFIC_GRACE_S:g} s after their time")
-                    show(Moment(watcher.sight(), last_counts(traffic), self._freshness.samples_ms(), elapsed_s))
+                    alerts = self._pipeline.alerts_received()
+                    show(Moment(watcher.sight(), last_counts(traffic), self._freshness.samples_ms(), elapsed_s, alerts))
                     time.sleep(DRAW_EVERY_S)
         except KeyboardInterrupt:
             if for_s is not None:
@@ -275,6 +276,7 @@ class Demonstration:
         by_status: dict[str, int] = callers.get("answers", {})
         checks = check_all(evidence, Answers(by_status, callers.get("unreachable", 0), events_before))
         checks.append(Check("the continuous audit finds no drift", *pipeline.audited()))
+        checks.append(Check("every alert came to its receiver, signed", *pipeline.alerted()))
         made = make_report(evidence, checks, callers=callers, run=facts, fresh_ms=self._freshness.samples_ms())
         for check in checks:
             self._console.print(

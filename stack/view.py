@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,10 +16,12 @@ from rich.text import Text
 from sluicegate_schemas.money import credits_text
 from sluicegate_schemas.outputs import Balance
 from stack.freshness import percentiles
+from stack.receiver import Received
 from stack.watch import Sight
 
 ORGANIZATIONS_SHOWN: Final = 8
 DECISIONS_SHOWN: Final = 8
+ALERTS_SHOWN: Final = 5
 RATE_WINDOW_S: Final = 5.0
 LINE_EVERY_S: Final = 5.0
 
@@ -41,12 +43,14 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What there is to show: the topics, the callers' counts, the measured ages in ClickHouse, the time that passed."""
+    """What there is to show: the topics, the callers' counts, the measured ages in ClickHouse, the time that passed,
+    the alerts that came to the subscriber, the oldest first."""
 
     sight: Sight
     callers: Mapping[str, Any]
     fresh_ms: list[int]
     elapsed_s: float
+    alerts: Sequence[Received] = ()
 
 
 class View:
@@ -56,6 +60,7 @@ class View:
         self._title = title
         self._rate = Rate()
         self._said_at = float("-inf")
+        self._alerts_said = 0
 
     def render(self, moment: Moment) -> RenderableType:
         """The whole screen."""
@@ -71,12 +76,17 @@ class View:
             Panel(head, title=self._title),
             Panel(_organizations(sight), title="Organizations: credits of the month"),
             Panel(_decisions(sight), title="Decisions, newest first"),
+            Panel(_alerts(moment.alerts), title="Alerts that a webhook's receiver got and verified, newest first"),
             Panel(_answers(moment.callers), title="Answers to the callers"),
         )
 
     def line(self, console: Console, moment: Moment) -> None:
-        """One plain line every ``LINE_EVERY_S`` seconds."""
+        """One plain line every ``LINE_EVERY_S`` seconds, and one for each alert."""
         now, sight = time.monotonic(), moment.sight
+        for alert in moment.alerts[self._alerts_said :]:
+            said = f"alert {alert.state} ({alert.severity}): {alert.sentence}"
+            console.print(f"{moment.elapsed_s:4.0f} s  {said}", highlight=False, soft_wrap=True, markup=False)
+        self._alerts_said = len(moment.alerts)
         eps = self._rate.update(sight.events_logged, now)
         if now - self._said_at < LINE_EVERY_S:
             return
@@ -136,6 +146,16 @@ def _decisions(sight: Sight) -> Table:
             "–" if seen.seen_after_ms is None else f"{seen.seen_after_ms:,} ms",
         )
     return table
+
+
+def _alerts(alerts: Sequence[Received]) -> Text:
+    text = Text()
+    for alert in list(alerts)[: -ALERTS_SHOWN - 1 : -1]:
+        style = (
+            "green" if alert.state == "cleared" else {"critical": "bold red", "warning": "yellow"}.get(alert.severity)
+        )
+        text.append(f"{alert.state:<8}", style=style or "").append(f"{alert.sentence}\n")
+    return text if alerts else Text("none yet")
 
 
 def _answers(callers: Mapping[str, Any]) -> Text:

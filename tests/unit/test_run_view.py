@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from sluicegate_schemas.outputs import Balance, Decision, Position, Scope, Sequence
+from stack.receiver import Received
 from stack.view import Moment, Rate, View
 from stack.watch import SeenDecision, Sight
 
@@ -43,6 +44,7 @@ MOMENT = Moment(
     {"answers": {"200": 7, "403": 3, "429": 5}, "unreachable": 1, "behind_ms": 0},
     [900, 1_100],
     12.0,
+    (Received("credits_80/org_wren:fired", "fired", "warning", "org_wren has used 80 % [of] its credits."),),
 )
 
 
@@ -64,6 +66,7 @@ def test_the_screen_shows_lag_credits_decisions_and_refusals() -> None:
         "42 ms",
         "429: 5",
         "no answer: 1",
+        "fired   org_wren has used 80 % [of] its credits.",
     ):
         assert word in text
 
@@ -73,7 +76,10 @@ def test_without_a_terminal_a_line_comes_every_few_seconds() -> None:
     view = View("trace.csv")
     view.line(console, MOMENT)
     view.line(console, MOMENT)
-    assert out.getvalue().splitlines() == ["  12 s  0 events/s, lag 10 events, 1 decisions, answers 200:7 403:3 429:5"]
+    assert out.getvalue().splitlines() == [
+        "  12 s  alert fired (warning): org_wren has used 80 % [of] its credits.",
+        "  12 s  0 events/s, lag 10 events, 1 decisions, answers 200:7 403:3 429:5",
+    ]
 
 
 def test_the_rate_is_taken_over_the_last_seconds() -> None:
