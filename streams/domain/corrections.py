@@ -11,6 +11,7 @@ from sluicegate_schemas.accounts import AnyCommand, CorrectionPut
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX
 
 from .budgets import Budgets
+from .capacity import Capacity
 from .command_record import RefusedError
 from .grants import CORRECTION as GRANT_OF_CORRECTION
 from .grants import Grants
@@ -70,6 +71,7 @@ class Corrections(Participant):
                     ledger.charges_micro[command.month] = ledger.charges_micro.get(command.month, 0) + micro
         context.peer(Grants).settle_late(command.account_id)
         context.peer(Pools).look(moment, command.account_id)
+        context.peer(Capacity).look(moment, command.account_id)
         context.peer(Budgets).charge(moment, command.organization_id, command.api_key_id, micro)
         if route.account.used_micro >= route.account.watch_micro:
             tier = context.accounts.organizations[command.account_id].tier

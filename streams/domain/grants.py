@@ -18,6 +18,7 @@ from sluicegate_schemas.bounds import CREDITS_MICRO_MAX, to_epoch_ms
 from sluicegate_schemas.envelope import WireEvent
 
 from .burn import Grant, settle
+from .capacity import Capacity
 from .command_record import RefusedError
 from .deadlines import Deadlines
 from .ledger import Ledger
@@ -319,6 +320,7 @@ class Grants(Participant):
             if ledger is not None:
                 context.policy.total_changed(moment, ledger, context.accounts.organizations[account_id].tier)
                 context.peer(Pools).look(moment, account_id)
+                context.peer(Capacity).look(moment, account_id)
 
     # ---- recovery ----
 

@@ -8,6 +8,7 @@ from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 
 from .alerts import Alerts
 from .budgets import Budgets
+from .capacity import Capacity
 from .command_record import RefusedError
 from .corrections import Corrections
 from .entitlements_again import EntitlementsAgain
@@ -27,6 +28,7 @@ KINDS: Final[tuple[type[Participant], ...]] = (
     Grants,
     MonthClose,
     Pools,
+    Capacity,
     Labels,
     Budgets,
     Corrections,

@@ -97,6 +97,15 @@ class GrantRow(_ArrayRow):
     is_live: bool = False
 
 
+class CapacityRow(_ArrayRow):
+    """``w|organization|category``: credits of each month that only the category may use, and what it used in
+    ``month``, the newest in which it used any."""
+
+    credits_micro: int
+    month: int
+    used_micro: int = 0
+
+
 class BudgetRow(_ArrayRow):
     """``u|organization|period|kind|target``: a budget and what is used of it in ``window`` (days or months since 1970);
     ``ahead_micro`` was used in the one after that already."""
