@@ -82,9 +82,8 @@ def organization_record(
         organization_id=name,
         account_id=name,
         tier=tier,
-        credits_micro_per_month=None,
         rates=rates,
-        **limits,
+        **({"credits_micro_per_month": None} | limits),
         sequence=Sequence(epoch=rank[0], counter=rank[1]),
     )
     return "entitlements", entitlement_key(record).encode(), record.model_dump_json().encode()

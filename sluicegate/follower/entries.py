@@ -34,6 +34,7 @@ class Organization(NamedTuple):
     organization_id: str
     tier: Tier
     rates: RateLimits | None
+    credits_micro_per_month: int | None = None
     shares: CategoryShares | None = None
     concurrency: int | None = None
     quotas: Quotas | None = None
@@ -75,6 +76,7 @@ def organization_of(record: OrganizationEntitlement) -> Organization:
         record.organization_id,
         record.tier,
         record.rates,
+        record.credits_micro_per_month,
         record.shares,
         record.concurrency,
         record.quotas,

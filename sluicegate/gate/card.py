@@ -16,8 +16,8 @@ class Priced:
     category (requirements, section 2)."""
 
     __slots__ = (
-        "category", "concurrent", "costs", "creates", "hangs_on_model", "once", "quantity", "rate", "results",
-        "unknown_micro",
+        "category", "concurrent", "costs", "creates", "hangs_on_model", "once", "plain_worst_micro", "quantity", "rate",
+        "results", "unknown_micro",
     )  # fmt: skip
 
     def __init__(self, catalogue: Catalogue, operation: str) -> None:
@@ -33,6 +33,7 @@ class Priced:
         self.concurrent: ConcurrentPerSubject | None = None
         self.quantity: QuantityPerMinute | None = None
         self.results: ResultsMax | None = None
+        self.plain_worst_micro = self.worst_micro(WireCharge(operation))
         for limit in catalogue.operation_limits:
             if limit.operation == operation:
                 match limit:

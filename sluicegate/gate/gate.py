@@ -216,7 +216,8 @@ class Gate:
             fired = firing.amounts(verdicts, admission)
         pending = None
         is_known = self._borrows or not terms.credits_hard or not self._spends(admission)
-        if is_known and (verdicts or terms.is_hard) and self._spends(admission):
+        knows_limit = verdicts or terms.is_hard or terms.credits_of_plan is not None
+        if is_known and knows_limit and self._spends(admission):
             fired += firing.money_blocks(verdicts)
             if not fired:
                 admission = admission._replace(spend=_spend(admission, verdicts))
@@ -354,7 +355,10 @@ class Gate:
             in_flight=len(self.in_flight),
             reserved_micro=self.soft.reserved_micro,
             keys=len(self.limiter),
-            forgotten=self.limiter.forgotten + self._intervals.forgotten + self._providers.forgotten,
+            forgotten=self.limiter.forgotten
+            + self._intervals.forgotten
+            + self._providers.forgotten
+            + self.soft.forgotten,
         )
 
     def bound(self, *, offered_per_s: int, in_flight: int | None = None, now_ms: int | None = None) -> Bound | None:
@@ -379,10 +383,16 @@ class Gate:
 
 def _spend(admission: Admission, verdicts: Sequence[Verdict]) -> Spend:
     key, terms, asked, _ = admission
-    worst_micro = sum(terms.card.priced(one.operation).worst_micro(one) for one in asked.all_charges())
+    if asked is terms.plain:
+        worst_micro = terms.priced.plain_worst_micro
+    else:
+        worst_micro = sum(terms.card.priced(one.operation).worst_micro(one) for one in asked.all_charges())
     money = [
         verdict
         for verdict in verdicts
         if verdict.limit_name in MONEY and not (terms.credits_hard and verdict.limit_name == "credits")
     ]
+    plans = terms.credits_of_plan
+    if plans is not None and not any(one.limit_name == "credits" and one.scope == plans.scope for one in money):
+        money.append(plans)
     return Spend(key, terms.organization, asked, terms.priced.category, worst_micro, money)

@@ -1,9 +1,9 @@
 """Soft limits on money: a burst near the limit admits only as many requests as the rest can pay.
 
-The gate knows what was used by the workers' last word on a limit (``Verdict.observed``), and what its own requests may
-still add: those that run, at their worst case, and those that ended so lately that the last word may not know them.
-Where nothing of its own is under way a request passes though its worst case is more than the rest: a soft limit closes
-when it is used up, and no sooner; so no reservation outlives its requests.
+The gate knows what was used by the workers' last word on a limit (``Verdict.observed``), and what its own requests have
+added since and may still add: those that run, at their worst case. Where nothing of its own is under way a request
+passes all the same, even one whose worst case is more than the rest: a soft limit closes when the workers say that it
+is used up. So a reservation ends with its requests, and what a gate reckons wrongly closes nothing for long.
 """
 
 from collections import deque
@@ -38,39 +38,59 @@ class SoftHold(NamedTuple):
 
 
 class _Line:
-    """What this process has under way under one limit."""
+    """What this process has under way under one limit, and what it has added since the workers' last word."""
 
-    __slots__ = ("holds", "running_micro", "settled", "settled_micro")
+    __slots__ = ("holds", "recent", "recent_micro", "running_micro", "since_micro", "word")
 
     def __init__(self) -> None:
         self.holds = 0
         self.running_micro = 0
-        self.settled_micro = 0
-        self.settled: deque[list[int]] = deque()
+        self.recent: deque[list[int]] = deque()
         """(slot of time, micro-credits) of requests that ended lately, oldest first."""
+        self.recent_micro = 0
+        self.word = ""
+        self.since_micro = 0
+
+    def hear(self, word: str) -> None:
+        """What was added before the workers' word is in it, but for what ended lately. Before they said anything
+        ("") what was added longer ago is not reckoned: there may be grants."""
+        if not word or self.word != word:
+            self.word = word
+            self.since_micro = 0
 
     def settle(self, cost_micro: int, now_ms: int) -> None:
+        """A request ended at this cost."""
         slot = now_ms // _SLOT_MS
-        if self.settled and self.settled[-1][0] >= slot:
-            self.settled[-1][1] += cost_micro
+        if self.recent and self.recent[-1][0] >= slot:
+            self.recent[-1][1] += cost_micro
         else:
-            self.settled.append([slot, cost_micro])
-        self.settled_micro += cost_micro
+            self.recent.append([slot, cost_micro])
+        self.recent_micro += cost_micro
+        self.since_micro += cost_micro
 
     def under_way_micro(self, now_ms: int, settling_ms: int) -> int:
-        while self.settled and self.settled[0][0] * _SLOT_MS + settling_ms <= now_ms:
-            self.settled_micro -= self.settled.popleft()[1]
-        return self.running_micro + self.settled_micro
+        """What runs, and what ended so lately that the workers may not know it."""
+        while self.recent and self.recent[0][0] * _SLOT_MS + settling_ms <= now_ms:
+            self.recent_micro -= self.recent.popleft()[1]
+        return self.running_micro + self.recent_micro
+
+    @property
+    def added_micro(self) -> int:
+        """What comes on top of the workers' word, as far as this process knows."""
+        return self.running_micro + max(self.recent_micro, self.since_micro)
 
 
 class SoftReserve:
     """The reservations of one process. ``settling_ms``: how long a cost may take to be in the workers' word.
 
-    It holds a line for each limit with requests under way; the lines of ended ones go as others are looked at.
+    Beyond ``lines_max`` limits the one used longest ago with nothing running is forgotten, counted in ``forgotten``:
+    what was added to it since the workers' word is then not known.
     """
 
-    def __init__(self, settling_ms: int = 2_000) -> None:
+    def __init__(self, settling_ms: int = 2_000, lines_max: int = 100_000) -> None:
+        self.forgotten = 0
         self._settling_ms = settling_ms
+        self._lines_max = lines_max
         self._lines: dict[str, _Line] = {}
 
     def __len__(self) -> int:
@@ -87,26 +107,28 @@ class SoftReserve:
             line = self._lines.get(verdict.record_key)
             if line is None:
                 continue
+            line.hear(verdict.decision_id)
             under_way_micro = line.under_way_micro(now_ms, self._settling_ms)
-            if under_way_micro and verdict.observed + under_way_micro + spend.worst_micro > verdict.limit:
+            if under_way_micro and verdict.observed + line.added_micro + spend.worst_micro > verdict.limit:
                 return Shortfall(
                     verdict.limit_name,
                     verdict.scope,
                     verdict.limit,
                     verdict.observed,
                     verdict.until_ms,
-                    verdict.decision_id,
-                    reserved_micro=under_way_micro,
+                    verdict.decision_id or None,
+                    reserved_micro=line.added_micro,
                 )
         return None
 
     def hold(self, spend: Spend, now_ms: int) -> Hold:
         """See ``Reserve``."""
         record_keys = tuple(verdict.record_key for verdict in spend.verdicts)
-        for record_key in record_keys:
+        for verdict, record_key in zip(spend.verdicts, record_keys, strict=True):
             line = self._lines.get(record_key)
             if line is None:
                 line = self._lines[record_key] = _Line()
+                line.hear(verdict.decision_id)
             line.holds += 1
             line.running_micro += spend.worst_micro
         return SoftHold(record_keys, spend.worst_micro)
@@ -122,8 +144,11 @@ class SoftReserve:
         self._sweep(now_ms)
 
     def _sweep(self, now_ms: int) -> None:
-        """Drops up to two lines with nothing under way: more than one request can add."""
+        """Looks at the two lines longest not looked at: more than one request can add."""
         for record_key in list(islice(self._lines, 2)):
             line = self._lines.pop(record_key)
-            if line.holds or line.under_way_micro(now_ms, self._settling_ms):
+            is_idle = not line.holds and not line.under_way_micro(now_ms, self._settling_ms)
+            if is_idle and (not line.since_micro or len(self._lines) >= self._lines_max):
+                self.forgotten += bool(line.since_micro)
+            else:
                 self._lines[record_key] = line

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from sluicegate_schemas.catalogue import Catalogue, Tier
 from sluicegate_schemas.limits import FailureMode, LimitName, category_limit, quota_limit
 
-from ..follower.entries import Key, Organization
+from ..follower.entries import Key, Organization, Verdict
 from .asked import Asked
 from .card import Card, Priced
 from .headers import policy_of
@@ -45,6 +45,9 @@ class Terms(NamedTuple):
     quota: Quota | None
     objects_per_batch: int | None
     failure: FailureMode | None
+    credits_of_plan: Verdict | None
+    """What is known of soft credits before the workers say anything of them: the plan's amount for the month. None:
+    there is no such amount, or it is another account's."""
     credits_hard: bool
     """Whether its credits are held hard."""
     is_hard: bool
@@ -107,11 +110,21 @@ def _terms(key: Key, organization: Organization, card: Card, operation: str) -> 
             None if "objects_per_batch" in exempt else organization.objects_per_batch or plan.objects_per_batch
         ),
         failure=None if priced.category is None else failure_modes.get(priced.category),
+        credits_of_plan=None if credits_hard else _credits_of_plan(key, organization, card.catalogue, exempt),
         credits_hard=credits_hard,
         is_hard=credits_hard or bool(organization.hard_budgets),
         throttled_takes_token=plan.throttled_takes_token,
         test_keys_spend=plan.test_keys_spend,
     )
+
+
+def _credits_of_plan(
+    key: Key, organization: Organization, catalogue: Catalogue, exempt: frozenset[LimitName]
+) -> Verdict | None:
+    total_micro = catalogue.credits_micro_per_month(organization.tier, organization.credits_micro_per_month)
+    if total_micro is None or key.account_id != key.organization_id or "credits" in exempt:
+        return None
+    return Verdict("", f"account:{key.account_id}", "credits", total_micro, 0, None, 0, blocks=False)
 
 
 def _buckets(

@@ -117,3 +117,32 @@ def test_flags_of_the_plan_are_readable_and_an_organizations_own_go_before_them(
     assert key is not None
     features = gate.features(key, NOW_MS)
     assert (features["namespace"], features["retrieval_dags"]) == ("dedicated", True)
+
+
+def test_before_the_workers_say_anything_a_plans_credits_are_what_there_is() -> None:
+    node = Serving(organization(tier="free"))
+    answers = [node.ask("inference.llm") for _ in range(20)]
+    assert sum(answer.allowed for answer in answers) == 5, "free has 1,000 credits; 5 run at a time"
+    node = Serving(organization(credits_micro_per_month=40_000_000))
+    answers = [node.ask("search.web") for _ in range(8)]
+    assert sum(answer.allowed for answer in answers) == 4
+    assert error(answers[-1])["details"]["reserved"] == 40
+
+
+def test_what_this_process_added_since_the_workers_last_word_counts_until_their_next() -> None:
+    node = Serving(organization(), used_record("credits", 1_000_000, 0, kind="account", decision_id="d-1"))
+    for second in range(8):
+        assert node.ask("search.knn", NOW_MS + second * 10_000).allowed
+        node.end(now_ms=NOW_MS + second * 10_000)
+    later_ms = NOW_MS + 100_000
+    assert [node.ask("search.knn", later_ms).status for _ in range(4)] == [200, 200, 403, 403]
+    word = used_record("credits", 1_000_000, 500_000, kind="account", decision_id="d-2", rank=(1, 2))
+    node.known.learn(word)
+    assert [node.ask("search.knn", later_ms).status for _ in range(4)] == [200, 200, 200, 403]
+
+
+def test_without_a_word_of_the_workers_what_was_added_long_ago_is_not_reckoned() -> None:
+    node = Serving(organization(credits_micro_per_month=1_000_000))
+    for second in range(20):
+        assert node.ask("search.knn", NOW_MS + second * 10_000).allowed, "there may be grants"
+        node.end(now_ms=NOW_MS + second * 10_000)
