@@ -25,6 +25,7 @@ from .connection import ClickHouse
 from .intake import Intake
 from .metrics import SinkMetrics
 from .patience import Patience
+from .projection import Learner
 from .roll import roll
 from .sight import SinkSight
 from .tables import Tables
@@ -118,8 +119,12 @@ def make_app() -> BatchApp:
         except Exception as error:
             stop(error)
 
+    learner = Learner()
+
     def roll_up(since: datetime | None) -> datetime:
-        return roll(tables.client, since)
+        rolled = roll(tables.client, since)
+        learner.step(tables.client, rolled)
+        return rolled
 
     async def keep_rolled() -> None:
         since: datetime | None = None
