@@ -12,7 +12,7 @@ from sluicegate_schemas import bounds
 from sluicegate_schemas.envelope import WireCharge
 from sluicegate_schemas.wire_checks import is_label, is_name, is_subject
 
-from .gate.asked import Description
+from .gate.asked import Description, amounts_of
 
 
 @dataclass(slots=True)
@@ -49,8 +49,9 @@ class Usage:
             await self.ask_again(described)
 
     def all_charges(self) -> list[WireCharge]:
-        """The operation itself and what was charged inside it."""
-        return [WireCharge(self.operation, self.quantities or None, self.model, self.cached), *self.charges]
+        """The operation itself and what was charged inside it, without quantities that none can be."""
+        own = WireCharge(self.operation, self.quantities, self.model, self.cached)
+        return [replace(one, quantities=amounts_of(one.quantities or {}) or None) for one in (own, *self.charges)]
 
     def charge(self, operation: str, *, model: str | None = None, cached: bool = False, **quantities: int) -> None:
         """Adds a charge of another operation inside this request: ``usage.charge("inference.llm", tokens=812)``."""

@@ -104,6 +104,7 @@ class Middleware:
         if answer.pending is not None:
             answer = await self._wait(answer, usage, started_at_ms)
         if answer.allowed:
+            scope.setdefault("state", {})["sluicegate"] = usage
             running = self._gate.begin(answer, started_at_ms)
             await self._run(scope, receive, send, answer, usage, started_at_ms, running)
             return
@@ -144,7 +145,6 @@ class Middleware:
         response = _Response(send, answer.headers)
         if running is not None:
             usage.ask_again = self._asker(running, response)
-        scope.setdefault("state", {})["sluicegate"] = usage
         token = CURRENT.set(usage)
         status: int | None = None
         limit_ms = None if running is None else running.request_ms_max

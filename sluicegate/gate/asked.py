@@ -5,7 +5,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypedDict
 
-from sluicegate_schemas.bounds import LABELS_MAX
+from sluicegate_schemas.bounds import LABELS_MAX, QUANTITY_MAX
 from sluicegate_schemas.envelope import WireCharge
 from sluicegate_schemas.wire_checks import is_label, is_name, is_subject
 
@@ -29,7 +29,7 @@ class Description(TypedDict, total=False):
 
 def usable(description: Description) -> Description:
     """``description`` without what no request can be: it often comes from the caller, whose text must neither raise nor
-    fill memory. Left out are a subject, labels and a model that no event may carry, and amounts below 0."""
+    fill memory. Left out are a subject, labels and a model that no event may carry, and amounts that none can be."""
     kept = description.copy()
     if not is_subject(kept.get("subject")):
         kept.pop("subject", None)
@@ -37,9 +37,25 @@ def usable(description: Description) -> Description:
         kept.pop("model", None)
     if "labels" in kept:
         kept["labels"] = dict(islice((one for one in kept["labels"].items() if is_label(*one)), LABELS_MAX))
+    if not is_amount(kept.get("creates")):
+        kept.pop("creates", None)
+    if not is_amount(kept.get("objects")):
+        kept.pop("objects", None)
+    if not is_amount(kept.get("results")):
+        kept.pop("results", None)
     if "quantities" in kept:
-        kept["quantities"] = {name: amount for name, amount in kept["quantities"].items() if amount >= 0}
+        kept["quantities"] = amounts_of(kept["quantities"])
     return kept
+
+
+def is_amount(value: object) -> bool:
+    """Whether ``value`` may be a quantity."""
+    return isinstance(value, int) and 0 <= value <= QUANTITY_MAX
+
+
+def amounts_of(quantities: Mapping[str, int]) -> dict[str, int]:
+    """``quantities`` without what none can be."""
+    return {name: amount for name, amount in quantities.items() if is_amount(amount)}
 
 
 class Asked(NamedTuple):
