@@ -72,6 +72,13 @@ def key_revoke(key: str = "key_a", org: str = "org_a", **fields: Any) -> bytes:
     return command(f"revoke-{key}", None, "key.revoke", org, {"api_key_id": key} | fields)
 
 
+def key_quota_off(org: str = "org_a") -> bytes:
+    """The command record that lets ``org`` have as many keys as a test needs."""
+    fields = {"exemption_id": "keys", "limit_name": "quota_api_keys"}
+    times = {"effective_at": "2026-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z"}
+    return command(f"keys-{org}", None, "exemption.put", org, fields | times)
+
+
 def command(default_id: str, command_id: str | None, kind: str, org: str, fields: dict[str, Any], **more: Any) -> bytes:
     """The command record of a ``kind`` about ``org``; ``fields`` win over all else."""
     base = {
@@ -224,6 +231,7 @@ class World:
 def small_world(tier: str = "pro", **kwargs: Any) -> World:
     """A world with organization org_a and its keys key_a (live) and key_t (test)."""
     world = World(**kwargs)
-    world.obey(organization_put(tier=tier), key_put(), key_put("key_t", mode="test"))
+    quota_off = [key_quota_off()] if tier == "free" else []  # two keys are all that it may have
+    world.obey(organization_put(tier=tier), *quota_off, key_put(), key_put("key_t", mode="test"))
     world.durable.clear()
     return world

@@ -34,6 +34,7 @@ from .envelope import (
     WireLeaseRequest,
     envelope_version,
 )
+from .gauge_checks import check_gauge
 from .lease_checks import check_lease_request
 from .usage import ResourceName
 from .wire_checks import RESOURCE_DELTA_MAX, Malformed, check_numbers, from_validation, validate_event
@@ -268,7 +269,9 @@ def _decode_array(value: bytes) -> UsageContent:
         _check_forward(forward)
         return forward
     if version == GAUGE_VERSION:
-        return _read_array(DECODE_GAUGE, value, WireGauge)
+        gauge = _read_array(DECODE_GAUGE, value, WireGauge)
+        check_gauge(gauge)
+        return gauge
     if version == LEASE_REQUEST_VERSION:
         request = _read_array(DECODE_LEASE_REQUEST, value, WireLeaseRequest)
         check_lease_request(request)

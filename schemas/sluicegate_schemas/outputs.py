@@ -302,6 +302,7 @@ RejectReason = Literal[
     "id_conflict",
     "unknown_command",
     "command_refused",
+    "table_full",
 ]
 
 

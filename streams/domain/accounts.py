@@ -1,5 +1,6 @@
 """The organizations and keys of a partition, as commands made them (requirements, section 1)."""
 
+from collections import Counter
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +25,7 @@ class Accounts:
         self.organizations: Final[dict[str, OrganizationRow]] = {}
         self.keys: Final[dict[str, KeyRow]] = {}
         self._keys_of: Final[dict[str, list[str]]] = {}
+        self._live_keys: Final[Counter[str]] = Counter()
         self._key_by_hash: Final[dict[str, str]] = {}
 
     def keys_of(self, organization_id: str) -> list[str]:
@@ -94,15 +96,21 @@ class Accounts:
         self._changed[row_key("k", api_key_id)] = row
         return Change(api_key_id, _shown(before), _shown(row))
 
+    def live_keys_of(self, organization_id: str) -> int:
+        """How many keys of an organization are not revoked."""
+        return self._live_keys[organization_id]
+
     def _insert_key(self, api_key_id: str, row: KeyRow) -> None:
         if api_key_id not in self.keys:
             self._keys_of.setdefault(row.organization_id, []).append(api_key_id)
+            self._live_keys[row.organization_id] += not row.revoked
         self.keys[api_key_id] = row
         self._key_by_hash[row.key_sha256] = api_key_id
 
     def _revoke_key(self, command: KeyRevoke) -> Change:
         row = self.keys[command.api_key_id]
         before = _shown(row)
+        self._live_keys[row.organization_id] -= not row.revoked
         row.revoked = True
         self._changed[row_key("k", command.api_key_id)] = row
         return Change(command.api_key_id, before, _shown(row))

@@ -174,6 +174,10 @@ class Intake:
             self.totals.counted += 1
             self._event_ids.mark(event, digest)
 
+    def refuse(self, origin: RecordOrigin, index: int, reason: RejectReason, field: str | None, detail: str) -> None:
+        """Rejects the part ``index`` of a record that holds no events."""
+        self._reject(origin, index, reason, field, detail, None, None)
+
     def _reject(
         self,
         origin: RecordOrigin,

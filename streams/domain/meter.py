@@ -285,8 +285,7 @@ class Meter:
             record.refuse(index, "too_far_behind", "started_at", detail)
 
     def _cause(self, event: WireEvent, record: RecordContext, index: int) -> EventCause:
-        event_id = event.id if event.id is not None else record.name(index)
-        return EventCause(record.offset, index, event_id, event.org_id, event.ts_ms, record.logged_at_ms)
+        return EventCause.of(event, record, index)
 
     def _moment(self, offset: int, index: int) -> Moment:
         time = self._time

@@ -4,6 +4,10 @@ from .tables import ChangedRows, NoticeRow, row_key
 
 OPERATION = "operation"
 MODEL = "model"
+QUOTA = "quota"
+"""A resource of an organization that was removed more often than it was made: ``organization:resource``."""
+SUBJECT = "subject"
+"""Operations with more subjects under way than are remembered."""
 _OTHERS = "…"
 
 

@@ -5,11 +5,13 @@ order of the calls is that of the log, so a replay repeats them. A participant n
 what it costs: used credits belong to ``meter`` and ``ledger`` alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar, cast
 
 from sluicegate_schemas.accounts import AnyCommand
 from sluicegate_schemas.envelope import WireEvent, WireGauge, WireLeaseRequest
+from sluicegate_schemas.outputs import RejectReason
 
 from .accounts import Accounts
 from .deadlines import NEVER_MS
@@ -53,6 +55,8 @@ class PartitionContext:
     policy: Policy
     routes: RouteTable
     notices: Notices
+    refuse: Callable[[RecordOrigin, int, RejectReason, str | None, str], None]
+    """Rejects the part ``index`` of a usage record that holds no events: (origin, index, reason, field, detail)."""
     peers: dict[type[Any], Any] = field(default_factory=dict)
     """The participants by their class, once all are made."""
 

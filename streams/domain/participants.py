@@ -13,14 +13,17 @@ from .command_record import RefusedError
 from .corrections import Corrections
 from .entitlements_again import EntitlementsAgain
 from .escrow import Escrow
+from .gauges import Gauges
 from .grants import Grants
 from .labels import Labels
 from .month_close import MonthClose
+from .operation_limits import OperationLimits
 from .outputs import RecordOrigin
 from .overrides import Overrides
 from .participant import Participant, PartitionContext
 from .policy import Moment
 from .pools import Pools
+from .quotas import Quotas
 from .recovery import Recovery
 from .trail import Change
 
@@ -34,6 +37,9 @@ KINDS: Final[tuple[type[Participant], ...]] = (
     Corrections,
     Overrides,
     EntitlementsAgain,
+    Quotas,
+    Gauges,
+    OperationLimits,
     Escrow,
     Alerts,
 )

@@ -7,6 +7,7 @@ from sluicegate_schemas import topics
 from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
+from sluicegate_schemas.partitioning import partition_of
 from sluicegate_schemas.state import RollupCell
 
 from . import tables
@@ -47,6 +48,7 @@ class Partition:
 
     def __init__(self, partition: int, partitions: int, settings: DomainSettings | None = None) -> None:
         self._partition = partition
+        self._partitions = partitions
         self.settings = settings = settings or DomainSettings()
         self._changed = changed = ChangedRows()
         self._outbox = outbox = Outbox(partition)
@@ -83,6 +85,7 @@ class Partition:
             PartitionContext(
                 partition, partitions, settings, time, changed, outbox, accounts, self.plans, entitlements,
                 self._changes, self._cards, self.ledgers, self.buckets, self.policy, routes, self.notices,
+                self._intake.refuse,
             )
         )  # fmt: skip
         self._commands = Commands(
@@ -142,7 +145,7 @@ class Partition:
     @property
     def changed_rows(self) -> int:
         """About how many rows ``take_changes`` would return: what is gathered but not folded yet is estimated."""
-        return len(self._changed.rows) + 2 * self._routes.pending
+        return len(self._changed.rows) + self._changed.weight + 2 * self._routes.pending
 
     @property
     def needs_accounts(self) -> bool:
@@ -329,6 +332,10 @@ class Partition:
         return evicted
 
     def _hear(self, content: WireGauge | WireLeaseRequest, origin: RecordOrigin) -> None:
+        if partition_of(content.account_id, self._partitions) != self._partition:
+            detail = "came to a partition that is not its account's home"
+            self._intake.refuse(origin, 0, "invalid", "account_id", detail)
+            return
         self.participants.hear(self._moment(f"u{self._partition}-{origin.offset}"), content, origin)
 
     def _catch_up(self, place: str) -> None:

@@ -4,11 +4,12 @@ The newest decision of each scope and limit is a row of the state, so that a new
 A rate block clears by itself at ``until``; a credit block at the month's reset, or by an upgrade.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 from zlib import crc32
 
 from sluicegate_schemas.bounds import EPOCH_MS_MAX
+from sluicegate_schemas.envelope import WireEvent
 from sluicegate_schemas.limits import CATEGORIES, category_limit
 from sluicegate_schemas.outputs import Decision, decision_key
 
@@ -17,6 +18,7 @@ from .ledger import NEVER, Ledger, Ledgers
 from .limits import PER_MINUTE, PER_SECOND, Bucket, Buckets, KeyBuckets
 from .outputs import Outbox
 from .period import month_start_ms
+from .record_context import RecordContext
 from .scopes import ScopeNames
 from .settings import DomainSettings
 from .tables import COUNT_MAX, ChangedRows, StandingRow, row_key
@@ -40,6 +42,12 @@ class EventCause(NamedTuple):
     organization_id: str
     ts_ms: int
     logged_at_ms: int
+
+    @classmethod
+    def of(cls, event: WireEvent, record: RecordContext, index: int) -> "EventCause":
+        """The event ``index`` of a record."""
+        event_id = event.id if event.id is not None else record.name(index)
+        return cls(record.offset, index, event_id, event.org_id, event.ts_ms, record.logged_at_ms)
 
 
 class Moment(NamedTuple):
@@ -70,6 +78,9 @@ class Policy:
     def __len__(self) -> int:
         return len(self._standing)
 
+    def __iter__(self) -> Iterator[StandingRow]:
+        return iter(list(self._standing.values()))
+
     def standing(self, scope: ScopeNames, limit_name: str) -> StandingRow | None:
         """The newest decision of the scope and limit that still stands."""
         return self._standing.get(f"{limit_name}:{scope.text()}")
@@ -83,6 +94,13 @@ class Policy:
         self.behind.drop(record_key)
         self._changed[row_key("d", record_key)] = row
         self._outbox.decision(row)
+
+    def forget(self, scope: ScopeNames, limit_name: str) -> None:
+        """Remembers a decision no longer; readers that have it keep it until it clears by itself."""
+        record_key = f"{limit_name}:{scope.text()}"
+        if self._standing.pop(record_key, None) is not None:
+            self.behind.drop(record_key)
+            self._changed[row_key("d", record_key)] = None
 
     def rate_debt(self, moment: Moment, scope: ScopeNames, bucket: Bucket, tier: str, cause: EventCause) -> None:
         """A bucket is in debt: blocks its scope until the debt is paid, unless that is known already.

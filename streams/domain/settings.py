@@ -70,6 +70,12 @@ class DomainSettings:
     alert_windows_max: int = 100_000
     """Keys (or operations) whose 429s (or refused creations) are counted for alerts, for each length of window; above
     it the one that was silent longest is forgotten."""
+    gauges_max: int = 100_000
+    """Nodes and accounts whose requests under way are known; above it further ones are refused."""
+    subjects_max: int = 100_000
+    """Subjects that are closed by their operation's interval; above it the oldest is forgotten and counted."""
+    operation_buckets_max: int = 100_000
+    """Buckets of operations' limits; above it the one that was made first is forgotten and counted."""
     changed_rows_max: int = 10_000
     routes_max: int = 200_000
     """Cached (key, operation) pairs; above it the cache starts anew."""

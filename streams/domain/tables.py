@@ -148,6 +148,32 @@ class BucketsRow(_ArrayRow):
     is_said: bool = True
 
 
+class QuotaRow(_ArrayRow):
+    """``q|organization``: how much of each resource it holds."""
+
+    counts: dict[str, int]
+
+
+class GaugeRow(_ArrayRow):
+    """``v|account|node``: what a node serves, until the log time ``until_ms``.
+
+    ``organizations`` are (organization, in flight, [(operation, subject, count)]).
+    """
+
+    boot_id: str
+    sequence: int
+    until_ms: int
+    organizations: list[tuple[str, int, list[tuple[str, str, int]]]]
+
+
+class OperationBucketRow(_ArrayRow):
+    """``r|organization|operation|quantity``: the arrival time of an operation's limit, as in ``BucketsRow``."""
+
+    limit: int
+    arrival: str
+    as_of_ms: int
+
+
 class ProducerRow(_ArrayRow):
     """``p|producer``. ``missing`` counts the envelopes that its sequence skipped."""
 
@@ -333,13 +359,18 @@ def row_key(table: str, *identifiers: str) -> bytes:
 
 
 class ChangedRows:
-    """Which rows changed since the last flush; None marks a removed one."""
+    """Which rows changed since the last flush; None marks a removed one.
+
+    ``weight`` is how many more rows the long ones among them count for.
+    """
 
     def __init__(self) -> None:
         self.rows: dict[bytes, Row | None] = {}
+        self.weight = 0
 
     def take(self) -> list[tuple[bytes, bytes | None]]:
         """The changed rows, encoded as they are now."""
         taken = [(key, None if row is None else row.encode()) for key, row in self.rows.items()]
         self.rows.clear()
+        self.weight = 0
         return taken

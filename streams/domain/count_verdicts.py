@@ -1,0 +1,55 @@
+"""Verdicts on limits of counts (requests at a time, resources): block from the limit on, allow below it.
+
+How much of a limit is used is told as well, since a gate decides by it before the limit is reached: each time that the
+count's *level* changes, which who counts defines; 0 is a level of which nobody needs to hear.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from .policy import EventCause, Moment, Policy
+from .scopes import ScopeNames
+from .settings import DomainSettings
+from .tables import COUNT_MAX
+
+Level = Callable[[int, int], int]
+"""(observed, limit) → level."""
+
+
+class CountVerdicts:
+    """Publishes what changed of such a limit, and not more often than is useful.
+
+    A former owner may have published a block that its flush did not keep, and that this owner's order of commands and
+    usage does not repeat. So for a while after a takeover a limit of which nothing stands is published at its first
+    look, whatever that shows: what the former owner had taken in is taken in again within that time.
+    """
+
+    def __init__(self, settings: DomainSettings, policy: Policy) -> None:
+        self._settings: Final = settings
+        self._policy: Final = policy
+        self._doubtful_until_ms = 0
+
+    def resume(self, moment: Moment) -> None:
+        """This owner begins."""
+        self._doubtful_until_ms = moment.now_ms + self._settings.allows_kept_ms
+
+    def say(self, moment: Moment, scope: ScopeNames, limit_name: str, limit: int | None, observed: int, level: Level,
+            tier: str, cause: EventCause | None) -> int | None:  # fmt: skip
+        """Publishes the verdict if it is news; ``limit`` None is none. Returns when it is to be said, if that is news
+        of which the last is too fresh: then it is to be looked at again."""
+        standing = self._policy.standing(scope, limit_name)
+        shown = 0 if limit is None else level(observed, limit)
+        verdict = "block" if limit is not None and observed >= limit else "allow"
+        if standing is None:
+            if not shown and verdict == "allow" and moment.now_ms >= self._doubtful_until_ms:
+                return None
+        elif verdict == standing.verdict:
+            before = 0 if standing.limit == COUNT_MAX else level(standing.observed, standing.limit)
+            if shown == before and (not shown or limit == standing.limit):
+                return None
+            due_ms = standing.decided_at_ms + self._settings.block_interval_ms
+            if moment.now_ms < due_ms:
+                return due_ms
+        stated = COUNT_MAX if limit is None else limit
+        self._policy.decide(moment, scope, verdict, limit_name, stated, observed, None, tier, cause)
+        return None
