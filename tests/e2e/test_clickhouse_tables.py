@@ -95,9 +95,10 @@ def test_a_migration_that_was_changed_after_it_was_applied_is_refused(warehouse:
 def test_a_database_of_a_newer_release_is_refused(warehouse: ClickHouse, tmp_path: Path) -> None:
     folder = tmp_path / "migrations"
     shutil.copytree(FOLDER, folder)
-    (folder / "005_later.sql").write_text("SELECT 1;\n")
+    number = f"{len(list(FOLDER.glob('*.sql'))) + 1:03d}"
+    (folder / f"{number}_later.sql").write_text("SELECT 1;\n")
     migrate(warehouse, folder=folder)
-    with pytest.raises(MigrationError, match="005"):
+    with pytest.raises(MigrationError, match=number):
         migrate(warehouse)
 
 
