@@ -7,6 +7,7 @@ from sluicegate_schemas.alert_rules import AlertRule
 from sluicegate_schemas.alerts import AlertUnit
 
 from .alert_rule import Reading
+from .budgets import Budgets
 from .limits import PER_MINUTE
 from .notices import MODEL, OPERATION
 from .occurrences import Occurrences, WindowName
@@ -43,6 +44,7 @@ class Measures:
             "throttled": self._occurred,
             "creations_refused": self._occurred,
             "unrated": self._unrated,
+            "budget_percent": self._budget,
         }
 
     def read(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
@@ -80,6 +82,14 @@ class Measures:
         assert rule.window_s is not None
         name = WindowName(rule.measure, rule.window_s, scope.text())
         return Reading(self._occurrences.count(name, moment.now_ms))
+
+    def _budget(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
+        """What is used of a budget; ``detail`` is its period and one of its thresholds, as ``day:80``."""
+        period, _, threshold = detail.partition(":")
+        budget = self._context.peer(Budgets).of(scope, f"budget_{period}")
+        if budget is None or int(threshold) not in budget.thresholds_percent:
+            return None
+        return Reading(budget.used_micro, budget.limit_micro, budget.until_ms)
 
     def _unrated(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
         """How often the operation (``detail`` empty) or its model (``model:…``) came, while the card lacks it."""

@@ -16,6 +16,7 @@ from sluicegate_schemas.envelope import WireEvent
 from .alert_measures import Measures
 from .alert_record import cleared, fired
 from .alert_rule import Reading, is_reached, is_rearmed, may_fire
+from .budgets import BudgetName, Budgets
 from .expenses import Expenses
 from .notices import MODEL, OPERATION
 from .occurrences import Occurrences, WindowName
@@ -159,6 +160,8 @@ class Alerts(Participant):
         self._keys.update((buckets.api_key_id, None) for buckets in self.context.buckets)
         self._occurrences.fresh.update((name, None) for name in self._occurrences.names())
         self.context.notices.look_again()
+        budgets = self.context.peer(Budgets)
+        budgets.touched.update((budget.name, None) for budget in budgets.all())
 
     def _look_at_accounts(self, moment: Moment) -> None:
         ledgers = self.context.ledgers
@@ -179,6 +182,7 @@ class Alerts(Participant):
         self._each(context.ledgers.touched, lambda one: self._look_at_account(moment, one))
         self._each(self._keys, lambda one: self._look_at_key(moment, one))
         self._each(self._occurrences.fresh, lambda one: self._look_at_window(moment, one))
+        self._each(context.peer(Budgets).touched, lambda one: self._look_at_budget(moment, one))
         self._each(context.notices.fresh, lambda one: self._look_at_notice(moment, *one))
         if self._room <= 0:
             self.next_ms = moment.now_ms
@@ -209,11 +213,28 @@ class Alerts(Participant):
             scope = ScopeNames("operation", organization_id, operation)
             self._look(moment, self._rules.get("unrated", ()), scope, f"model:{model}" if kind == MODEL else "")
 
-    def _look(self, moment: Moment, rules: Iterable[AlertRule], scope: ScopeNames, detail: str = "") -> None:
-        """Fires the rules whose threshold is reached, unless their alerts stand."""
+    def _look_at_budget(self, moment: Moment, name: BudgetName) -> None:
+        """Each threshold is the budget's own; the rule that begins nearest below it speaks for it."""
+        budget = self.context.peer(Budgets).figures(name)
+        for threshold in () if budget is None else sorted(set(budget.thresholds_percent)):
+            below = [rule for rule in self._rules.get("budget_percent", ()) if rule.threshold <= threshold]
+            speaking = sorted(below, key=lambda rule: rule.threshold)[-1:]
+            self._look(moment, speaking, name.scope, f"{name.period}:{threshold}", threshold)
+
+    def _look(
+        self,
+        moment: Moment,
+        rules: Iterable[AlertRule],
+        scope: ScopeNames,
+        detail: str = "",
+        threshold: int | None = None,
+    ) -> None:
+        """Fires the rules whose threshold (``threshold``, where it is not the rule's) is reached, unless their alerts
+        stand."""
         for rule in rules:
             reading = self._measures.read(rule, scope, detail, moment)
-            if reading is None or not is_reached(rule, rule.threshold, reading):
+            at = rule.threshold if threshold is None else threshold
+            if reading is None or not is_reached(rule, at, reading):
                 continue
             key = rule.name, scope.text(), detail
             row = self._standing.get(key)
@@ -221,7 +242,7 @@ class Alerts(Participant):
                 self._clear(moment, key, row, rule, reading)
                 row = None
             if row is None and may_fire(rule, reading, moment.now_ms):
-                self._fire(moment, key, rule, scope, reading)
+                self._fire(moment, key, rule, at, scope, reading)
 
     def _review(self, moment: Moment) -> None:
         """Clears the standing alerts whose rules are armed again, or are no more."""
@@ -241,7 +262,13 @@ class Alerts(Participant):
     # ---- what comes of it ----
 
     def _fire(
-        self, moment: Moment, key: tuple[str, str, str], rule: AlertRule, scope: ScopeNames, reading: Reading
+        self,
+        moment: Moment,
+        key: tuple[str, str, str],
+        rule: AlertRule,
+        threshold: int,
+        scope: ScopeNames,
+        reading: Reading,
     ) -> None:
         accounts = self.context.accounts
         organization_id = accounts.keys[scope.id].organization_id if scope.kind == "key" else scope.id
@@ -253,7 +280,7 @@ class Alerts(Participant):
             account_id=account_id,
             organization_id=None if scope.kind == "account" else organization_id,
             scope=scope,
-            threshold=rule.threshold,
+            threshold=threshold,
             limit=reading.limit,
             reset_ms=reading.reset_ms,
             fired_at_ms=moment.now_ms,

@@ -73,6 +73,7 @@ async def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.contract("3.13")
 async def test_a_cold_gate_reads_what_stands_then_follows(kafka: Kafka, fresh_prefix: str) -> None:
     prefix = f"{fresh_prefix}."
     await create_topics(kafka.bootstrap, prefix)
@@ -167,6 +168,7 @@ async def test_missing_topics_are_waited_for(kafka: Kafka, fresh_prefix: str) ->
         assert await following.wait_ready(20)
 
 
+@pytest.mark.contract("3.14")
 @pytest.mark.processes
 async def test_a_broker_that_dies_leaves_what_is_known_in_force(broker: Kafka) -> None:
     await create_topics(broker.bootstrap, "t.")

@@ -178,6 +178,7 @@ async def dispatcher(kafka: Kafka, fresh_prefix: str, tmp_path: Path, receiver: 
         made.process.kill()
 
 
+@pytest.mark.contract("5.12", "5.14")
 async def test_a_receiver_that_was_away_gets_each_alert_once_by_id_though_the_dispatcher_is_killed(
     dispatcher: Dispatcher, receiver: Receiver
 ) -> None:
@@ -260,6 +261,7 @@ async def test_a_receiver_that_hangs_keeps_nobody_else_waiting(
             dispatcher.process.kill()
 
 
+@pytest.mark.contract("5.14")
 async def test_dead_letters_are_listed_and_delivered_once_they_are_replayed(
     dispatcher: Dispatcher, receiver: Receiver
 ) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -153,6 +154,7 @@ def as_told(alerts: Iterable[UsageAlert]) -> list[Told]:
     return sorted((one.rule, one.scope.text(), one.state, to_epoch_ms(one.at), one.observed) for one in alerts)
 
 
+@pytest.mark.contract("5.13")
 @settings(max_examples=100)
 @given(starts, st.lists(steps, max_size=40), st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40), max_size=8))
 def test_each_crossing_is_told_once_whatever_is_killed(
@@ -168,6 +170,7 @@ def test_each_crossing_is_told_once_whatever_is_killed(
     assert len(fired) - len(cleared) == len(reference.standing)
 
 
+@pytest.mark.contract("5.12")
 @settings(max_examples=50)
 @given(starts, st.lists(steps, max_size=40), st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40), max_size=8))
 def test_flushes_and_deaths_change_no_alert_and_no_id(

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
 import msgspec
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ class TokenBucket:
         self.at_ms = max(self.at_ms, now_ms)
 
 
+@pytest.mark.contract("3.15")
 @given(
     st.one_of(LIMITS, st.builds(BucketLimit, st.integers(1, 90), st.integers(1, 5), st.just(False))),
     st.sampled_from([1_000, 60_000]),
@@ -94,6 +96,7 @@ def test_the_row_of_a_keys_buckets_brings_all_of_them_back(rates):
     assert (found.as_of_ms, found.is_said) == (START_MS, True)
 
 
+@pytest.mark.contract("1.8")
 @given(st.integers(0, 4_102_444_799_999))
 @example(1_709_251_199_999)
 @example(1_709_251_200_000)

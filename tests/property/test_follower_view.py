@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +67,7 @@ def seen(view: View, among: list[TopicRecord]) -> list[object]:
     return answers
 
 
+@pytest.mark.contract("3.12")
 @given(records, st.randoms(use_true_random=False), st.data())
 def test_any_order_and_any_repetition_end_in_the_same_view(
     stream: list[TopicRecord], shuffler: random.Random, data: st.DataObject

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def arrivals(steps: list[int]) -> list[int]:
     return times
 
 
+@pytest.mark.contract("9.19")
 @given(pairs, steps_ms)
 def test_over_any_time_at_most_capacity_and_rate_pass(buckets: tuple[Bucket, Bucket], steps: list[int]) -> None:
     limiter = Limiter()
@@ -55,6 +57,7 @@ class ExactTokenBuckets:
         return True
 
 
+@pytest.mark.contract("3.1")
 @given(pairs, steps_ms)
 def test_the_buckets_answer_as_exact_token_buckets_do(buckets: tuple[Bucket, Bucket], steps: list[int]) -> None:
     limiter, exact = Limiter(), ExactTokenBuckets(buckets)
@@ -64,6 +67,7 @@ def test_the_buckets_answer_as_exact_token_buckets_do(buckets: tuple[Bucket, Buc
         assert [level.remaining for level in taken.levels] == [int(held) for held in exact.tokens]
 
 
+@pytest.mark.contract("9.22")
 @given(pairs, steps_ms)
 def test_a_refused_request_passes_when_it_was_told_to_and_not_a_millisecond_before(
     buckets: tuple[Bucket, Bucket], steps: list[int]
@@ -78,6 +82,7 @@ def test_a_refused_request_passes_when_it_was_told_to_and_not_a_millisecond_befo
             assert all(level.wait_ms == 0 for level in limiter.peek("key_a", buckets, at + wait_ms))
 
 
+@pytest.mark.contract("9.21")
 @given(pairs, steps_ms)
 def test_a_bucket_is_full_when_it_was_said_to_be_and_not_a_millisecond_before(
     buckets: tuple[Bucket, Bucket], steps: list[int]

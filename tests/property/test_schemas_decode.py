@@ -194,6 +194,7 @@ odd_words = st.sampled_from(
 )
 
 
+@pytest.mark.contract("2.1")
 @unhurried
 @given(
     events(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from email.utils import formatdate
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,7 @@ def test_the_default_schedule_spans_a_day() -> None:
     assert times_s == [0, 5, 305, 2_105, 9_305, 27_305, 63_305, 86_400]
 
 
+@pytest.mark.contract("5.14")
 @given(DELAYS, st.lists(CHANCES, min_size=1, max_size=8), st.lists(st.floats(0, 90_000), min_size=1, max_size=8))
 def test_attempts_end_with_the_window_and_each_waits_as_long_as_it_must(
     delays_s: tuple[int, ...], chances: list[float], wishes_s: list[float]

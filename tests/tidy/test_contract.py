@@ -1,9 +1,8 @@
 """The contract's table is whole: every sentence is held by a test, or is named here as open."""
 
-from tests.contract.table import TABLE, held, main, marks, page, sentences
+from tests.contract.table import TABLE, held, marks, page, sentences
 
-OPEN = frozenset({
-})
+OPEN = frozenset({})
 """What no test holds yet. It only ever gets shorter."""
 MAKE = "python -m tests.contract.table"
 

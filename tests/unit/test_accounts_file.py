@@ -42,6 +42,7 @@ revoked = true
 """
 
 
+@pytest.mark.contract("1.3")
 def test_accounts_become_commands_organization_first_and_only_the_hash_of_a_secret_is_kept() -> None:
     commands = load_accounts(ACCOUNTS)
     assert [command.kind for command in commands] == [

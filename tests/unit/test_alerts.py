@@ -1,5 +1,6 @@
 """Every alert rule by example: when it fires, what it says, when it clears (requirements, section 5)."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -28,6 +29,7 @@ def spend(world: World, amount: int, at: int, operation: str = "documents.create
     world.pass_time(at + SECOND_MS)
 
 
+@pytest.mark.contract("5.1")
 def test_credits_alert_at_80_95_and_100_percent_each_once() -> None:
     world = credit_world("credits_80", "credits_95", "credits_blocked")
     at = NOW_MS
@@ -51,6 +53,7 @@ def test_one_leap_past_all_thresholds_fires_them_all() -> None:
     assert told(world) == ["credits_80 fired", "credits_95 fired", "credits_blocked fired"]
 
 
+@pytest.mark.contract("5.9")
 def test_the_advice_names_the_operations_that_cost_most() -> None:
     world = credit_world("credits_80")
     world.send(usage("search.knn"), usage("inference.llm", quantities={"tokens": 5_000}), at=NOW_MS)
@@ -60,6 +63,7 @@ def test_the_advice_names_the_operations_that_cost_most() -> None:
     assert alert.advice.endswith("documents.create, inference.llm, search.knn.")
 
 
+@pytest.mark.contract("5.13", "9.12", "9.28")
 def test_an_upgrade_clears_what_it_takes_below_the_threshold_under_the_same_id() -> None:
     world = credit_world("credits_80", "credits_95")
     spend(world, 960, NOW_MS)
@@ -75,6 +79,7 @@ def test_an_upgrade_clears_what_it_takes_below_the_threshold_under_the_same_id()
     assert told(world)[3:] == ["credits_80 cleared"]
 
 
+@pytest.mark.contract("5.13")
 def test_a_threshold_crossed_again_without_being_rearmed_is_no_second_alert() -> None:
     world = credit_world("credits_80")
     spend(world, 850, NOW_MS)
@@ -105,6 +110,7 @@ def test_a_month_that_is_used_up_before_the_log_reaches_it_alerts_as_it_begins()
     assert alerts_of(world)[2].reset_at is not None
 
 
+@pytest.mark.contract("5.4", "9.28")
 @pytest.mark.parametrize(("left_ms", "fires"), [(5 * DAY_MS + 1, True), (5 * DAY_MS, False), (DAY_MS, False)])
 def test_little_credit_is_critical_only_with_more_than_five_days_to_the_reset(left_ms: int, fires: bool) -> None:
     at = MONTH_END_MS - left_ms
@@ -121,6 +127,7 @@ def test_exactly_five_percent_left_is_not_below_five() -> None:
     assert told(world) == []
 
 
+@pytest.mark.contract("5.11", "9.28")
 @pytest.mark.parametrize(
     ("left_ms", "amount", "fires"), [(10 * DAY_MS, 901, True), (10 * DAY_MS - 1, 901, False), (15 * DAY_MS, 900, False)]
 )
@@ -149,6 +156,7 @@ def test_an_account_without_any_credits_is_blocked_and_does_not_flap() -> None:
     assert told(world) == ["credits_80 fired", "credits_blocked fired"]
 
 
+@pytest.mark.contract("5.2", "9.28")
 def test_a_key_at_80_percent_of_its_minute_is_warned_and_clears_at_75() -> None:
     world = World(catalogues=[with_rules("rate_limit_warning")])
     world.obey(organization_put(), key_put())
@@ -169,6 +177,7 @@ def throttle(world: World, times: int, at: int, key: str = "key_a") -> None:
     world.pass_time(at + SECOND_MS)
 
 
+@pytest.mark.contract("5.6")
 def test_more_than_ten_429_in_five_minutes_is_sustained_rate_limiting() -> None:
     world = small_world(catalogues=[with_rules("sustained_rate_limiting")])
     throttle(world, 10, NOW_MS)
@@ -190,6 +199,7 @@ def test_it_clears_when_the_window_holds_ten_or_fewer() -> None:
     assert told(world)[1:] == ["sustained_rate_limiting cleared"]
 
 
+@pytest.mark.contract("9.28")
 def test_429s_of_two_keys_are_counted_apart() -> None:
     world = small_world(catalogues=[with_rules("sustained_rate_limiting")])
     throttle(world, 10, NOW_MS)
@@ -211,6 +221,7 @@ def test_429s_of_a_key_without_rate_limits_count_too() -> None:
     assert told(world) == ["sustained_rate_limiting fired"]
 
 
+@pytest.mark.contract("5.10")
 def test_an_upgrade_is_recommended_after_more_than_three_429_an_hour() -> None:
     world = small_world(catalogues=[with_rules("upgrade_throttled")])
     for minutes in (0, 20, 40):
@@ -221,6 +232,7 @@ def test_an_upgrade_is_recommended_after_more_than_three_429_an_hour() -> None:
     assert alerts_of(world)[0].advice.startswith("Upgrade recommended")
 
 
+@pytest.mark.contract("5.7")
 def test_a_creation_answered_403_is_a_quota_breach_of_its_operation() -> None:
     world = small_world(catalogues=[with_rules("quota_breach")])
     world.send(usage("collections.create", status=403), usage("collections.list", status=403), at=NOW_MS)
@@ -247,6 +259,56 @@ def test_a_creation_that_the_credits_refused_is_no_quota_breach() -> None:
     assert told(world) == []
 
 
+def budget(world: World, amount: int, at: int, **fields: object) -> None:
+    command = {
+        "kind": "budget.put",
+        "command_id": f"budget-{at}",
+        "issued_at": "2026-01-01T00:00:00Z",
+        "issued_by": "tests",
+        "account_id": "org_a",
+        "organization_id": "org_a",
+        "period": "day",
+        "credits_micro": amount * 1_000_000,
+        "thresholds_percent": [50, 90, 100],
+    }
+    world.obey(json.dumps(command | fields).encode(), at=at)
+
+
+@pytest.mark.contract("5.8")
+def test_a_budget_alerts_at_its_own_thresholds_and_clears_when_its_window_ends() -> None:
+    world = credit_world("budget_threshold", "budget_used_up")
+    budget(world, 100, NOW_MS)
+    spend(world, 50, NOW_MS + 10 * SECOND_MS)
+    spend(world, 45, NOW_MS + 20 * SECOND_MS)
+    spend(world, 20, NOW_MS + 30 * SECOND_MS)
+    assert told(world) == ["budget_threshold fired", "budget_threshold fired", "budget_used_up fired"]
+    alerts = alerts_of(world)
+    assert [(alert.threshold, alert.observed, alert.limit) for alert in alerts] == [
+        (50, 50_000_000, 100_000_000), (90, 95_000_000, 100_000_000), (100, 115_000_000, 100_000_000),
+    ]  # fmt: skip
+    assert alerts[0].sentence == "org_a has used 50 % of its budget of the day: 50 of 100 credits."
+    assert len({alert.alert_id for alert in alerts}) == 3
+    world.pass_time(NOW_MS // DAY_MS * DAY_MS + DAY_MS)
+    assert told(world)[3:] == ["budget_threshold cleared", "budget_threshold cleared", "budget_used_up cleared"]
+
+
+@pytest.mark.contract("5.8")
+def test_a_larger_budget_or_none_clears_its_alerts() -> None:
+    world = credit_world("budget_threshold", "budget_used_up")
+    budget(world, 100, NOW_MS, api_key_id="key_a")
+    spend(world, 100, NOW_MS + 10 * SECOND_MS)
+    assert len(told(world)) == 3
+    assert {alert.scope.text() for alert in alerts_of(world)} == {"key:key_a"}
+    budget(world, 150, NOW_MS + 20 * SECOND_MS, api_key_id="key_a")
+    world.pass_time(NOW_MS + 21 * SECOND_MS)
+    assert told(world)[3:] == ["budget_threshold cleared", "budget_used_up cleared"]  # 66 %: not yet below 45
+    world.take_over()
+    budget(world, 150, NOW_MS + 30 * SECOND_MS, api_key_id="key_a", thresholds_percent=[])
+    world.pass_time(NOW_MS + 31 * SECOND_MS)
+    assert told(world)[5:] == ["budget_threshold cleared"]
+
+
+@pytest.mark.contract("2.10")
 def test_an_operation_that_the_card_lacks_is_alerted_once_by_one_id_everywhere() -> None:
     ids = set()
     for org in ("org_a", "org_b"):
@@ -263,6 +325,7 @@ def test_an_operation_that_the_card_lacks_is_alerted_once_by_one_id_everywhere()
     assert len(ids) == 1
 
 
+@pytest.mark.contract("9.6")
 def test_an_unknown_model_is_alerted_once_also_as_a_charge() -> None:
     world = small_world(catalogues=[with_rules("unrated")])
     embedding = WireCharge("inference.embedding", {"requests": 1}, "no-such-model")

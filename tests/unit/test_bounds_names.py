@@ -109,6 +109,7 @@ def test_two_rows_never_share_a_key(one: tuple[str, ...], other: tuple[str, ...]
         assert b"\n" not in key
 
 
+@pytest.mark.contract("1.5")
 @pytest.mark.parametrize("field", ["id", "org_id", "api_key_id", "operation", "model", "subject", "node", "account_id"])
 def test_a_secret_in_the_wrong_field_of_an_event_reaches_no_topic_and_no_row(field: str) -> None:
     world = small_world()
@@ -142,6 +143,7 @@ async def test_what_the_publisher_says_of_a_refused_event_repeats_nothing_of_it(
         assert "0123456789abcdef" not in record.getMessage()
 
 
+@pytest.mark.contract("1.5")
 @given(st.text() | st.text("sk_live0123456789abcdef|\n\r\x00", max_size=40))
 def test_no_key_that_a_caller_sends_comes_back_in_an_answer(key: str) -> None:
     answer = Gate(heron()).check(key.encode("utf-8", "replace").decode("latin-1"), "search.knn", now_ms=NOW_MS)

@@ -19,6 +19,7 @@ def catalogue() -> Catalogue:
     return load_catalogue(DEFAULT)
 
 
+@pytest.mark.contract("1.7", "1.10")
 @pytest.mark.parametrize(
     ("tier", "credits_per_month", "second", "burst", "minute"),
     [("free", 1_000, 10, 20, 60), ("pro", 100_000, 100, 200, 600), ("team", 1_000_000, 300, 600, 3_000)],
@@ -31,6 +32,7 @@ def test_the_default_plans_are_those_of_the_requirements(
     assert plan.rates == RateLimits(requests_per_second=second, burst=burst, requests_per_minute=minute)
 
 
+@pytest.mark.contract("1.7", "1.15")
 def test_the_enterprise_plan_is_custom(catalogue: Catalogue) -> None:
     plan = catalogue.plans["enterprise"]
     assert plan.credits_micro_per_month is None
@@ -40,6 +42,7 @@ def test_the_enterprise_plan_is_custom(catalogue: Catalogue) -> None:
     assert set(plan.quotas.values()) == {None}
 
 
+@pytest.mark.contract("1.11", "1.12")
 @pytest.mark.parametrize(
     ("tier", "concurrency", "objects_per_batch", "quotas"),
     [

@@ -165,6 +165,7 @@ def test_a_change_says_who_why_and_what_became_of_it(worker: Worker) -> None:
     assert outcome["command_id"] == command.command_id == outcome["trail"]["command_id"]
 
 
+@pytest.mark.contract("1.2")
 def test_a_change_of_a_member_goes_to_the_account_that_pays(worker: Worker) -> None:
     assert run("grant", "put", "org_member", "g1", "--credits", "1").exit_code == 0
     assert worker.commands[0].account_id == "org_heron"
@@ -193,6 +194,7 @@ def test_an_organization_that_is_not_known_is_not_found(worker: Worker) -> None:
 # ---- keys ----
 
 
+@pytest.mark.contract("1.3")
 def test_a_new_keys_secret_is_shown_once_and_never_sent(worker: Worker) -> None:
     result = run("key", "new", "org_heron", "--json")
     assert result.exit_code == 0, result.output

@@ -25,6 +25,7 @@ def spread(world: World, count: int, operation: str, *, at: int = NOW_MS, **fiel
     return at + (count - 1) * 100
 
 
+@pytest.mark.contract("3.2")
 def test_a_key_is_blocked_by_the_bucket_of_its_category_alone():
     world = small_world("free")
     spread(world, FREE_SEARCH + 1, "documents.get")
@@ -39,6 +40,7 @@ def test_a_key_is_blocked_by_the_bucket_of_its_category_alone():
     assert block.decision_id == "block/search/key_a/u0-31-0"
 
 
+@pytest.mark.contract("1.12")
 @pytest.mark.parametrize(
     ("operation", "limit_name", "limit"),
     [("collections.get", "metadata_per_minute", 60), ("documents.get", "data_per_minute", 48),
@@ -54,6 +56,7 @@ def test_each_category_has_its_share_of_the_keys_minute(operation, limit_name, l
     assert [(one.limit, one.observed) for one in named] == [(limit, limit + 1)]
 
 
+@pytest.mark.contract("3.3", "9.3")
 def test_a_429_takes_no_token_of_a_category_and_a_cache_hit_takes_one():
     world = small_world("free")
     spread(world, 100, "search.knn", status=429)
@@ -62,6 +65,7 @@ def test_a_429_takes_no_token_of_a_category_and_a_cache_hit_takes_one():
     assert newest(world, "search_per_minute").verdict == "block"
 
 
+@pytest.mark.contract("3.3")
 def test_a_plan_may_charge_a_429_a_token():
     first = default_catalogue()
     plans = first.plans | {"free": first.plans["free"].model_copy(update={"throttled_takes_token": True})}
@@ -78,6 +82,7 @@ def test_an_operation_that_the_card_lacks_has_no_category():
     assert {one.limit_name for one in world.decisions} == set()
 
 
+@pytest.mark.contract("1.18")
 def test_an_exempt_limit_blocks_no_more_and_counts_anew_when_the_exemption_ends():
     world = small_world("free")
     spread(world, FREE_SEARCH + 8, "search.knn")

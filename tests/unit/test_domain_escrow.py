@@ -56,6 +56,7 @@ def pass_slowly(world: World, for_ms: int) -> None:
         world.pass_time(min(end_ms, world.log_time_ms + 5_000))
 
 
+@pytest.mark.contract("3.18")
 def test_what_is_lent_is_out_of_everybody_elses_reach() -> None:
     world = world_of(100)
     first = ask(world, 60 * CREDIT)
@@ -108,6 +109,7 @@ def test_a_repeated_request_is_answered_with_the_same_lease() -> None:
     assert lent(world) == 10 * CREDIT
 
 
+@pytest.mark.contract("3.19")
 def test_what_a_dead_node_held_comes_back_after_the_stated_time_and_not_before() -> None:
     world = world_of(100)
     ask(world, 100 * CREDIT)
@@ -171,6 +173,7 @@ def test_a_lease_that_may_be_used_in_the_next_month_is_held_against_both() -> No
     assert ask(world, 100 * CREDIT, node="node-2").credits_micro == 20 * CREDIT
 
 
+@pytest.mark.contract("3.18")
 def test_nothing_is_lent_while_more_is_used_and_lent_than_there_is() -> None:
     world = world_of(100)
     lease = ask(world, 90 * CREDIT)

@@ -17,6 +17,7 @@ def burst(world: World, count: int, at: int = NOW_MS, **fields):
     return world.send(*(usage("metadata.free", ts=at, **fields) for _ in range(count)), at=at)
 
 
+@pytest.mark.contract("3.1")
 def test_a_key_is_blocked_when_its_second_bucket_is_in_debt_until_one_more_request_fits():
     world = small_world("pro")  # 100 a second, burst 200
     burst(world, 200)
@@ -35,6 +36,7 @@ def test_a_key_is_blocked_when_its_second_bucket_is_in_debt_until_one_more_reque
     assert world.early[0].key == b"requests_per_second:key:key_a"
 
 
+@pytest.mark.contract("3.1")
 def test_a_key_is_blocked_when_its_minute_bucket_is_in_debt():
     world = small_world("free")  # 60 a minute: one comes back each second
     for step in range(65):
@@ -48,6 +50,7 @@ def test_a_key_is_blocked_when_its_minute_bucket_is_in_debt():
     assert decision.until.timestamp() * 1000 == NOW_MS + 8_000
 
 
+@pytest.mark.contract("1.6", "3.3")
 def test_throttled_requests_take_no_token_and_test_keys_are_limited_too():
     world = small_world("pro")
     burst(world, 400, status=429)
@@ -70,6 +73,7 @@ def test_while_a_block_stands_only_a_materially_later_end_is_published_and_not_t
     assert counters == sorted(set(counters))
 
 
+@pytest.mark.contract("9.8")
 def test_a_start_far_in_the_past_or_ahead_counts_at_the_edge_of_the_allowed_skew():
     world = small_world("pro", settings=DomainSettings(start_skew_ms=1_000))
     world.send(*(usage("metadata.free", ts=NOW_MS, started=NOW_MS - 50_000) for _ in range(299)))
@@ -78,6 +82,7 @@ def test_a_start_far_in_the_past_or_ahead_counts_at_the_edge_of_the_allowed_skew
     assert [one.observed for one in world.decisions] == [201]
 
 
+@pytest.mark.contract("3.9", "9.13")
 def test_an_account_is_blocked_once_its_credits_are_used_up_and_an_upgrade_opens_it():
     world = small_world("free")
     world.send(*(usage("documents.create", quantities={"documents": 250}, ts=NOW_MS + n) for n in range(4)))
@@ -98,6 +103,7 @@ def test_an_account_is_blocked_once_its_credits_are_used_up_and_an_upgrade_opens
     assert allow_key not in world.standing()
 
 
+@pytest.mark.contract("9.11")
 def test_an_upgrade_raises_the_total_at_once_and_a_downgrade_waits_for_the_month():
     world = small_world("pro")
     world.send(usage(), usage(ts=NOW_MS))
@@ -109,6 +115,7 @@ def test_an_upgrade_raises_the_total_at_once_and_a_downgrade_waits_for_the_month
     assert world.ledger("account", "org_a", "2026-12").total_micro == 10**9
 
 
+@pytest.mark.contract("9.11")
 def test_a_downgrade_waits_also_in_a_month_without_any_event():
     world = small_world("pro")
     world.obey(organization_put(tier="free"))
@@ -151,6 +158,7 @@ def test_credits_used_ahead_of_the_month_block_it_when_it_begins():
     assert [(one.verdict, one.limit_name, one.cause) for one in world.decisions] == [("block", "credits", None)]
 
 
+@pytest.mark.contract("1.8", "3.9")
 def test_the_reset_lets_an_account_go_on():
     world = small_world("free")
     world.send(usage("documents.create", quantities={"documents": 1_000}))
@@ -189,6 +197,7 @@ def test_new_limits_leave_empty_buckets_as_good_as_new_whoever_owns_them(takes_o
     assert {one.held(NOW_MS + 40_000) for one in world.machine.buckets.get("key_a").all} == {0}
 
 
+@pytest.mark.contract("3.11")
 def test_a_new_owner_publishes_what_stands_with_a_higher_sequence():
     world = small_world("free")
     world.send(usage("documents.create", quantities={"documents": 1_000}))
@@ -214,6 +223,7 @@ def test_blocks_that_time_cleared_are_forgotten():
     assert not any(key.startswith(b"b|") for key in world.rows)
 
 
+@pytest.mark.contract("9.10")
 def test_late_events_count_into_their_month_within_the_grace_and_as_corrections_after_it():
     world = small_world("pro")
     late = usage("search.web", ts=DECEMBER_MS - 1)
@@ -226,6 +236,7 @@ def test_late_events_count_into_their_month_within_the_grace_and_as_corrections_
     assert sum(cell.credits_micro for cell in world.cells.values()) == 20_000_000
 
 
+@pytest.mark.contract("1.8")
 @pytest.mark.parametrize(("ts", "month"), [(DECEMBER_MS - 1, "2026-11"), (DECEMBER_MS, "2026-12")])
 def test_the_months_end_is_exact_to_the_millisecond(ts, month):
     world = small_world("pro")
@@ -242,6 +253,7 @@ def test_ledgers_are_kept_for_the_months_that_are_promised():
     assert not any(key.startswith(b"l|") for key in world.rows)
 
 
+@pytest.mark.contract("2.9")
 def test_an_event_is_rated_by_the_version_in_force_at_its_own_time():
     first = default_catalogue()
     dear = first.operations["search.web"].model_copy(

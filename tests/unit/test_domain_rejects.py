@@ -13,6 +13,7 @@ from tests.domain_world import NOW_MS, World, key_put, key_revoke, organization_
 DAY_MS = 86_400_000
 
 
+@pytest.mark.contract("2.1", "9.7")
 @pytest.mark.parametrize(
     ("event", "reason", "field"),
     [
@@ -62,6 +63,7 @@ def test_a_poison_record_is_rejected_and_the_next_is_counted(value, reason):
     assert world.used("account", "org_a") == 100_000
 
 
+@pytest.mark.contract("9.8")
 def test_both_edges_of_the_clock_bounds_are_inside():
     world = small_world()
     world.send(usage(ts=NOW_MS + 300_000), usage(started=NOW_MS - 7 * DAY_MS))
@@ -95,6 +97,7 @@ def _time(ms: int) -> str:
     return from_epoch_ms(ms).isoformat()
 
 
+@pytest.mark.contract("9.9")
 def test_a_foreign_event_counts_once_and_another_body_is_a_conflict():
     world = small_world()
     for value in (foreign("e1"), foreign("e1"), foreign("e1", status=500)):
@@ -231,6 +234,7 @@ def test_a_command_acts_once_also_after_a_takeover_within_its_memory():
     assert sum(key.startswith(b"m|") for key in world.rows) == 4
 
 
+@pytest.mark.contract("1.4")
 def test_a_revoked_key_is_told_to_gates_and_its_usage_still_counts():
     world = small_world()
     world.obey(key_revoke())
@@ -277,6 +281,7 @@ def test_an_id_counts_once_inside_an_envelope_and_the_first_that_is_usable_count
     assert world.used("account", "org_a") == 10_200_000
 
 
+@pytest.mark.contract("9.9")
 def test_an_own_id_before_the_horizon_is_rejected_and_an_event_without_one_is_not():
     world = small_world(settings=DomainSettings(dedup_horizon_ms=DAY_MS))
     old = NOW_MS - DAY_MS - 1_000
@@ -285,6 +290,7 @@ def test_an_own_id_before_the_horizon_is_rejected_and_an_event_without_one_is_no
     assert world.used("account", "org_a") == 100_000
 
 
+@pytest.mark.contract("3.11")
 def test_a_decision_names_the_event_by_its_place_in_an_envelope_with_own_ids():
     world = small_world("free")
     world.send(*(usage(event_id=f"e{number}") for number in range(30)))

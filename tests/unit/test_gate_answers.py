@@ -48,6 +48,7 @@ def ask(known: Known, operation: str = "collections.list", *, now_ms: int = NOW_
     return Gate(known).check(SECRET, operation, now_ms=now_ms, **more)  # type: ignore[arg-type]  # check's arguments
 
 
+@pytest.mark.contract("3.22")
 def test_an_allowed_request_carries_the_minute_bucket_and_both_policies() -> None:
     answer = ask(heron())
     assert (answer.allowed, answer.status, answer.body) == (True, 200, None)
@@ -56,6 +57,7 @@ def test_an_allowed_request_carries_the_minute_bucket_and_both_policies() -> Non
     assert answer.key.api_key_id == "key_heron_1"
 
 
+@pytest.mark.contract("3.23")
 def test_the_429_of_the_own_minute_bucket_is_the_contracts() -> None:
     rates = RateLimits(requests_per_second=1_000, burst=1_000, requests_per_minute=4)
     gate = Gate(heron(organization_record(rates=rates, rank=(2, 0))))
@@ -78,6 +80,7 @@ def test_the_429_of_the_own_minute_bucket_is_the_contracts() -> None:
     }
 
 
+@pytest.mark.contract("9.20")
 def test_the_429_of_the_second_bucket_tells_of_the_second() -> None:
     gate = Gate(heron())
     statuses = [gate.check(SECRET, "collections.list", now_ms=NOW_MS).status for _ in range(201)]
@@ -96,6 +99,7 @@ def test_the_429_of_the_second_bucket_tells_of_the_second() -> None:
     assert headers["X-RateLimit-Remaining"] == "0"
 
 
+@pytest.mark.contract("3.3")
 def test_a_refused_request_takes_no_token() -> None:
     gate = Gate(heron())
     for _ in range(200 + 300):
@@ -126,6 +130,7 @@ def test_a_workers_rate_block_answers_429_with_its_decision_until_its_time() -> 
     assert dict(cleared.headers)["X-RateLimit-Remaining"] == "599"
 
 
+@pytest.mark.contract("9.22")
 def test_the_longest_of_the_limits_that_fired_is_told() -> None:
     minute = decision_record(until_ms=NOW_MS + 20_000, decision_id="d-minute")
     second = decision_record(until_ms=NOW_MS + 500, limit_name="requests_per_second", limit=200, decision_id="d-second")
@@ -156,6 +161,7 @@ def test_a_lifted_block_lets_through_at_once() -> None:
     assert not ask(heron(decision_record(verdict="allow", rank=(1, 0)), block)).allowed
 
 
+@pytest.mark.contract("3.25", "9.18")
 def test_the_403_of_used_up_credits_is_the_contracts_and_takes_its_token() -> None:
     answer = ask(heron(credit_block()), "search.knn")
     assert (answer.allowed, answer.status) == (False, 403)
@@ -168,6 +174,7 @@ def test_the_403_of_used_up_credits_is_the_contracts_and_takes_its_token() -> No
     assert dict(answer.headers) == JSON | PRO_SEARCH
 
 
+@pytest.mark.contract("3.9")
 def test_a_credit_block_leaves_open_what_costs_nothing() -> None:
     known = heron(credit_block(), key_record(TEST_SECRET, name="key_heron_test", mode="test"))
     gate = Gate(known)
@@ -179,6 +186,7 @@ def test_a_credit_block_leaves_open_what_costs_nothing() -> None:
     assert gate.check(SECRET, "retriever.execute", charges=("search.knn",), now_ms=NOW_MS).status == 403
 
 
+@pytest.mark.contract("3.9")
 def test_a_credit_block_ends_with_its_month() -> None:
     april_ms = to_epoch_ms(datetime(2026, 4, 1, tzinfo=UTC))
     assert ask(heron(credit_block()), "search.knn", now_ms=april_ms - 1).status == 403
@@ -214,6 +222,7 @@ def test_a_caller_without_a_good_key_gets_401(secret: str | None, message: str, 
     assert dict(answer.headers) == JSON | {"WWW-Authenticate": challenge}
 
 
+@pytest.mark.contract("1.4")
 def test_a_revoked_key_and_one_that_never_was_get_the_same_answer() -> None:
     revoked = ask(heron(key_record(revoked=True, rank=(1, 2))))
     never = Gate(heron()).check("sk_live_demo_nobody", "collections.list", now_ms=NOW_MS)
@@ -260,6 +269,7 @@ def test_an_enterprise_without_limits_is_never_throttled_and_gets_no_figures() -
     assert all(answer.allowed and not answer.headers for answer in answers)
 
 
+@pytest.mark.contract("1.15")
 def test_an_own_limit_replaces_the_plans() -> None:
     rates = RateLimits(requests_per_second=5, burst=5, requests_per_minute=7)
     answer = ask(heron(organization_record(rates=rates, rank=(2, 0))))
@@ -278,6 +288,7 @@ def test_every_refusal_is_of_the_published_form() -> None:
         assert ErrorBody.model_validate_json(answer.body or b"").status == answer.status
 
 
+@pytest.mark.contract("9.15")
 @given(st.integers(0, CREDITS_MICRO_MAX), st.integers(0, CREDITS_MICRO_MAX))
 def test_credits_in_a_body_are_exact_to_the_micro_credit(used_micro: int, total_micro: int) -> None:
     body = ask(heron(credit_block(limit=total_micro, observed=used_micro)), "search.knn").body or b""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from sluicegate.gate.in_flight import InFlight
 from sluicegate.gauges import Gauges, GaugeSettings
 from sluicegate.node_process import NodeProcess
@@ -43,6 +45,7 @@ def speaking(in_flight: InFlight, sender: Sender) -> Gauges:
     return gauges
 
 
+@pytest.mark.contract("2.3")
 def test_a_change_is_said_once_and_silence_is_broken_before_the_time_to_live_is_over() -> None:
     in_flight, sender = InFlight(), Sender()
     gauges = speaking(in_flight, sender)

@@ -62,6 +62,7 @@ def balances(world: World, month: str = "2026-11") -> list[Balance]:
     return [one for one in found if one.kind == "account" and one.month == month]
 
 
+@pytest.mark.contract("3.9", "9.12")
 def test_a_grant_raises_the_total_and_opens_the_gate_at_once() -> None:
     world = free_world()
     spend(world, 1_000)
@@ -237,6 +238,7 @@ def rolling_world() -> World:
     return world
 
 
+@pytest.mark.contract("1.9")
 def test_what_a_month_leaves_of_its_plan_is_granted_to_the_next_where_the_plan_says_so() -> None:
     world = rolling_world()
     world.obey(grant_put(credits_micro=50 * CREDIT, priority=0))
@@ -296,6 +298,7 @@ def boost_put(credits_micro: int, until_ms: int, command_id: str = "boost") -> b
     )  # fmt: skip
 
 
+@pytest.mark.contract("1.18", "9.12")
 def test_the_credits_of_a_boost_are_a_grant_of_its_time() -> None:
     world = free_world()
     world.obey(boost_put(100 * CREDIT, NOW_MS + HOUR_MS))

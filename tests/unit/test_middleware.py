@@ -163,6 +163,7 @@ async def test_a_handler_in_a_thread_adds_charges() -> None:
     ]
 
 
+@pytest.mark.contract("3.3", "3.23")
 async def test_a_throttled_request_never_reaches_the_application_and_is_metered_as_429() -> None:
     meter = Recorder()
     response = await call(guard(heron(decision_record(until_ms=NOW_MS + 14_500)), meter), "GET", "/v1/crash")
@@ -182,6 +183,7 @@ async def test_used_up_credits_close_what_costs_and_what_will_be_charged() -> No
     assert [event["status"] for event in meter.events] == [403, 403, 200]
 
 
+@pytest.mark.contract("9.3")
 async def test_a_hit_that_is_known_beforehand_passes_a_credit_block_as_cached() -> None:
     meter = Recorder()
     app = guard(heron(credit_block()), meter, describe=lambda scope: {"cached": scope["path"] == "/v1/search"})
@@ -277,6 +279,7 @@ async def by_hand(
     return sent, None
 
 
+@pytest.mark.contract("9.2")
 @pytest.mark.parametrize("then", [lambda: OSError("the client left"), asyncio.CancelledError])
 async def test_a_stream_that_the_client_cuts_pays_for_what_it_delivered(then: Callable[[], BaseException]) -> None:
     meter = Recorder()
@@ -313,6 +316,7 @@ async def test_charges_beyond_the_most_of_one_event_are_logged(caplog: pytest.Lo
     assert "2 charges" in caplog.text
 
 
+@pytest.mark.contract("1.5")
 async def test_nothing_that_is_said_or_sent_holds_the_secret(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0)
     meter = Recorder()

@@ -48,6 +48,7 @@ def organization_told(world: World) -> OrganizationEntitlement:
 RATES = {"requests_per_second": 50, "burst": 900, "requests_per_minute": 6_000}
 
 
+@pytest.mark.contract("1.18")
 def test_a_boost_raises_limits_from_its_begin_until_its_end_and_never_lowers_one() -> None:
     world = small_world()
     plans = world.machine.plans
@@ -76,6 +77,7 @@ def test_a_boost_ends_when_it_is_told_to() -> None:
     assert [(one.reason, one.field) for one in world.rejects] == [("command_refused", "boost_id")]
 
 
+@pytest.mark.contract("1.18")
 @pytest.mark.parametrize("api_key_id", [None, "key_a"])
 def test_an_exemption_takes_a_limit_off_for_the_organization_or_one_key(api_key_id: str | None) -> None:
     world = small_world()
@@ -114,6 +116,7 @@ def test_a_new_owner_keeps_what_has_begun_and_begins_what_is_due() -> None:
     assert not [key for key in world.rows if key.startswith(b"g|")]
 
 
+@pytest.mark.contract("1.1", "1.15")
 def test_own_limits_win_over_the_plan_and_what_is_not_given_is_the_plans() -> None:
     world = small_world()
     plans = world.machine.plans

@@ -14,12 +14,14 @@ from tests.property.schemas_events import unhurried
 amounts = st.integers(0, CREDITS_MICRO_MAX)
 
 
+@pytest.mark.contract("2.7")
 @unhurried
 @given(amounts)
 def test_credits_written_and_read_again_are_the_same(micro: int) -> None:
     assert parse_credits(credits_text(micro)) == micro
 
 
+@pytest.mark.contract("9.15")
 @unhurried
 @given(st.integers(-CREDITS_MICRO_MAX, CREDITS_MICRO_MAX))
 def test_credits_in_json_are_exact_decimals_without_exponent_or_idle_zeros(micro: int) -> None:

@@ -110,6 +110,7 @@ def test_poison_has_a_reason(value: bytes | None, reason: str) -> None:
     assert refusal(value)[0] == reason
 
 
+@pytest.mark.contract("2.1")
 @pytest.mark.parametrize(
     ("value", "field"),
     [

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from sluicegate_schemas.bounds import from_epoch_ms
 from tests.domain_world import NOW_MS, World, key_put, key_revoke, organization_put
 from tests.unit.test_overrides import RATES, between, command
@@ -46,6 +48,7 @@ def test_what_was_refused_or_came_before_is_not_on_the_trail() -> None:
     assert [one.reason for one in world.rejects] == ["command_refused", "command_refused", "not_json"]
 
 
+@pytest.mark.contract("1.5")
 def test_no_hash_of_a_secret_is_on_the_trail() -> None:
     world = World()
     world.obey(organization_put(), key_put(), key_put(mode="test", command_id="again"), key_revoke())

@@ -52,6 +52,7 @@ async def attempted(to: Endpoint, resolving: Resolve = resolve, webhook_id: str 
         return await sender.attempt(webhook_id, ALERT)
 
 
+@pytest.mark.contract("5.14")
 async def test_the_library_believes_what_was_sent_and_reads_the_alert(receiver: Receiver) -> None:
     assert await attempted(endpoint(receiver.url)) == Outcome(None, 204)
     assert receiver.accepted == {"alert-1:fired": 1}
