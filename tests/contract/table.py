@@ -1,6 +1,7 @@
 """The contract beside the tests that hold it: ``python -m tests.contract.table`` writes docs/contract.md.
 
-Which tests hold a sentence is read from their marks, ``@pytest.mark.contract("3.7", …)``, without running anything.
+Which tests hold a sentence is read from their marks, ``@pytest.mark.contract("3.7", …)``, without running anything; of
+a whole file, such as one of a state machine, from ``pytestmark = pytest.mark.contract("3.18")``.
 """
 
 import ast
@@ -23,7 +24,7 @@ the sentence yet.
 
 
 class Mark(NamedTuple):
-    """A test function that says it holds a sentence."""
+    """A test, or a file of tests, that says it holds a sentence."""
 
     sentence: str
     path: str
@@ -38,11 +39,13 @@ def sentences() -> dict[str, dict[str, str]]:
 def marks() -> Iterator[Mark]:
     """The marks of all tests."""
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        name = str(path.relative_to(ROOT))
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                for decorator in node.decorator_list:
-                    for sentence in _ids(decorator):
-                        yield Mark(sentence, str(path.relative_to(ROOT)), node.name)
+                found = [sentence for decorator in node.decorator_list for sentence in _ids(decorator)]
+                yield from (Mark(sentence, name, node.name) for sentence in found)
+            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+                yield from (Mark(sentence, name, path.stem) for sentence in _ids(node.value))
 
 
 def _ids(decorator: ast.expr) -> list[str]:

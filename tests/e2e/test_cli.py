@@ -49,6 +49,7 @@ async def until(found: Any, what: str) -> Any:
     return result
 
 
+@pytest.mark.contract("4.5", "4.8")
 async def test_an_operator_changes_accounts_and_learns_why_a_gate_closed(
     kafka: Kafka, clickhouse: ClickHouse, fresh_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import msgspec
+import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -285,3 +286,4 @@ class Spending(RuleBasedStateMachine):
 
 Spending.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=60, deadline=None)
 TestSpending = Spending.TestCase
+pytestmark = pytest.mark.contract("3.18")

@@ -42,6 +42,7 @@ def figures(world: World) -> BudgetFigures:
     return one
 
 
+@pytest.mark.contract("1.21")
 def test_a_budget_that_is_used_up_closes_its_scope_until_its_window_ends() -> None:
     world = budget_world()
     world.obey(budget_put(), budget_put(api_key_id="key_a", credits_micro=30 * CREDIT, command_id="second"))
@@ -75,6 +76,7 @@ def test_what_is_used_ahead_of_its_day_counts_in_its_day_and_what_comes_late_in_
     assert figures(world).used_micro == 6 * CREDIT
 
 
+@pytest.mark.contract("1.21")
 def test_a_months_budget_counts_what_was_used_before_it_was_put() -> None:
     world = budget_world()
     spend(world, 30)
@@ -101,6 +103,7 @@ def test_a_larger_budget_or_none_opens_the_scope() -> None:
     assert [one.field for one in world.rejects] == ["command_id"]
 
 
+@pytest.mark.contract("1.21")
 def test_a_labels_budget_counts_what_carries_the_label() -> None:
     world = budget_world()
     world.obey(budget_put(label=("pipeline", "nightly")))

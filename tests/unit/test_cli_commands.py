@@ -242,6 +242,7 @@ def test_put_is_whole_and_keep_changes_only_what_is_given() -> None:
     assert {*kept} - {*whole} == {"concurrency", "credits_mode"}
 
 
+@pytest.mark.contract("4.8")
 def test_what_an_operator_may_give_arrives_as_it_was_meant(worker: Worker) -> None:
     options = ["--credits-per-month", "0.5", "--rates", "10/20/600", "--quota", "buckets=1_000"]
     options += ["--quota", "documents=unlimited", "--feature", "dedicated=true", "--feature", "kinds=a,b"]

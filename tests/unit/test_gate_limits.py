@@ -25,6 +25,7 @@ from tests.gating import (
 # ---- categories ----
 
 
+@pytest.mark.contract("1.12", "3.2")
 def test_a_category_has_its_share_of_the_keys_minute_and_the_other_categories_go_on() -> None:
     rates = RateLimits(requests_per_second=100, burst=100, requests_per_minute=20)
     gate = Gate(heron(organization(rates=rates)))
@@ -37,6 +38,7 @@ def test_a_category_has_its_share_of_the_keys_minute_and_the_other_categories_go
     assert gate.check(SECRET, "collections.list", now_ms=NOW_MS).allowed
 
 
+@pytest.mark.contract("9.20")
 def test_headers_tell_of_the_tighter_bucket_by_share() -> None:
     rates = RateLimits(requests_per_second=100, burst=100, requests_per_minute=20)
     gate = Gate(heron(organization(rates=rates)))
@@ -51,6 +53,7 @@ def test_headers_tell_of_the_tighter_bucket_by_share() -> None:
     assert (headers["X-RateLimit-Limit"], headers["X-RateLimit-Remaining"]) == ("20", "3")
 
 
+@pytest.mark.contract("9.18")
 def test_a_request_that_its_category_refuses_takes_nothing_from_the_keys_own_buckets() -> None:
     rates = RateLimits(requests_per_second=100, burst=100, requests_per_minute=20)
     gate = Gate(heron(organization(rates=rates)))
@@ -68,6 +71,7 @@ def test_a_workers_block_of_a_category_is_obeyed_for_that_category_alone() -> No
     assert gate.check(SECRET, "not.on.card", now_ms=NOW_MS).allowed
 
 
+@pytest.mark.contract("1.18")
 @pytest.mark.parametrize("where", ["key", "organization"])
 def test_an_exemption_takes_a_bucket_off(where: str) -> None:
     rates = RateLimits(requests_per_second=100, burst=100, requests_per_minute=20)
@@ -82,6 +86,7 @@ def test_an_exemption_takes_a_bucket_off(where: str) -> None:
 # ---- concurrency ----
 
 
+@pytest.mark.contract("3.4", "9.23")
 def test_only_so_many_requests_of_an_organization_run_at_a_time() -> None:
     node = Serving(organization(concurrency=3))
     assert [node.ask("collections.list").status for _ in range(4)] == [200, 200, 200, 429]
@@ -100,6 +105,7 @@ def test_only_so_many_requests_of_an_organization_run_at_a_time() -> None:
     assert node.ask("collections.list").allowed
 
 
+@pytest.mark.contract("9.23")
 def test_a_request_refused_for_concurrency_takes_no_token() -> None:
     rates = RateLimits(requests_per_second=100, burst=100, requests_per_minute=20)
     node = Serving(organization(rates=rates, concurrency=1))
@@ -109,6 +115,7 @@ def test_a_request_refused_for_concurrency_takes_no_token() -> None:
         assert node.ask("collections.list").allowed
 
 
+@pytest.mark.contract("3.4")
 def test_what_other_nodes_serve_counts_by_the_workers_last_word() -> None:
     node = Serving(organization(concurrency=5), used_record("concurrency", 5, 4))
     assert [node.ask("collections.list").status for _ in range(2)] == [200, 429]
@@ -132,6 +139,7 @@ def test_under_a_concurrency_block_a_node_goes_on_with_its_own_share() -> None:
 # ---- limits of operations ----
 
 
+@pytest.mark.contract("3.6")
 def test_one_run_at_a_time_of_each_cluster() -> None:
     node = Serving(organization())
     assert node.ask("cluster.execute", subject="c-1").allowed
@@ -153,6 +161,7 @@ def test_a_cluster_that_runs_elsewhere_is_closed_by_the_workers_block() -> None:
     assert node.ask("cluster.execute", subject="c-2").allowed
 
 
+@pytest.mark.contract("3.5", "9.24")
 def test_a_batch_is_submitted_once_in_sixty_seconds_from_its_admission() -> None:
     node = Serving(organization())
     assert node.ask("batch.submit", subject="b-1").allowed
@@ -167,6 +176,7 @@ def test_a_batch_is_submitted_once_in_sixty_seconds_from_its_admission() -> None
     assert node.ask("batch.submit", NOW_MS + 60_000, subject="b-1").allowed
 
 
+@pytest.mark.contract("9.24")
 def test_a_batch_whose_submission_failed_here_may_be_submitted_again() -> None:
     node = Serving(organization())
     assert node.ask("batch.submit", subject="b-1").allowed
@@ -174,6 +184,7 @@ def test_a_batch_whose_submission_failed_here_may_be_submitted_again() -> None:
     assert node.ask("batch.submit", subject="b-1").allowed
 
 
+@pytest.mark.contract("3.7", "9.3")
 def test_ten_web_searches_a_minute_also_inside_other_requests_and_none_for_cache_hits() -> None:
     node = Serving(organization())
     charged = {"charges": ("search.web",)}
@@ -198,6 +209,7 @@ def test_a_charge_that_was_not_made_is_given_back() -> None:
     assert node.ask("search.web").allowed
 
 
+@pytest.mark.contract("3.7")
 def test_tokens_of_a_minute_are_known_when_requests_end_and_then_close_the_operation() -> None:
     node = Serving(organization())
     assert node.ask("inference.llm").allowed
@@ -215,6 +227,7 @@ def test_tokens_that_are_said_beforehand_are_taken_beforehand() -> None:
     assert node.ask("inference.llm", quantities={"tokens": 40_000}).allowed
 
 
+@pytest.mark.contract("3.8", "9.27")
 def test_a_list_of_more_than_its_most_results_is_a_bad_request() -> None:
     answer = Gate(heron()).check(SECRET, "documents.list", results=10_001, now_ms=NOW_MS)
     assert answer.status == 400
@@ -230,6 +243,7 @@ def test_a_list_of_more_than_its_most_results_is_a_bad_request() -> None:
 # ---- amounts ----
 
 
+@pytest.mark.contract("3.24")
 def test_the_403_of_a_resource_quota_is_the_contracts() -> None:
     block = used_record("quota_collections", 5, 5, verdict="block", decision_id="d-9")
     answer = Gate(heron(organization(tier="free"), block)).check(SECRET, "collections.create", now_ms=NOW_MS)
@@ -241,12 +255,14 @@ def test_the_403_of_a_resource_quota_is_the_contracts() -> None:
     )
 
 
+@pytest.mark.contract("3.10")
 @pytest.mark.parametrize("operation", ["collections.list", "collections.get", "collections.delete", "buckets.create"])
 def test_a_full_quota_closes_the_creation_of_its_resource_and_nothing_else(operation: str) -> None:
     gate = Gate(heron(used_record("quota_collections", 50, 50, verdict="block")))
     assert gate.check(SECRET, operation, now_ms=NOW_MS).allowed
 
 
+@pytest.mark.contract("9.25")
 def test_a_batch_that_would_pass_a_quota_is_refused_whole() -> None:
     gate = Gate(heron(organization(), used_record("quota_documents", 1_000_000, 999_000)))
     assert gate.check(SECRET, "documents.create", creates=1_000, now_ms=NOW_MS).allowed
@@ -262,6 +278,7 @@ def test_a_batch_larger_than_the_whole_quota_needs_no_count_to_be_refused() -> N
     assert "current" not in details
 
 
+@pytest.mark.contract("1.11")
 def test_a_batch_has_at_most_so_many_objects() -> None:
     gate = Gate(heron(organization(objects_per_batch=100)))
     assert gate.check(SECRET, "batch.submit", objects=100, now_ms=NOW_MS).allowed
@@ -269,6 +286,7 @@ def test_a_batch_has_at_most_so_many_objects() -> None:
     assert (answer.status, error(answer)["message"]) == (403, "Batch object quota exceeded")
 
 
+@pytest.mark.contract("1.21")
 @pytest.mark.parametrize(
     ("kind", "name", "more"),
     [
@@ -293,6 +311,7 @@ def test_a_budget_that_is_used_up_closes_its_scope_for_what_costs(kind: Any, nam
     assert others.allowed == (kind == "label")
 
 
+@pytest.mark.contract("1.17")
 def test_credits_reserved_for_a_category_close_the_other_categories() -> None:
     block = credit_block(kind="category", category="search", decision_id="d-category")
     gate = Gate(heron(block))
@@ -303,6 +322,7 @@ def test_credits_reserved_for_a_category_close_the_other_categories() -> None:
 # ---- several at once ----
 
 
+@pytest.mark.contract("9.22")
 def test_where_several_fire_the_one_that_clears_last_is_told_and_all_are_listed() -> None:
     month = credit_block()
     day = used_record("budget_day", 5_000_000, 5_000_000, verdict="block", until_ms=NOW_MS + 3_600_000)

@@ -25,6 +25,7 @@ from tests.gating import (
 # ---- what stops arriving ----
 
 
+@pytest.mark.contract("3.21")
 @pytest.mark.parametrize(("mode", "admitted"), [(None, 60), ("open", 60), ("allowance", 30), ("closed", 0)])
 def test_when_decisions_stop_arriving_the_plan_says_what_a_category_gets(mode: Any, admitted: int) -> None:
     percent = 50 if mode == "allowance" else None
@@ -45,6 +46,7 @@ def test_when_decisions_stop_arriving_the_plan_says_what_a_category_gets(mode: A
     assert (state.is_stale, state.staleness_ms) == (False, 7)
 
 
+@pytest.mark.contract("3.15")
 def test_the_bound_is_the_offered_rate_over_the_measured_lag_and_what_runs() -> None:
     known = heron()
     gate = Gate(known, GateSettings(publish_ms_max=200))
@@ -60,6 +62,7 @@ def test_the_bound_is_the_offered_rate_over_the_measured_lag_and_what_runs() -> 
 # ---- reservation ----
 
 
+@pytest.mark.contract("3.16", "3.17")
 def test_a_burst_near_the_limit_admits_only_as_many_as_the_rest_pays_for() -> None:
     node = Serving(organization(), used_record("credits", 1_000_000_000, 600_000_000, kind="account"))
     answers = [node.ask("inference.llm") for _ in range(20)]
@@ -68,6 +71,7 @@ def test_a_burst_near_the_limit_admits_only_as_many_as_the_rest_pays_for() -> No
     assert (details["current"], details["limit"], details["reserved"]) == (600, 1_000, 400)
 
 
+@pytest.mark.contract("3.16")
 def test_a_request_that_cost_less_makes_room_and_one_that_failed_makes_all_of_it() -> None:
     node = Serving(organization(), used_record("credits", 1_000_000_000, 600_000_000, kind="account"))
     for _ in range(4):
@@ -110,6 +114,7 @@ def test_a_handler_that_knows_more_changes_what_is_held_back() -> None:
     assert node.gate.soft.reserved_micro == 0
 
 
+@pytest.mark.contract("1.20")
 def test_flags_of_the_plan_are_readable_and_an_organizations_own_go_before_them() -> None:
     known: Known = heron(organization(features={"namespace": "dedicated"}))
     gate = Gate(known)
