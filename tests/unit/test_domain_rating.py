@@ -11,6 +11,7 @@ GB = 10**9
 HOUR_MS = 3_600_000
 
 
+@pytest.mark.contract("2.5", "2.6")
 @pytest.mark.parametrize(
     ("operation", "quantities", "model", "credits_micro"),
     [
@@ -46,6 +47,7 @@ def test_each_operation_costs_what_the_card_says(operation, quantities, model, c
         assert world.used(kind, identifier) == credits_micro
 
 
+@pytest.mark.contract("9.1")
 @pytest.mark.parametrize(("status", "is_paid"), [(199, 0), (200, 1), (299, 1), (300, 0), (404, 0), (429, 0), (500, 0)])
 def test_only_success_costs(status, is_paid):
     world = small_world()
@@ -57,6 +59,7 @@ def test_only_success_costs(status, is_paid):
     assert cell.errors == (status >= 400 and status != 429)
 
 
+@pytest.mark.contract("1.6", "2.8")
 def test_a_cache_hit_and_a_test_key_cost_nothing_and_are_metered():
     world = small_world()
     world.send(usage("search.web", cached=True), usage("documents.create", key="key_t", quantities={"documents": 4}))
@@ -66,6 +69,7 @@ def test_a_cache_hit_and_a_test_key_cost_nothing_and_are_metered():
     assert (cells["documents.create"].requests, cells["documents.create"].units) == (1, 4)
 
 
+@pytest.mark.contract("2.2")
 def test_charges_inside_a_request_cost_under_their_own_operation_and_are_no_requests():
     world = small_world()
     charges = [
@@ -99,6 +103,7 @@ def test_a_request_that_was_refused_before_it_named_a_model_has_none_that_is_unk
     assert notices.get("model", "inference.embedding:strange") == 1
 
 
+@pytest.mark.contract("2.10", "9.6")
 def test_unknown_operations_and_models_are_counted_by_name():
     world = small_world()
     world.send(
@@ -124,6 +129,7 @@ def sample(ts: int, amount: int):
     return usage("storage", key=None, ts=ts, quantities={"bytes": amount})
 
 
+@pytest.mark.contract("2.4", "9.4")
 def test_storage_costs_by_the_time_that_it_is_held():
     world = small_world()
     month_ms = 30 * 24 * HOUR_MS
@@ -139,6 +145,7 @@ def test_storage_costs_by_the_time_that_it_is_held():
     assert sum(cell.requests for cell in world.cells.values()) == 0
 
 
+@pytest.mark.contract("9.5")
 def test_held_storage_is_cut_at_the_months_end():
     world = small_world()
     end = 1_796_083_200_000  # 2026-12-01T00:00:00Z
@@ -191,6 +198,7 @@ def test_held_storage_costs_by_each_version_for_its_own_time():
     assert (by_minute[first_end], by_minute[second_end]) == ((100_000_000, 1), (1_000_000_000, 2))
 
 
+@pytest.mark.contract("9.5")
 def test_storage_is_the_floor_of_the_month_over_all_parts():
     first = default_catalogue()
     starts_ms = NOW_MS + 1
