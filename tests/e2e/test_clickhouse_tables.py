@@ -71,7 +71,8 @@ def counts(client: Client, table: str) -> tuple[int, int, int]:
 
 
 def test_migrating_again_changes_nothing(warehouse: ClickHouse) -> None:
-    assert [migration.number for migration in migrate(warehouse)] == [1, 2, 3, 4]
+    applied = [migration.number for migration in migrate(warehouse)]
+    assert applied == list(range(1, len(list(FOLDER.glob("*.sql"))) + 1))
     assert migrate(warehouse) == []
 
 
