@@ -8,6 +8,7 @@ from sluicegate_schemas.alerts import AlertUnit
 
 from .alert_rule import Reading
 from .budgets import Budgets
+from .gauges import Gauges
 from .limits import PER_MINUTE
 from .notices import MODEL, OPERATION
 from .occurrences import Occurrences, WindowName
@@ -45,6 +46,7 @@ class Measures:
             "creations_refused": self._occurred,
             "unrated": self._unrated,
             "budget_percent": self._budget,
+            "concurrency_percent": self._concurrency,
         }
 
     def read(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
@@ -82,6 +84,13 @@ class Measures:
         assert rule.window_s is not None
         name = WindowName(rule.measure, rule.window_s, scope.text())
         return Reading(self._occurrences.count(name, moment.now_ms))
+
+    def _concurrency(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
+        plans = self._context.plans
+        limit = plans.concurrency_of(scope.id)
+        if limit is None or plans.is_exempt(scope.id, None, "concurrency"):
+            return None
+        return Reading(self._context.peer(Gauges).in_flight_of(scope.id), limit)
 
     def _budget(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
         """What is used of a budget; ``detail`` is its period and one of its thresholds, as ``day:80``."""

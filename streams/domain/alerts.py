@@ -11,15 +11,18 @@ from typing import Final, TypeVar
 from zlib import crc32
 
 from sluicegate_schemas.alert_rules import AlertRule
-from sluicegate_schemas.envelope import WireEvent
+from sluicegate_schemas.envelope import WireEvent, WireGauge, WireLeaseRequest
 
+from .alert_counts import AlertCounts
 from .alert_measures import Measures
 from .alert_record import cleared, fired
 from .alert_rule import Reading, is_reached, is_rearmed, may_fire
 from .budgets import BudgetName, Budgets
 from .expenses import Expenses
+from .gauges import Gauges
 from .notices import MODEL, OPERATION
 from .occurrences import Occurrences, WindowName
+from .outputs import RecordOrigin
 from .participant import Participant, PartitionContext
 from .period import SECOND_MS
 from .policy import Moment
@@ -35,33 +38,28 @@ _REVIEWED_MAX: Final = 1_000
 """Standing alerts that are looked at in one second, in turn."""
 _WINDOWS_EXPIRED_MAX: Final = 1_000
 _COSTLIEST: Final = 5
-_OTHER_LIMITS: Final = (
-    ("account", "credits"),
-    ("organization", "credits"),
-    ("organization", "budget_day"),
-    ("organization", "budget_month"),
-    ("key", "budget_day"),
-    ("key", "budget_month"),
-)
-"""What else answers 403."""
 _ItemT = TypeVar("_ItemT")
 
 
 class Alerts(Participant):
     """Evaluates the rules of the catalogue version in force."""
 
+    hears = (WireGauge,)
+
     def __init__(self, context: PartitionContext) -> None:
         super().__init__(context)
         self._occurrences: Final = Occurrences(context.changed, context.settings.alert_windows_max)
+        self._counts: Final = AlertCounts(context, self._occurrences)
         self._expenses: Final = Expenses(context.changed)
         self._measures: Final = Measures(context, self._occurrences)
         self._standing: OrderedDict[tuple[str, str, str], AlertRow] = OrderedDict()
         """By rule, scope and detail, the one that was looked at longest ago first."""
         self._rules: dict[str, list[AlertRule]] = {}
         self._by_name: dict[str, AlertRule] = {}
-        self._windows_s: dict[str, list[int]] = {}
         self._keys: dict[str, None] = {}
         """The keys that had requests since they were looked at."""
+        self._organizations: dict[str, None] = {}
+        """The organizations whose requests in flight were told since they were looked at."""
         self._room = 0
 
     # ---- what it hears ----
@@ -79,15 +77,11 @@ class Alerts(Participant):
         }
 
     def observes(self, route: Route) -> bool:
-        return bool(self._windows_s.get("creations_refused")) and self._creates(route.operation)
+        return self._counts.observes(route)
 
     def counted(self, event: WireEvent, route: Route, cost_micro: int, record: RecordContext, index: int) -> None:
-        if event.status != 403 or not self._creates(route.operation) or self._is_refused_otherwise(route):
-            return
-        scope = ScopeNames("operation", route.organization_id, route.operation).text()
-        for window_s in self._windows_s.get("creations_refused", ()):
-            name = WindowName("creations_refused", window_s, scope)
-            self._occurrences.add(name, 1, self.context.time.now_ms)
+        if event.status == 403:
+            self._counts.refused(event, route)
 
     def folded(self, route: Route) -> None:
         if route.credits_micro:
@@ -96,34 +90,12 @@ class Alerts(Participant):
         if route.buckets is not None:
             self._keys[route.api_key_id] = None
         if route.throttled and route.api_key_id:
-            self._throttled(route)
+            self._counts.throttled(route)
 
-    def _throttled(self, route: Route) -> None:
-        now_ms = self.context.time.now_ms // SECOND_MS * SECOND_MS
-        for window_s in self._windows_s.get("throttled", ()):
-            if route.end_ms > now_ms - window_s * SECOND_MS:  # not what comes in late, after an outage
-                name = WindowName("throttled", window_s, f"key:{route.api_key_id}")
-                self._occurrences.add(name, route.throttled, now_ms)
-
-    def _creates(self, operation: str) -> bool:
-        catalogue = self.context.plans.catalogue()
-        entry = None if catalogue is None else catalogue.operations.get(operation)
-        return entry is not None and entry.creates is not None
-
-    def _is_refused_otherwise(self, route: Route) -> bool:
-        """Whether credits or a budget close the route, and its quota does not."""
-        catalogue, policy, now_ms = self.context.plans.catalogue(), self.context.policy, self.context.time.now_ms
-
-        def is_closed(kind: str, identifier: str, limit_name: str) -> bool:
-            row = policy.standing(ScopeNames(kind, identifier), limit_name)
-            return row is not None and row.verdict == "block" and (row.until_ms is None or row.until_ms > now_ms)
-
-        assert catalogue is not None
-        resource = catalogue.operations[route.operation].creates
-        if is_closed("organization", route.organization_id, f"quota_{resource}"):
-            return False
-        of = {"account": route.account_id, "organization": route.organization_id, "key": route.api_key_id}
-        return any(is_closed(kind, of[kind], limit_name) for kind, limit_name in _OTHER_LIMITS)
+    def hear(self, moment: Moment, content: WireGauge | WireLeaseRequest, origin: RecordOrigin) -> None:
+        assert isinstance(content, WireGauge)
+        known = self.context.accounts.organizations
+        self._organizations.update((one.org_id, None) for one in content.organizations if one.org_id in known)
 
     def plan_changed(self, moment: Moment, organization_id: str | None) -> None:
         context = self.context
@@ -133,6 +105,7 @@ class Alerts(Participant):
         else:
             context.ledgers.touched[context.accounts.organizations[organization_id].account_id] = None
             self._keys.update((key, None) for key in context.accounts.keys_of(organization_id))
+            self._organizations[organization_id] = None
 
     def month_began(self, moment: Moment) -> None:
         self._look_at_accounts(moment)
@@ -150,15 +123,13 @@ class Alerts(Participant):
             rules[rule.measure].append(rule)
         self._rules = dict(rules)
         self._by_name = {rule.name: rule for some in rules.values() for rule in some}
-        self._windows_s = {
-            measure: sorted({rule.window_s for rule in some if rule.window_s is not None})
-            for measure, some in rules.items()
-        }
+        self._counts.use(self._by_name.values())
 
     def _look_at_all(self, moment: Moment) -> None:
         self._look_at_accounts(moment)
         self._keys.update((buckets.api_key_id, None) for buckets in self.context.buckets)
         self._occurrences.fresh.update((name, None) for name in self._occurrences.names())
+        self._organizations.update((one, None) for one in self.context.peer(Gauges).organizations())
         self.context.notices.look_again()
         budgets = self.context.peer(Budgets)
         budgets.touched.update((budget.name, None) for budget in budgets.all())
@@ -181,6 +152,7 @@ class Alerts(Participant):
         self._review(moment)
         self._each(context.ledgers.touched, lambda one: self._look_at_account(moment, one))
         self._each(self._keys, lambda one: self._look_at_key(moment, one))
+        self._each(self._organizations, lambda one: self._look_at_organization(moment, one))
         self._each(self._occurrences.fresh, lambda one: self._look_at_window(moment, one))
         self._each(context.peer(Budgets).touched, lambda one: self._look_at_budget(moment, one))
         self._each(context.notices.fresh, lambda one: self._look_at_notice(moment, *one))
@@ -201,6 +173,10 @@ class Alerts(Participant):
 
     def _look_at_key(self, moment: Moment, api_key_id: str) -> None:
         self._look(moment, self._rules.get("minute_utilization_percent", ()), ScopeNames("key", api_key_id))
+
+    def _look_at_organization(self, moment: Moment, organization_id: str) -> None:
+        rules = self._rules.get("concurrency_percent", ())
+        self._look(moment, rules, ScopeNames("organization", organization_id))
 
     def _look_at_window(self, moment: Moment, name: WindowName) -> None:
         rules = [rule for rule in self._rules.get(name.measure, ()) if rule.window_s == name.window_s]

@@ -73,6 +73,10 @@ class Gauges(Participant):
         """The requests of the organization that all nodes serve, as far as they said."""
         return self._in_flight[organization_id]
 
+    def organizations(self) -> list[str]:
+        """The organizations that have requests in flight."""
+        return sorted(self._in_flight)
+
     # ---- what the nodes say ----
 
     def hear(self, moment: Moment, content: WireGauge | WireLeaseRequest, origin: RecordOrigin) -> None:

@@ -18,6 +18,7 @@ from tests.alerting import (
     with_rules,
 )
 from tests.domain_world import NOW_MS, World, key_put, organization_put, small_world, usage
+from tests.limits_world import gauge
 
 
 @pytest.mark.contract("5.1")
@@ -245,3 +246,26 @@ def test_an_unknown_model_is_alerted_once_also_as_a_charge() -> None:
     world.pass_time(NOW_MS + SECOND_MS)
     (alert,) = alerts_of(world)
     assert "no-such-model" in alert.sentence
+
+
+@pytest.mark.contract("5.3")
+def test_an_organization_at_80_percent_of_its_requests_at_a_time_is_warned_and_clears_at_75() -> None:
+    world = small_world(catalogues=[with_rules("concurrency_warning")])  # 50 at a time
+    for sequence, (in_flight, rules) in enumerate(
+        [(39, []), (40, ["fired"]), (45, ["fired"]), (38, ["fired"]), (37, ["fired", "cleared"])], 1
+    ):
+        world.append(gauge(in_flight, sequence=sequence), NOW_MS + 2 * sequence * SECOND_MS)
+        assert told(world) == [f"concurrency_warning {state}" for state in rules]
+    fired = alerts_of(world)[0]
+    assert (fired.scope.text(), fired.observed, fired.limit) == ("organization:org_a", 40, 50)
+
+
+@pytest.mark.contract("5.3")
+def test_a_crashed_nodes_requests_alert_no_longer_than_they_live() -> None:
+    world = small_world(catalogues=[with_rules("concurrency_warning")])
+    world.append(gauge(50, ttl_ms=5_000), NOW_MS + SECOND_MS)
+    world.take_over()
+    world.pass_time(NOW_MS + 5 * SECOND_MS)
+    assert told(world) == ["concurrency_warning fired"]
+    world.pass_time(NOW_MS + 8 * SECOND_MS)
+    assert told(world)[1:] == ["concurrency_warning cleared"]

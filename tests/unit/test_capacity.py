@@ -1,5 +1,7 @@
 """Reserved capacity: credits that only one category may use (requirements, section 1)."""
 
+import pytest
+
 from sluicegate_schemas.envelope import WireCharge
 from tests.domain_world import World, usage
 from tests.grants import CREDIT, command, grant_put
@@ -34,6 +36,7 @@ def search(world: World, times: int) -> None:
     world.send(usage("retriever.execute", charges=[WireCharge("search.web", {"requests": times})]))
 
 
+@pytest.mark.contract("1.17")
 def test_what_is_reserved_for_a_category_closes_the_others_once_nothing_else_is_left() -> None:
     world = reserving_world()
     spend(world, 599)

@@ -22,6 +22,7 @@ def said(world: World, scope: str = "organization:org_a") -> list[tuple[str, int
     ]
 
 
+@pytest.mark.contract("3.4")
 def test_the_requests_of_all_nodes_together_close_an_organization_and_fewer_open_it():
     world = small_world("free")
     world.append(gauge(2, node="node-1"))
@@ -48,6 +49,7 @@ def test_use_is_told_as_it_crosses_bands_and_not_too_often():
     assert said(world)[4:] == [("allow", 25, 50)], "the last is told when the interval is over"
 
 
+@pytest.mark.contract("2.3")
 def test_what_a_crashed_node_held_is_free_when_its_time_to_live_is_over():
     world = small_world("free")
     world.append(gauge(3, node="node-1"))
@@ -74,6 +76,7 @@ def test_a_node_that_started_anew_holds_only_what_it_says_now_and_what_is_late_c
     assert said(world)[-1] == ("allow", 1, 5)
 
 
+@pytest.mark.contract("3.6")
 @pytest.mark.parametrize("is_taken_over", [False, True])
 def test_a_cluster_runs_one_execution_at_a_time(is_taken_over):
     world = small_world("pro")

@@ -26,6 +26,7 @@ def said(world: World, limit_name: str) -> list[str]:
     return [one.verdict for one in world.decisions if one.limit_name == limit_name]
 
 
+@pytest.mark.contract("3.5", "9.24")
 def test_a_batch_is_closed_for_a_minute_from_its_admission():
     world = small_world()
     submit(world, at=NOW_MS, started=NOW_MS - 3_000)
@@ -42,6 +43,7 @@ def test_a_batch_is_closed_for_a_minute_from_its_admission():
     assert world.standing() == {}
 
 
+@pytest.mark.contract("9.24")
 @pytest.mark.parametrize("status", [403, 429, 500, 503])
 def test_a_refused_or_failed_request_closes_nothing(status):
     world = small_world()
@@ -86,6 +88,7 @@ def test_an_exemption_opens_closed_subjects():
     assert said(world, "operation_interval") == ["block", "allow"]
 
 
+@pytest.mark.contract("3.7", "9.3")
 def test_web_searches_of_all_keys_and_charges_share_ten_a_minute_and_cache_hits_take_none():
     world = small_world("team")
     for step in range(4):
@@ -103,6 +106,7 @@ def test_web_searches_of_all_keys_and_charges_share_ten_a_minute_and_cache_hits_
     assert world.standing() == {}
 
 
+@pytest.mark.contract("3.7")
 @pytest.mark.parametrize("is_taken_over", [False, True])
 def test_tokens_of_the_model_operation_are_held_to_their_minute_and_a_long_debt_is_said_again(is_taken_over):
     world = small_world("team")

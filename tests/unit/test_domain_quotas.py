@@ -28,6 +28,7 @@ def count(world: World, resource: str = "collections") -> int:
     raise AssertionError
 
 
+@pytest.mark.contract("3.10")
 def test_creation_is_closed_when_a_quota_is_reached_and_a_delete_opens_it():
     world = small_world("free")  # 5 collections
     change(world, collections=3)
@@ -48,6 +49,7 @@ def test_creation_is_closed_when_a_quota_is_reached_and_a_delete_opens_it():
     assert len(said(world)) == 4
 
 
+@pytest.mark.contract("9.1")
 @pytest.mark.parametrize("status", [199, 302, 404, 429, 500])
 def test_what_did_not_succeed_makes_nothing(status):
     world = small_world("free")
@@ -74,6 +76,7 @@ def test_a_recount_corrects_what_deltas_drifted_by():
     assert (count(world), count(world, "documents")) == (0, 10)
 
 
+@pytest.mark.contract("9.26")
 def test_api_keys_are_counted_from_the_keys_and_revoked_ones_do_not_count():
     world = World()
     world.obey(organization_put(tier="free"), key_put(), key_put("key_t"))
@@ -99,6 +102,7 @@ def test_the_last_of_quick_changes_is_told_when_the_interval_is_over():
     assert said(world, "documents")[1:] == [("allow", 800_009, 1_000_000)]
 
 
+@pytest.mark.contract("3.10")
 def test_an_upgrade_opens_and_a_downgrade_closes_and_an_exemption_takes_the_quota_off():
     world = small_world("free")
     change(world, collections=7)

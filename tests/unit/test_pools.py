@@ -44,6 +44,7 @@ def verdicts(world: World) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.contract("1.16")
 def test_a_member_that_used_its_cap_is_closed_and_the_others_go_on() -> None:
     world = pool_world(a={"cap_micro": 30 * CREDIT}, b=None)
     spend(world, "a", 29)
@@ -56,6 +57,7 @@ def test_a_member_that_used_its_cap_is_closed_and_the_others_go_on() -> None:
     assert verdicts(world)[1:] == [("allow", "organization:org_a")]
 
 
+@pytest.mark.contract("1.16")
 def test_what_one_member_reserves_no_other_may_use() -> None:
     world = pool_world(a={"reserved_micro": 40 * CREDIT}, b=None)
     spend(world, "b", 60)
@@ -97,6 +99,7 @@ def test_a_charge_of_an_operator_counts_for_the_cap() -> None:
     assert verdicts(world) == [("block", "organization:org_a")]
 
 
+@pytest.mark.contract("9.16")
 @pytest.mark.parametrize(
     ("pools", "total"),
     [
