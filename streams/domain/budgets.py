@@ -14,6 +14,7 @@ from sluicegate_schemas.accounts import AnyCommand, BudgetPut, BudgetRemove
 from sluicegate_schemas.envelope import WireEvent
 
 from .command_record import RefusedError
+from .deadlines import NEVER_MS
 from .labels import LABEL, label_of
 from .participant import Change, Participant, PartitionContext
 from .period import DAY_MS, month_index, month_start_ms
@@ -79,6 +80,8 @@ class Budgets(Participant):
         self._of: dict[str, dict[tuple[str, str], list[BudgetName]]] = {}
         """By organization, then by (kind, target)."""
         self._reached: dict[BudgetName, EventCause] = {}
+        self._ahead: dict[BudgetName, None] = {}
+        """Those whose next window is used up already."""
         self.touched: dict[BudgetName, None] = {}
         """The budgets that something was used of; whoever looks at them takes them out."""
         context.entitlements.hard_budgets_of = self._hard_of
@@ -183,6 +186,8 @@ class Budgets(Participant):
             row.used_micro += cost_micro
         elif window == row.window + 1:
             row.ahead_micro += cost_micro
+            if row.ahead_micro >= row.credits_micro:
+                self._await(name)
         else:
             return False
         self._changed(name)
@@ -203,7 +208,26 @@ class Budgets(Participant):
         self.context.changed.rows[row_key("u", *name)] = self._rows[name]
         self.touched[name] = None
 
+    def _await(self, name: BudgetName) -> None:
+        """What came ahead uses up the next window: that is to be said when it begins, not with its first cost."""
+        self._ahead[name] = None
+        self.next_ms = min(self.next_ms, self._end_ms(name))
+
     # ---- verdicts ----
+
+    def wake(self, moment: Moment) -> None:
+        """Windows began that were used up before: so many are said with one record."""
+        begun = [name for name in self._ahead if self._end_ms(name) <= moment.now_ms]
+        for name in begun[: self.context.settings.accounts_a_wake]:
+            del self._ahead[name]
+            self._roll(name, self._rows[name])
+            self._judge_now(moment, name, None)
+        self.next_ms = min((self._end_ms(name) for name in self._ahead), default=NEVER_MS)
+
+    def _end_ms(self, name: BudgetName) -> int:
+        """When the window ends that the budget's row is about."""
+        window = self._rows[name].window + 1
+        return window * DAY_MS if name.period == "day" else month_start_ms(window)
 
     def judge(self, moment: Moment) -> None:
         reached, self._reached = self._reached, {}
@@ -277,6 +301,7 @@ class Budgets(Participant):
     def _remove(self, name: BudgetName) -> None:
         del self._rows[name]
         self._reached.pop(name, None)
+        self._ahead.pop(name, None)
         targets = self._of[name.organization_id]
         targets[name.kind, name.target].remove(name)
         if not targets[name.kind, name.target]:
@@ -291,6 +316,10 @@ class Budgets(Participant):
 
     def resume(self, moment: Moment) -> None:
         self.touched.update(dict.fromkeys(self._rows))
+        for name, row in self._rows.items():
+            if row.ahead_micro >= row.credits_micro:
+                self._ahead[name] = None
+                self.next_ms = min(self.next_ms, self._end_ms(name))
 
 
 def _name(command: BudgetPut | BudgetRemove) -> BudgetName:

@@ -24,6 +24,7 @@ from sluicegate_schemas.partitioning import partition_of
 from stack.rating import MissingQuantityError, month_span_ms, price_micro, quantity
 
 from .expected_accounts import ExpectedAccounts
+from .expected_commands import ExpectedCommands
 from .plan import DAY_MS, MINUTE_MS
 
 AHEAD_MS: Final = 5 * MINUTE_MS
@@ -92,6 +93,9 @@ class Expected:
         self.now_ms = 0
         self.rejects: dict[str, str] = {}
         self.accounts = ExpectedAccounts(partition, partitions, self.cards, self.rejects)
+        self.commands = ExpectedCommands(self.accounts)
+        self.commands.month_used = self._month_used
+        self.accounts.further = self.commands.obey
         self.counted = self.duplicate = self.rejected = self.forwarded = 0
         self.ledgers: defaultdict[tuple[str, str, str], Ledger] = defaultdict(Ledger)
         self.cells: defaultdict[tuple[str, str, str, int], list[int]] = defaultdict(lambda: [0] * 6)
@@ -109,6 +113,7 @@ class Expected:
     def _advance(self, log_time_ms: int) -> None:
         self.now_ms = now_ms = max(self.now_ms, log_time_ms)
         self.accounts.now_ms = now_ms
+        self.commands.advance(now_ms, month_bounds(now_ms // DAY_MS)[0])
         minute = now_ms // MINUTE_MS
         before = self._minute
         if minute != before:
@@ -124,6 +129,17 @@ class Expected:
         """Takes in a record of the accounts topic."""
         self._advance(log_time_ms)
         self.accounts.obey(offset, value)
+        for account, organization, key, group, micro, at_ms in self.commands.charges:
+            self.cells[organization, key or "", "correction", at_ms // MINUTE_MS][4] += micro
+            month = month_bounds(at_ms // DAY_MS)[0]
+            names = [("account", account), ("organization", organization), *([("key", key)] if key else [])]
+            for kind, name in names:
+                self.ledgers[kind, name, month].groups[group] += micro
+            self.commands.credits.book(account, month, micro)
+        self.commands.charges.clear()
+
+    def _month_used(self, kind: str, name: str) -> int:
+        return self.ledgers[kind, name, self.commands.credits.month].used_micro
 
     def usage(self, offset: int, log_time_ms: int, value: bytes | None) -> None:
         """Takes in a record of the usage topic."""
@@ -270,23 +286,29 @@ class Expected:
             ledger.requests += requests
         if entry is not None and isinstance(entry.price, HeldPrice) and is_paid and not is_test:
             self._sample(event, quantity(event.quantities or {}, entry.price.quantity))
+        cost = sum(part[3] for part in parts)
+        if cost:
+            self.commands.budgets.spend(event.org_id, event.api_key_id, event.labels or {}, event.ts_ms, cost)
         if counts_requests and event.status != 429 and event.api_key_id is not None:
             category = None if entry is None else entry.category
             self.accounts.take(event.api_key_id, event.started_at_ms, requests, category)
 
     def _ledgers(self, event: WireEvent, ms: int) -> list[tuple[Ledger, str | None]]:
         """The ledgers that take what happened at ``ms``, and the closed month that they correct by it."""
-        month, _, end_ms = month_bounds(ms // DAY_MS)
-        current = month_bounds(self.now_ms // DAY_MS)[0]
-        corrected = None
-        if month < current and self.now_ms >= end_ms + GRACE_MS:
-            month, corrected = current, month
+        month, corrected = self._month_of(ms)
         account = self.accounts.account_of(event.org_id) or ""
         names = [("account", account), ("organization", event.org_id)]
         if event.api_key_id is not None:
             names.append(("key", event.api_key_id))
         names += [("label", f"{event.org_id}:{name}={value}") for name, value in (event.labels or {}).items()]
         return [(self.ledgers[kind, name, month], corrected) for kind, name in names]
+
+    def _month_of(self, ms: int) -> tuple[str, str | None]:
+        month, _, end_ms = month_bounds(ms // DAY_MS)
+        current = month_bounds(self.now_ms // DAY_MS)[0]
+        if month < current and self.now_ms >= end_ms + GRACE_MS:
+            return current, month
+        return month, None
 
     def _book(self, event: WireEvent, operation: str, group: str | None, micro: int, ms: int) -> None:
         if not micro or group is None:
@@ -296,6 +318,7 @@ class Expected:
             ledger.groups[group] += micro
             if corrected is not None:
                 ledger.corrections[corrected] += micro
+        self.commands.credits.book(self.accounts.account_of(event.org_id) or "", self._month_of(ms)[0], micro)
 
     def _sample(self, event: WireEvent, amount: int) -> None:
         """What was held since the sample before costs by its time; each part by the version and month it lies in."""

@@ -7,17 +7,19 @@ section 9: over any time t at most capacity + rate × t; what passes is debt).
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from pydantic import ValidationError
 
-from sluicegate_schemas.accounts import ACCOUNT_COMMAND, KeyPut, KeyRevoke, OrganizationPut
+from sluicegate_schemas.accounts import ACCOUNT_COMMAND, AnyCommand, KeyPut, KeyRevoke, OrganizationPut
 from sluicegate_schemas.limits import CATEGORIES, RateLimits
 from sluicegate_schemas.partitioning import partition_of
 
+from .expected_overrides import ExpectedOverrides
 from .plan import MINUTE_MS
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ BUCKETS: Final = ("requests_per_second", "requests_per_minute", *(f"{name}_per_m
 _SAME: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
     """The command can't be obeyed; the argument is the reason."""
 
 
@@ -39,6 +41,7 @@ class Bucket:
     rate: int
     period_ms: int
     capacity: int
+    is_exempt: bool = False
     empty_ms: Fraction = Fraction(0)
 
     def held(self, now_ms: int) -> Fraction:
@@ -48,12 +51,13 @@ class Bucket:
     def take(self, start_ms: int, requests: int) -> None:
         self.empty_ms = max(self.empty_ms, Fraction(start_ms)) + Fraction(requests * self.period_ms, self.rate)
 
-    def change(self, rate: int, capacity: int, now_ms: int) -> None:
-        if (rate, capacity) == (self.rate, self.capacity):
+    def change(self, rate: int, capacity: int, now_ms: int, *, is_exempt: bool) -> None:
+        if (rate, capacity, is_exempt) == (self.rate, self.capacity, self.is_exempt):
             return
-        held = self.held(now_ms)
-        self.rate, self.capacity = rate, capacity
-        self.empty_ms = now_ms + held * self.period_ms / rate
+        held = self.held(now_ms) if is_exempt == self.is_exempt else Fraction(0)
+        self.rate, self.capacity, self.is_exempt = rate, capacity, is_exempt
+        if self.empty_ms:  # what never held anything may still be used from before now
+            self.empty_ms = now_ms + held * self.period_ms / rate
 
 
 @dataclass(slots=True)
@@ -74,12 +78,17 @@ class ExpectedAccounts:
         self.revoked: set[str] = set()
         self.buckets: dict[str, tuple[Bucket, ...]] = {}
         """The second's, the minute's and those of the categories, in the order of ``BUCKETS``."""
+        self.overrides = ExpectedOverrides()
+        self.further: Callable[[AnyCommand], None] | None = None
+        """Carries out what is no organization's or key's command. Raises RefusedError."""
         self.commands = self.commands_repeated = 0
         self._partition = partition
         self._partitions = partitions
         self._cards = cards
         self._rejects = rejects
         self._done: dict[tuple[str, str], bytes] = {}
+        self.acted: set[tuple[str, str]] = set()
+        """(account, command id) of each command that acted."""
 
     def account_of(self, organization_id: str) -> str | None:
         """Who pays for an organization; None where it is not known."""
@@ -97,8 +106,29 @@ class ExpectedAccounts:
 
     def rates_of(self, api_key_id: str) -> RateLimits | None:
         """A key's limits at the log's time."""
-        put = self.organizations[self.keys[api_key_id].organization_id].puts[-1][1]
-        return self._cards.at(self.now_ms).rates(put.tier, put.rates)
+        organization_id = self.keys[api_key_id].organization_id
+        put = self.organizations[organization_id].puts[-1][1]
+        return self.overrides.raised_rates(organization_id, self._cards.at(self.now_ms).rates(put.tier, put.rates))
+
+    def exempt(self, organization_id: str, api_key_id: str | None) -> list[str]:
+        """The limits that are off for the organization (None), or for this key alone."""
+        return self.overrides.exempt(organization_id, api_key_id)
+
+    def entitlement(self, organization_id: str) -> dict[str, Any]:
+        """What gates are told of an organization, as far as it is looked at; what is the plan's is null."""
+        put = self.organizations[organization_id].puts[-1][1]
+        rates = put.rates
+        if any(boost.rates is not None for boost in self.overrides.boosts(organization_id)):
+            rates = self._cards.at(self.now_ms).rates(put.tier, put.rates)
+            rates = self.overrides.raised_rates(organization_id, rates)
+        return {
+            "account_id": put.account_id,
+            "tier": put.tier,
+            "credits_micro_per_month": put.credits_micro_per_month,
+            "rates": None if rates is None else rates.model_dump(),
+            "shares": None if put.shares is None else put.shares.model_dump(),
+            "exempt": self.exempt(organization_id, None),
+        }
 
     def limits_of(self, api_key_id: str) -> list[tuple[int, int]]:
         """(rate, capacity) of each of a key's buckets; none where it has no limits."""
@@ -117,11 +147,11 @@ class ExpectedAccounts:
             command = self._decode(value)
             memory, body = (command.account_id, command.command_id), _SAME(command.model_dump(mode="json"))
             if partition_of(command.account_id, self._partitions) != self._partition:
-                raise _RefusedError("command_refused")
+                raise RefusedError("command_refused")
             before = self._done.get(memory)
             if before is not None:
                 if before != body:
-                    raise _RefusedError("command_refused")
+                    raise RefusedError("command_refused")
                 self.commands_repeated += 1
                 return
             match command:
@@ -131,47 +161,59 @@ class ExpectedAccounts:
                     self._put_key(command)
                 case KeyRevoke():
                     if self._owner(command).get(command.api_key_id) is None:
-                        raise _RefusedError("command_refused")
+                        raise RefusedError("command_refused")
                     self.revoked.add(command.api_key_id)
+                case _ if self.further is not None:
+                    self.further(command)
             self._done[memory] = body
+            self.acted.add(memory)
             self.commands += 1
-        except _RefusedError as refused:
+        except RefusedError as refused:
             self._rejects[f"accounts/{self._partition}/{offset}/0"] = str(refused)
 
-    def _decode(self, value: bytes | None) -> OrganizationPut | KeyPut | KeyRevoke:
+    def _decode(self, value: bytes | None) -> AnyCommand:
         if not value:
-            raise _RefusedError("empty")
+            raise RefusedError("empty")
         try:
             json.loads(value)
         except ValueError:
-            raise _RefusedError("not_json") from None
+            raise RefusedError("not_json") from None
         try:
             return ACCOUNT_COMMAND.validate_json(value)
         except ValidationError as error:
             is_unknown = error.errors()[0]["type"] == "union_tag_invalid"
-            raise _RefusedError("unknown_command" if is_unknown else "invalid") from None
+            raise RefusedError("unknown_command" if is_unknown else "invalid") from None
 
     def _put_organization(self, command: OrganizationPut) -> None:
         known = self.organizations.get(command.organization_id)
         if known is None:
             if command.account_id not in (command.organization_id, *self.organizations):
-                raise _RefusedError("command_refused")
+                raise RefusedError("command_refused")
             known = self.organizations[command.organization_id] = Organization(command.account_id)
         elif known.account_id != command.account_id:
-            raise _RefusedError("command_refused")
+            raise RefusedError("command_refused")
         known.puts.append((self.now_ms, command))
-        for api_key_id in [one for one, key in self.keys.items() if key.organization_id == command.organization_id]:
+        self.limits_changed(command.organization_id)
+
+    def limits_changed(self, organization_id: str) -> None:
+        """The limits of an organization's keys may be others from now on."""
+        for api_key_id in [one for one, key in self.keys.items() if key.organization_id == organization_id]:
             limits = self.limits_of(api_key_id)
             if not limits:
                 self.buckets.pop(api_key_id, None)
             elif api_key_id in self.buckets:
-                for bucket, (rate, capacity) in zip(self.buckets[api_key_id], limits, strict=True):
-                    bucket.change(rate, capacity, self.now_ms)
+                off = self._off(api_key_id)
+                for name, bucket, (rate, capacity) in zip(BUCKETS, self.buckets[api_key_id], limits, strict=True):
+                    bucket.change(rate, capacity, self.now_ms, is_exempt=name in off)
+
+    def _off(self, api_key_id: str) -> set[str]:
+        organization_id = self.keys[api_key_id].organization_id
+        return {*self.exempt(organization_id, None), *self.exempt(organization_id, api_key_id)}
 
     def _owner(self, command: KeyPut | KeyRevoke) -> dict[str, KeyPut]:
         """The keys of the command's organization. Raises where that is not known under the command's account."""
         if self.account_of(command.organization_id) != command.account_id:
-            raise _RefusedError("command_refused")
+            raise RefusedError("command_refused")
         return {one: key for one, key in self.keys.items() if key.organization_id == command.organization_id}
 
     def _put_key(self, command: KeyPut) -> None:
@@ -179,13 +221,13 @@ class ExpectedAccounts:
         known = self.keys.get(command.api_key_id)
         if known is None:
             if any(key.key_sha256 == command.key_sha256 for key in self.keys.values()):
-                raise _RefusedError("command_refused")
+                raise RefusedError("command_refused")
         elif (
             known.organization_id != command.organization_id
             or known.key_sha256 != command.key_sha256
             or command.api_key_id in self.revoked
         ):
-            raise _RefusedError("command_refused")
+            raise RefusedError("command_refused")
         self.keys[command.api_key_id] = command
 
     def take(self, api_key_id: str, started_at_ms: int, requests: int, category: str | None) -> None:
@@ -195,8 +237,9 @@ class ExpectedAccounts:
             limits = self.limits_of(api_key_id)
             if not limits:
                 return
+            off = self._off(api_key_id)
             buckets = self.buckets[api_key_id] = tuple(
-                Bucket(rate, SECOND_MS if name == "requests_per_second" else MINUTE_MS, capacity)
+                Bucket(rate, SECOND_MS if name == "requests_per_second" else MINUTE_MS, capacity, name in off)
                 for name, (rate, capacity) in zip(BUCKETS, limits, strict=True)
             )
         start_ms = min(max(started_at_ms, self.now_ms - MINUTE_MS + 1), self.now_ms)

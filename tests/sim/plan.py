@@ -76,6 +76,7 @@ TRAFFIC: Final[tuple[tuple[str, int], ...]] = (
     ("edge", 8),
     ("plan change", 3),
     ("command", 2),
+    ("order", 12),
     ("catalogue", 1),
     ("restart", 1),
 )

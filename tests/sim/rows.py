@@ -8,6 +8,7 @@ import msgspec
 
 GROUPS: Final = ("documents", "inference", "search", "compute", "storage", "upload")
 _DECODE: Final = msgspec.msgpack.Decoder().decode
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
 
 
 class LedgerPlace(NamedTuple):
@@ -135,3 +136,9 @@ def buckets_row(payload: bytes) -> BucketsRow:
 def standing_row(payload: bytes) -> StandingRow:
     """A standing decision."""
     return StandingRow(*_DECODE(payload)[:11])
+
+
+def entitled_part(payload: bytes) -> bytes:
+    """What of an organization's or key's row its entitlements repeat as it is: account, tier and own credits, or
+    organization, hash and mode."""
+    return _ENCODE(_DECODE(payload)[:3])

@@ -67,16 +67,19 @@ def secret_of(api_key_id: str) -> str:
     return f"sk_{'test' if is_test_key(api_key_id) else 'live'}_{api_key_id}"
 
 
-def command(kind: str, command_id: str, issued_at_ms: int, account: str, organization: str, **fields: Any) -> bytes:
-    """A record of the accounts topic."""
+def command(
+    kind: str, command_id: str, issued_at_ms: int, account: str, organization: str | None, **fields: Any
+) -> bytes:
+    """A record of the accounts topic; ``organization`` None: about the account."""
     base = {
         "command_id": command_id,
         "issued_at": from_epoch_ms(issued_at_ms).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "issued_by": "operator",
         "account_id": account,
-        "organization_id": organization,
         "kind": kind,
     }
+    if organization is not None:
+        base["organization_id"] = organization
     return json.dumps(base | fields).encode()
 
 

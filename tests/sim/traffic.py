@@ -14,7 +14,7 @@ from sluicegate_schemas.envelope import DECODE_ENVELOPE, ENCODE, WireEnvelope, W
 from sluicegate_schemas.partitioning import partition_of
 from sluicegate_schemas.topics import ACCOUNTS, CATALOG, USAGE
 
-from . import events, tenants
+from . import events, orders, tenants
 from .plan import MINUTE_MS, Plan, Send
 from .tenants import TENANTS, TIERS, TWICE
 
@@ -238,6 +238,11 @@ def _command(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> 
     return [_account_record(traffic, tenant.account_id, value)]
 
 
+def _order(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> list[Outgoing]:
+    account, value = orders.some_order(draw, f"order-{send.number}", now_ms)
+    return [_account_record(traffic, account, value)]
+
+
 def _catalogue(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> list[Outgoing]:
     traffic.catalogue_version += 1
     in_ms = 6 * MINUTE_MS + draw.choice((0, MINUTE_MS, 15 * MINUTE_MS, 100 * MINUTE_MS)) + draw.randrange(5_000)
@@ -259,6 +264,7 @@ KINDS: Final[dict[str, Callable[[Traffic, Send, random.Random, int], list[Outgoi
     "twins": _twins,
     "plan change": _plan_change,
     "command": _command,
+    "order": _order,
     "catalogue": _catalogue,
 }
 """What each kind of send puts on the wire; "requests" are the gateways'."""

@@ -169,3 +169,18 @@ def test_labels_above_the_bound_share_a_balance() -> None:
     held = {key.decode().split("|")[2]: key for key in world.rows if key.startswith(b"l|label|")}
     assert held.keys() == {"org_a:pipeline=p0", "org_a:pipeline=p1", "org_a:…"}
     assert world.used("label", "org_a:…") == 2 * CREDIT
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_a_window_that_was_used_up_before_it_began_is_closed_when_it_begins(taken_over: bool) -> None:
+    world = budget_world()
+    world.obey(budget_put())
+    world.log_time_ms = NIGHT_MS - 60_000
+    world.early.clear()
+    spend(world, 11, ts=NIGHT_MS + 1)
+    assert verdicts(world) == []
+    if taken_over:
+        world.take_over()
+        world.early.clear()
+    world.pass_time(NIGHT_MS)
+    assert verdicts(world) == [("block", "budget_day", "organization:org_a", 10, 11)]

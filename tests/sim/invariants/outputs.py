@@ -19,7 +19,6 @@ from ..log import LogRecord
 from .state_log import StateWatch
 
 _JSON = msgspec.json.Decoder().decode
-_ROW = msgspec.msgpack.Decoder().decode
 
 
 class OutputWatch:
@@ -36,6 +35,8 @@ class OutputWatch:
         self.states = states
         self.rejects: dict[str, bytes] = {}
         self.forwards: dict[tuple[int, int, int], bytes] = {}
+        self.trail: dict[tuple[str, str], bytes] = {}
+        """By (account, command id)."""
         self.decisions: dict[str, bytes] = {}
         """By decision id: every decision that was ever said."""
         self.newest: dict[tuple[str, str], tuple[tuple[int, int], Any]] = {}
@@ -112,6 +113,17 @@ class OutputWatch:
             elif before != record.value:
                 self._note(f"the entitlement {said} was said again with other content")
 
+    def trailed(self, records: Sequence[LogRecord]) -> None:
+        """Entries of the audit trail were appended."""
+        for record in records:
+            value = record.value or b""
+            body = _JSON(value)
+            if body["source"]["offset"] > self.states[record.partition].accounts_offset:
+                self._note(f"the trail's {body['command_id']} was said before its flush stood")
+            if self.trail.setdefault((body["account_id"], body["command_id"]), value) != value:
+                self._note(f"the trail's {body['command_id']} was said again with other content: {value!r}")
+            self._seen[f"commands: {body['command']}"] += 1
+
     def _commanded(self, watch: StateWatch) -> set[tuple[bytes, bytes]]:
         """The rows that the commands up to the last flush asked for, some of which another command replaced since."""
         commanded, start = self._commands[watch.partition]
@@ -145,8 +157,6 @@ class OutputWatch:
                     yield from self._standing(state.standing_row(payload), key.decode()[2:], now_ms)
                 elif key[:2] == b"l|":
                     yield from self._balance(state.ledger_place(key), state.ledger_row(payload))
-                elif key[:2] in (b"o|", b"k|"):
-                    yield from self._entitlement(key, payload)
         yield from self._no_block_by_itself()
 
     def _standing(self, row: state.StandingRow, key: str, now_ms: int) -> Iterable[str]:
@@ -187,26 +197,19 @@ class OutputWatch:
             must_be = row.used_micro, row.requests, row.total_micro
             yield f"the balance {':'.join(place)} says {is_} (used, requests, total), must say {must_be}"
 
-    def _entitlement(self, key: bytes, payload: bytes) -> Iterable[str]:
-        if b"_twice" in key:
-            return
-        row = _ROW(payload)
-        name = f"organization:{key.decode()[2:]}" if key[:2] == b"o|" else f"key:{row[1]}"
+    def entitlement(self, name: str) -> dict[str, Any] | None:
+        """What was said last of an organization or key, by its record key."""
         said = self.newest.get(("entitlements", name))
-        if said is None or _entitled_row(said[1]) != (key, payload):
-            yield f"the entitlement {name} says {said and said[1]}, the state {row}"
+        return None if said is None else said[1]
 
 
 def _entitled_row(body: dict[str, Any]) -> tuple[bytes, bytes]:
-    """The state's row that an entitlement repeats."""
-    encode = msgspec.msgpack.encode
+    """The state's row that an entitlement repeats, as ``rows.entitled_part``."""
     if body["kind"] == "key":
-        fields = [body["organization_id"], body["key_sha256"], body["mode"], body["revoked"]]
-        return f"k|{body['api_key_id']}".encode(), encode(fields)
-    rates = body["rates"]
-    own = None if rates is None else [rates["requests_per_second"], rates["burst"], rates["requests_per_minute"]]
-    fields = [body["account_id"], body["tier"], body["credits_micro_per_month"], own]
-    return f"o|{body['organization_id']}".encode(), encode(fields)
+        part = [body["organization_id"], body["key_sha256"], body["mode"]]
+        return f"k|{body['api_key_id']}".encode(), msgspec.msgpack.encode(part)
+    part = [body["account_id"], body["tier"], body["credits_micro_per_month"]]
+    return f"o|{body['organization_id']}".encode(), msgspec.msgpack.encode(part)
 
 
 def _asked_for(value: bytes) -> Iterable[tuple[bytes, bytes]]:
@@ -217,7 +220,6 @@ def _asked_for(value: bytes) -> Iterable[tuple[bytes, bytes]]:
         return
     match body.get("kind"):
         case "organization.put":
-            fields = {"credits_micro_per_month": None, "rates": None, **body, "kind": "organization"}
-            yield _entitled_row(fields)
+            yield _entitled_row({"credits_micro_per_month": None, **body, "kind": "organization"})
         case "key.put":
-            yield _entitled_row({**body, "kind": "key", "revoked": False})
+            yield _entitled_row({**body, "kind": "key"})

@@ -16,6 +16,7 @@ import msgspec
 
 from .. import rows as state
 from ..log import LogRecord
+from ..rows import entitled_part
 
 _SNAPSHOTS_MAX = 2
 
@@ -53,7 +54,7 @@ class StateWatch:
         self.snapshots: dict[int, tuple[dict[bytes, bytes], dict[bytes, bytes]]] = {}
         """(rows, removed cells) at a few cuts, by their place in ``cuts``."""
         self.ever: set[tuple[bytes, bytes]] = set()
-        """Every valid (key, payload) of organizations and keys."""
+        """Every valid (key, what of its row an entitlement repeats) of organizations and keys."""
         self.usage_offset = self.accounts_offset = -1
         self._note = note
         self._seen = seen
@@ -106,7 +107,7 @@ class StateWatch:
                 self._ledger(key, before, payload)
                 ledgers_changed = True
             elif key[:2] in (b"o|", b"k|") and payload is not None:
-                self.ever.add((key, payload))
+                self.ever.add((key, entitled_part(payload)))
             if before is not None:
                 self._crc_xor ^= crc32(before, crc32(key))
             if payload is None:

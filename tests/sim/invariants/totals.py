@@ -67,7 +67,7 @@ def _ledgers(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
         if is_ != must_be:
             differences.append(f"{'/'.join(place)} is {is_}, must be {must_be}")
         if row is not None and place.kind == "account" and place.month in (month, before[0]):
-            total = expected.accounts.total_micro(place.name, start_ms if place.month == month else before[1])
+            total = expected.commands.credits.total_micro(place.name)
             if place.month == month and row.total_micro != total:
                 differences.append(f"the credits of {'/'.join(place)} are {row.total_micro}, must be {total}")
     yield from _some(f"ledgers of partition {expected.partition}", differences)

@@ -20,10 +20,10 @@ def _standing(rows: Mapping[bytes, bytes], name: str, now_ms: int) -> bool:
 
 def credit_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
     """An account is blocked exactly while it has used all credits of the log's month."""
-    month, start_ms, _ = month_bounds(expected.now_ms // DAY_MS)
+    month, _, _ = month_bounds(expected.now_ms // DAY_MS)
     accounts = {one.account_id for one in expected.accounts.organizations.values()}
     for account in sorted(accounts & expected.accounts.organizations.keys()):
-        total = expected.accounts.total_micro(account, start_ms)
+        total = expected.commands.credits.total_micro(account)
         ledger = expected.ledgers.get(("account", account, month))
         used = 0 if ledger is None else ledger.used_micro
         must_be = ledger is not None and total is not None and used >= total
@@ -31,10 +31,24 @@ def credit_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[s
             yield f"{account} has used {used} of {total} micro-credits in {month}, and is{' not' * must_be} blocked"
 
 
+def budget_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
+    """What a budget is about is blocked exactly while its window's credits are used up and it asks for that."""
+    budgets = expected.commands.budgets
+    for place, budget in budgets.all.items():
+        used, most = budgets.used_micro(place), budget.put.credits_micro
+        must_be = budget.put.blocks and used >= most
+        if _standing(rows, place.decision_key, expected.now_ms) != must_be:
+            yield f"{place.decision_key} has used {used} of {most} micro-credits, and is{' not' * must_be} blocked"
+
+
 def rate_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
     """A key that is in debt is blocked."""
     for key, buckets in sorted(expected.accounts.buckets.items()):
         for limit_name, bucket in zip(BUCKETS, buckets, strict=True):
             held = bucket.held(expected.now_ms)
-            if held > bucket.capacity and not _standing(rows, f"{limit_name}:key:{key}", expected.now_ms):
+            if (
+                held > bucket.capacity
+                and not bucket.is_exempt
+                and not _standing(rows, f"{limit_name}:key:{key}", expected.now_ms)
+            ):
                 yield f"{key} is in debt by {limit_name} ({float(held):.2f} of {bucket.capacity}), and is not blocked"

@@ -9,7 +9,7 @@ import msgspec
 
 from sluicegate_schemas.bounds import parse_time
 from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
-from sluicegate_schemas.topics import ACCOUNTS, BALANCES, CATALOG, DECISIONS, ENTITLEMENTS, REJECTS, STATE, USAGE
+from sluicegate_schemas.topics import ACCOUNTS, BALANCES, CATALOG, DECISIONS, ENTITLEMENTS, REJECTS, STATE, TRAIL, USAGE
 from streams.domain.settings import DomainSettings
 from streams.engine.machine import Machine
 
@@ -20,13 +20,14 @@ from ..log import LogRecord
 from ..plan import DAY_MS, Plan, stream
 from ..world import World
 from . import gates, totals
+from .entitlements import entitlements
 from .gates import Said
 from .journal import Journal, WatchedPartition, each_once
 from .outputs import OutputWatch
 from .replay import replay
 from .rollups import RollupWatch
 from .state_log import StateWatch, fold, unrepaired
-from .verdicts import credit_blocks, rate_blocks
+from .verdicts import budget_blocks, credit_blocks, rate_blocks
 
 FAULTS_MAX: Final = 12
 _JSON: Final = msgspec.json.Decoder().decode
@@ -66,6 +67,7 @@ class Watch:
             self._follow(DECISIONS.name, number, self._decided)
             self._follow(BALANCES.name, number, self.outputs.balanced)
             self._follow(ENTITLEMENTS.name, number, self.outputs.entitled)
+            self._follow(TRAIL.name, number, self.outputs.trailed)
 
     def note(self, fault: str) -> None:
         """A violation."""
@@ -184,6 +186,20 @@ def _credits(watch: Watch, versions: list[Catalogue], expected: list[Expected]) 
     for state, one in zip(watch.states, expected, strict=True):
         yield from credit_blocks(state.rows, one)
         yield from rate_blocks(state.rows, one)
+        yield from budget_blocks(state.rows, one)
+
+
+def _entitlements(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
+    for one in expected:
+        yield from entitlements(one, watch.outputs)
+
+
+def _trail(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
+    """Each command that acted is in the audit trail, and none that did not."""
+    wanted = {name for one in expected for name in one.accounts.acted}
+    if wanted != watch.outputs.trail.keys():
+        wrong = sorted(wanted ^ watch.outputs.trail.keys())
+        yield f"the trail differs from the commands that acted in {wrong[:4]} (of {len(wrong)})"
 
 
 def _rollups(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
@@ -199,6 +215,7 @@ def _gates(watch: Watch, versions: list[Catalogue], expected: list[Expected]) ->
 
 Check = Callable[[Watch, list[Catalogue], list[Expected]], Iterable[str]]
 AT_REST: Final[tuple[Check, ...]] = (
-    _each_once, _totals, _rejects, _forwards, _replay, _live_log, _outputs, _credits, _rollups, _gates,
+    _each_once, _totals, _rejects, _forwards, _replay, _live_log, _outputs, _credits, _entitlements, _trail,
+    _rollups, _gates,
 )  # fmt: skip
 """In this order: ``_totals`` brings ``expected`` to the end of the input, which those after it read."""
