@@ -190,7 +190,8 @@ class OutputWatch:
             if row.used_micro or row.requests:
                 yield f"the balance {':'.join(place)} was never said; used is {row.used_micro}"
             return
-        is_ = said[1]["used_micro"], said[1]["requests"], said[1]["total_micro"]
+        total = said[1]["total_micro"] if place.kind == "account" else row.total_micro  # members: what the pool leaves
+        is_ = said[1]["used_micro"], said[1]["requests"], total
         if place.name.startswith(("org_twice", "key_twice")):
             return
         if is_ != (row.used_micro, row.requests, row.total_micro):
