@@ -310,7 +310,5 @@ class Spending(RuleBasedStateMachine):
 Spending.TestCase.settings = hypothesis_settings(
     max_examples=60, stateful_step_count=60, deadline=None, phases=(Phase.explicit, Phase.generate)
 )
-    max_examples=60, stateful_step_count=60, deadline=None, phases=(Phase.explicit, Phase.generate)
-)
 """Not shrunk: that takes minutes, and the steps that are printed can be followed."""
 TestSpending = Spending.TestCase
