@@ -10,6 +10,7 @@ from sluicegate_schemas.bounds import Record
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.files import load_catalogue
 
+from ..operator.catalogue_check import Remark, check_catalogue
 from ..operator.differences import Difference, differences
 from ..operator.plans import LEAD_MIN
 from ..operator.publish import publish
@@ -27,13 +28,14 @@ app = group("catalog", "Plans and the rate card, as versions.")
 
 
 class CheckedCatalogue(Record):
-    """A file that holds a whole catalogue, and how much is in it."""
+    """A file that holds a whole catalogue, how much is in it, and what in it may not be meant."""
 
     version: int
     effective_at: datetime
     operations: int
     operation_limits: int
     alert_rules: int
+    remarks: tuple[Remark, ...]
 
 
 class CatalogueDifferences(Record):
@@ -54,18 +56,20 @@ class PublishedCatalogue(Record):
 
 @command(app, "check", prints=CheckedCatalogue)
 async def check(session: Session, file: File) -> None:
-    """Check a catalogue file; what is wrong is named with its line. Needs no broker."""
-    found = read_file(file, load_catalogue)
+    """Check a catalogue file; what is wrong, or may not be meant, is named with its line. Needs no broker."""
+    found, remarks = read_file(file, check_catalogue)
     checked = CheckedCatalogue(
         version=found.version,
         effective_at=found.effective_at,
         operations=len(found.operations),
         operation_limits=len(found.operation_limits),
         alert_rules=len(found.alert_rules),
+        remarks=tuple(remarks),
     )
     counts = f"{checked.operations} operations, {checked.operation_limits} limits, {checked.alert_rules} alert rules"
     line = f"{file}: version {found.version} from {time_text(found.effective_at)}: {counts}"
-    session.screen.record(checked, [line])
+    said = [f"{file}, line {one.line}: {one.field}: {one.sentence}" for one in remarks]
+    session.screen.record(checked, [line, *said])
 
 
 @command(app, "diff", prints=CatalogueDifferences)

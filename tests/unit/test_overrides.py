@@ -164,3 +164,17 @@ def test_a_catalogue_version_is_told_to_those_whose_own_limits_stand_among_the_p
     world.take_over()
     world.pass_time(begin_ms + 1)
     assert told(world) == []
+
+
+def test_a_catalogue_version_is_told_to_those_that_a_boost_raises() -> None:
+    first = default_catalogue()
+    pro = first.plans["pro"].model_copy(update={"concurrency": 90})
+    second = first.model_copy(
+        update={"version": 2, "effective_at": from_epoch_ms(NOW_MS + 1), "plans": first.plans | {"pro": pro}}
+    )
+    world = World(catalogues=[first, second])
+    world.obey(organization_put())
+    world.obey(command("boost.put", "c1", boost_id="b1", **between(NOW_MS, NOW_MS + HOUR_MS), concurrency=70))
+    assert [one.concurrency for one in told(world) if isinstance(one, OrganizationEntitlement)] == [None, 70]
+    world.pass_time(NOW_MS + 1)
+    assert organization_told(world).concurrency == 90
