@@ -77,8 +77,8 @@ class Service:
         else:
             self.app = Middleware(self.app, **options)
 
-    async def call(self, method: str, path: str) -> httpx.Response:
-        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
+    async def call(self, method: str, path: str, *, raises: bool = False) -> httpx.Response:
+        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=raises)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             return await client.request(method, path, headers={"Authorization": f"Bearer {SECRET}"})
 
@@ -177,9 +177,7 @@ async def test_a_refusal_after_the_response_began_is_the_applications_error() ->
     service = Service(heron(used_record("quota_documents", 1_000_000, 999_990)))
     service.app._app = application
     with pytest.raises(RefusedError):
-        transport = httpx.ASGITransport(app=service.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            await client.post("/documents", headers={"Authorization": f"Bearer {SECRET}"})
+        await service.call("POST", "/documents", raises=True)
     assert [event["status"] for event in service.meter.events] == [200]
     assert len(service.gate.in_flight) == 0
 
