@@ -51,14 +51,14 @@ def policy_of(buckets: Sequence[Bucket]) -> str:
 
 def admitted_headers(policy: str, levels: Sequence[Level], now_ms: int) -> list[Header]:
     """The headers of a request that passed the buckets of ``levels``, at least one; ``policy`` is theirs."""
-    told = levels[-1]
+    told = None
     fields = []
     for level in levels:
         bucket, remaining, _, full_in_ms = level
         fields.append(f'"{bucket[0]}";r={remaining};t={-(-full_in_ms // 1000)}')
-        if bucket[2] == MINUTE_MS and level is not told and remaining * told[0][3] <= told[1] * bucket[3]:
+        if bucket[2] == MINUTE_MS and (told is None or remaining * told[0][3] < told[1] * bucket[3]):
             told = level
-    bucket, remaining, _, full_in_ms = told
+    bucket, remaining, _, full_in_ms = levels[-1] if told is None else told
     return [
         ("X-RateLimit-Limit", str(bucket[1])),
         ("X-RateLimit-Remaining", str(remaining)),
