@@ -193,45 +193,61 @@ class Grants(Participant):
             self._settle(self.context.ledgers.get("account", account_id, book.month), book.live)
 
     def _bring_up(self, book: _Book) -> None:
-        """All usage that is not settled yet is of before what began or ended since."""
-        month = self.context.time.month
-        self._settle(self.context.ledgers.get("account", book.account_id, book.month), book.live)
-        if book.month != month:
-            at_end = book.at_end_of(book.month)
-            self._total(book, book.month, at_end)
-            start_ms = month_start_ms(month)
-            for grant in list(book.grants):
-                expires_ms = grant.row.expires_ms
-                if not grant.remaining_micro or (expires_ms is not None and expires_ms < start_ms):
-                    self._remove(book, grant)
-            past = self.context.ledgers.get("account", book.account_id, month - 1)
-            book.past_used_micro = 0 if past is None else past.used_micro
-            book.month = month
-            if not book.grants:
-                del self._books[book.account_id]
-                self._deadlines.drop(book.account_id)
-        self._renew(book)
+        """Goes from instant to instant at which something begins or ends, and from month to month. All usage that is
+        not settled yet is of before the first of them."""
+        now_ms, month = self.context.time.now_ms, self.context.time.month
+        while True:
+            end_ms = month_start_ms(book.month + 1)
+            while book.due_ms <= min(now_ms, end_ms - 1):
+                self._settle(self.context.ledgers.get("account", book.account_id, book.month), book.live)
+                self._look(book, book.due_ms)
+            if book.month == month or not book.grants:
+                break
+            self._close_month(book)
+            self._look(book, end_ms)
+        book.month = month
+        if not book.grants:
+            self._deadlines.drop(book.account_id)
+            del self._books[book.account_id]
+        self._total(book, book.month, book.live)
+
+    def _close_month(self, book: _Book) -> None:
+        """The book's month is over: settles it for good, and forgets the grants of which nothing is left."""
+        ledgers = self.context.ledgers
+        ledger = ledgers.get("account", book.account_id, book.month)
+        self._settle(ledger, book.live)
+        self._total(book, book.month, book.live)
+        book.past_used_micro = 0 if ledger is None else ledger.used_micro
+        book.month += 1
+        start_ms = month_start_ms(book.month)
+        for grant in list(book.grants):
+            expires_ms = grant.row.expires_ms
+            if not grant.remaining_micro or (expires_ms is not None and expires_ms < start_ms):
+                self._remove(book, grant)
 
     def _renew(self, book: _Book) -> None:
-        """Sees which grants are alive now, when that changes next, and what the month's total is by them."""
-        now_ms = self.context.time.now_ms
+        """The grants of the account, or what is left of them, are others than they were."""
+        self._look(book, self.context.time.now_ms)
+        self._total(book, book.month, book.live)
+
+    def _look(self, book: _Book, at_ms: int) -> None:
+        """Sees which grants are alive at an instant, and when that changes next."""
         for grant in book.grants:
             row = grant.row
-            is_live = grant.is_alive(now_ms)
+            is_live = grant.is_alive(at_ms)
             if (row.month, row.is_live) != (book.month, is_live):
                 row.month, row.is_live = book.month, is_live
                 self.context.changed.rows[grant.key] = row
         book.live = [grant for grant in book.grants if grant.row.is_live]
-        self._await(book)
-        self._total(book, book.month, book.live)
+        self._await(book, at_ms)
 
-    def _await(self, book: _Book) -> None:
-        """Notes when a grant of the account begins or expires next within its month."""
-        now_ms, end_ms = self.context.time.now_ms, month_start_ms(book.month + 1)
+    def _await(self, book: _Book, at_ms: int) -> None:
+        """Notes when a grant of the account begins or expires next within its month, as seen from ``at_ms``."""
+        end_ms = month_start_ms(book.month + 1)
         book.due_ms = _NEVER_MS
         for row in (grant.row for grant in book.grants):
             due_ms = row.expires_ms if row.is_live else row.effective_ms
-            is_past = not row.is_live and row.expires_ms is not None and row.expires_ms <= now_ms
+            is_past = not row.is_live and row.expires_ms is not None and row.expires_ms <= at_ms
             if due_ms is not None and due_ms < min(end_ms, book.due_ms) and not is_past:
                 book.due_ms = due_ms
         if book.due_ms < _NEVER_MS:
@@ -337,7 +353,7 @@ class Grants(Participant):
             past = ledgers.get("account", book.account_id, book.month - 1)
             book.past_used_micro = 0 if past is None else past.used_micro
             if book.month == moment.month:
-                self._await(book)
+                self._await(book, moment.now_ms)
 
 
 def _is_over(grant: Grant, now_ms: int) -> bool:

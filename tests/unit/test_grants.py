@@ -346,3 +346,13 @@ def test_one_event_that_passes_several_bands_is_told_of_once() -> None:
     spend(world, 985)
     spend(world, 1)
     assert verdicts(world) == [("allow", 1_000, 985)]
+
+
+def test_what_came_before_a_late_event_burns_before_it() -> None:
+    world = free_world()
+    world.obey(grant_put())
+    spend(world, 1_000)
+    spend(world, 1_080, at=MONTH_END_MS + HOUR_MS)
+    spend(world, 60, at=MONTH_END_MS + 2 * HOUR_MS, ts=MONTH_END_MS - 1)
+    assert (world.ledger("account", "org_a").granted_burned_micro, total(world)) == (20 * CREDIT, 1_020)
+    assert total(world, "2026-12") == 1_080
