@@ -57,9 +57,11 @@ class Measures:
     def _credits_used(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
         context = self._context
         ledger = context.ledgers.get("account", scope.id, moment.month)
-        used, total = (
-            (0, context.plans.credits_of(scope.id)) if ledger is None else (ledger.used_micro, ledger.total_micro)
-        )
+        used, total = 0, context.plans.credits_of(scope.id)
+        if ledger is not None:
+            used, total = ledger.used_micro, ledger.total_micro
+        elif total is not None:
+            total += context.ledgers.granted_of(scope.id, moment.month)
         if total is None or used == total == 0 or context.plans.is_exempt(scope.id, None, "credits"):
             return None
         return Reading(used, total, month_start_ms(moment.month + 1))

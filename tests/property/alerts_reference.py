@@ -9,6 +9,7 @@ from sluicegate_schemas.alert_rules import AlertRule
 
 DAY_MS = 86_400_000
 SLOTS = 60
+CONCURRENCY = 50
 
 Told = tuple[str, str, str, int, int]
 """(rule, scope, state, at, observed)"""
@@ -36,7 +37,11 @@ class Reference:
         self.now = 0
         self.looked = -1
         self.plan: dict[str, int] = {}
-        self.total: dict[str, int] = {}
+        self.plan_total: dict[str, int] = {}
+        """What the plan gives the current month: the most of all values in it."""
+        self.granted: dict[str, int] = {}
+        """What grants without an end hold at the month's begin, or were given in it; they burn behind the plan."""
+        self.in_flight: dict[str, tuple[int, int]] = {}
         self.month = ""
         self.used: Counter[tuple[str, str]] = Counter()
         self.arrival: dict[str, Fraction] = {}
@@ -51,12 +56,25 @@ class Reference:
     def reach(self, now: int) -> None:
         self.now = max(self.now, now)
         if month_of(self.now) != self.month:
+            for org, granted in self.granted.items():
+                beyond = max(0, self.used[org, self.month] - self.plan_total[org])
+                self.granted[org] = max(0, granted - beyond)
             self.month = month_of(self.now)
-            self.total = dict(self.plan)
+            self.plan_total = dict(self.plan)
 
     def put(self, org: str, credits_micro: int) -> None:
         self.plan[org] = credits_micro
-        self.total[org] = max(self.total.get(org, 0), credits_micro)
+        self.plan_total[org] = max(self.plan_total.get(org, 0), credits_micro)
+
+    def grant(self, org: str, credits_micro: int) -> None:
+        self.granted[org] = self.granted.get(org, 0) + credits_micro
+
+    @property
+    def total(self) -> dict[str, int]:
+        return {org: plan + self.granted.get(org, 0) for org, plan in self.plan_total.items()}
+
+    def serve(self, org: str, in_flight: int, ttl_ms: int) -> None:
+        self.in_flight[org] = in_flight, self.now + ttl_ms
 
     def spend(self, org: str, micro: int, ts: int) -> None:
         month = month_of(ts)
@@ -101,6 +119,11 @@ class Reference:
             case "minute_utilization_percent":
                 limits = self.requests_per_minute
                 return [(f"key:{key}", self.level(key), limits[key]) for key in self.arrival]
+            case "concurrency_percent":
+                return [
+                    (f"organization:{org}", count if self.now < until else 0, CONCURRENCY)
+                    for org, (count, until) in self.in_flight.items()
+                ]
             case "unrated":
                 return [(scope, times, None) for scope, times in self.unrated.items()]
         assert rule.window_s is not None

@@ -11,16 +11,25 @@ from sluicegate_schemas.alerts import UsageAlert
 from sluicegate_schemas.bounds import to_epoch_ms
 from tests.alerting import DAY_MS, HOUR_MS, alerts_of, with_rules
 from tests.domain_world import World, key_put, organization_put, usage
+from tests.grants import grant_put
+from tests.limits_world import gauge
 from tests.property.alerts_reference import Reference, Told, month_start
 
 RULES = (
     "credits_80", "credits_95", "credits_blocked", "credits_critical", "rate_limit_warning", "sustained_rate_limiting",
-    "quota_breach", "unrated", "upgrade_throttled", "upgrade_credits",
+    "quota_breach", "unrated", "concurrency_warning", "upgrade_throttled", "upgrade_credits",
 )  # fmt: skip
 CATALOGUE = with_rules(*RULES)
 KEYS = {"key_a": "org_a", "key_b": "org_a", "key_c": "org_b"}
 RATES = {"requests_per_second": 10, "burst": 20, "requests_per_minute": 30}
 MONTH_END_MS = month_start("2026-12")
+
+
+KINDS = [
+    "spend", "spend", "spend", "throttle", "throttle", "request", "refuse", "unrated", "put", "put", "grant", "gauge", "gauge",
+    "tick", "tick",
+]  # fmt: skip
+GAUGE_TTL_MS = 45_000
 
 
 class Step(NamedTuple):
@@ -35,7 +44,7 @@ class Step(NamedTuple):
 
 steps = st.builds(
     Step,
-    st.sampled_from(["spend", "spend", "throttle", "throttle", "request", "refuse", "unrated", "put", "tick", "tick"]),
+    st.sampled_from(KINDS),
     st.sampled_from(sorted(KEYS)),
     st.one_of(st.integers(1, 20), st.integers(1, 120)),
     st.one_of(
@@ -116,15 +125,29 @@ def hear(run: Run, reference: Reference, step: Step, at: int, now: int) -> None:
     key, org, ts = step.key, KEYS[step.key], now - step.late_ms
     reference.reach(now)
     if step.what == "put":
-        micro = step.amount * 2_000_000
+        used = reference.used[org, reference.month]
+        near = used * 100 // (70 + step.amount % 40)  # so that thresholds and the points below them are met
+        micro = near if near and step.amount > 40 else step.amount * 2_000_000
         run.hear(
             "accounts", organization_put(org, command_id=f"c{at}", credits_micro_per_month=micro, rates=RATES), now
         )
         reference.put(org, micro)
         reference.look()
         return
+    if step.what == "grant":
+        run.hear("accounts", grant_put(f"g{at}", step.amount * 1_000_000, account=org), now)
+        reference.grant(org, step.amount * 1_000_000)
+        reference.look()
+        return
+    if step.what == "gauge":
+        run.hear("usage", gauge(step.amount % 60, sequence=at + 1, ttl_ms=GAUGE_TTL_MS, account=org, org=org), now)
+        reference.serve(org, step.amount % 60, GAUGE_TTL_MS)
+        reference.look()
+        return
     events = []
     if step.what == "spend":
+        if reference.granted:  # which month a grant pays in the grace is the ledger's own matter
+            ts = max(ts, month_start(reference.month))
         events = [usage("documents.create", key=key, org=org, ts=ts, quantities={"documents": step.amount})]
         reference.spend(org, step.amount * 1_000_000, ts)
         reference.request(key, ts)
