@@ -8,8 +8,11 @@ The answers are made up: this service shows metering, it has no models and keeps
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections import OrderedDict
-from typing import Annotated, Final, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
@@ -19,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sluicegate import Operation, Sluicegate, current
+from sluicegate.gate import Description
 from sluicegate.operations import Routes
 
 BODY_BYTES_MAX: Final = 64 * 1024
@@ -38,6 +42,8 @@ OPERATIONS: Final[Routes] = {
     "POST /v1/clusters/{id}/execute": "cluster.execute",
     "GET /v1/collections": "collections.list",
     "POST /v1/collections": "collections.create",
+    "DELETE /v1/collections/{name}": "collections.delete",
+    "POST /v1/batches/{id}/submit": "batch.submit",
 }
 
 Amount = Annotated[int, Field(ge=0, le=10**12)]
@@ -79,13 +85,19 @@ class File(Body):
     bytes: Amount
 
 
-class Video(Body):
+class Work(Body):
+    """Work that takes its time: as long as the caller says, since nothing is done here."""
+
+    takes_ms: Annotated[int, Field(ge=0, le=10_000)] = 0
+
+
+class Video(Work):
     """How long the video is."""
 
     milliseconds: Amount
 
 
-class Dataset(Body):
+class Dataset(Work):
     """How much there is to cluster."""
 
     dataset_size: Amount
@@ -150,6 +162,7 @@ async def create_documents(request: Request) -> Response:
     """Creates documents, and takes them from the quota."""
     body = await read(request, Documents)
     usage = current()
+    await usage.expect(creates=body.documents, objects=body.documents, quantities={"documents": body.documents})
     usage.quantities["documents"] = body.documents
     usage.resource_delta["documents"] = body.documents
     return JSONResponse({"success": True, "created": body.documents}, 201)
@@ -165,6 +178,7 @@ async def upload(request: Request) -> Response:
 async def video(request: Request) -> Response:
     """Processes a video of the given length."""
     body = await read(request, Video)
+    await asyncio.sleep(body.takes_ms / 1000)
     current().quantities["milliseconds"] = body.milliseconds
     return JSONResponse({"success": True, "milliseconds": body.milliseconds})
 
@@ -174,8 +188,14 @@ async def cluster(request: Request) -> Response:
     body = await read(request, Dataset)
     usage = current()
     usage.quantities["dataset_size"] = body.dataset_size
-    usage.subject = request.path_params["id"]
+    await asyncio.sleep(body.takes_ms / 1000)
     return JSONResponse({"success": True, "cluster": request.path_params["id"]})
+
+
+async def batch(request: Request) -> Response:
+    """Submits a batch: once a minute each."""
+    await read(request, Nothing)
+    return JSONResponse({"success": True, "batch": request.path_params["id"]}, 202)
 
 
 async def create_collection(request: Request) -> Response:
@@ -183,6 +203,12 @@ async def create_collection(request: Request) -> Response:
     body = await read(request, Collection)
     current().resource_delta["collections"] = 1
     return JSONResponse({"success": True, "name": body.name}, 201)
+
+
+async def delete_collection(request: Request) -> Response:
+    """Deletes a collection, which gives its place in the quota back."""
+    current().resource_delta["collections"] = -1
+    return JSONResponse({"success": True, "name": request.path_params["name"]})
 
 
 async def nothing(_: Request) -> Response:
@@ -234,13 +260,23 @@ ROUTES: Final = [
     Route("/v1/clusters/{id}/execute", cluster, methods=["POST"]),
     Route("/v1/collections", nothing, methods=["GET"]),
     Route("/v1/collections", create_collection, methods=["POST"]),
+    Route("/v1/collections/{name}", delete_collection, methods=["DELETE"]),
+    Route("/v1/batches/{id}/submit", batch, methods=["POST"]),
 ]
+
+_SUBJECT: Final = re.compile(r"/v1/(?:clusters|batches)/([^/]+)/(?:execute|submit)")
+
+
+def describe(scope: Mapping[str, Any]) -> Description:
+    """The cluster or batch that a request is about: limits of their own are looked at before it runs."""
+    match = _SUBJECT.fullmatch(scope["path"])
+    return {"subject": match[1]} if match else {}
 
 
 def create_app(sluicegate: Sluicegate | None = None) -> Starlette:
     """The service; brokers and the node's name come from the environment unless ``sluicegate`` is given."""
     sluicegate = sluicegate or Sluicegate.from_environment()
     api = Starlette(routes=ROUTES, lifespan=sluicegate.lifespan, exception_handlers={HTTPException: failed})
-    api.add_middleware(sluicegate.middleware, operations=OPERATIONS, open_paths=("/health",))
+    api.add_middleware(sluicegate.middleware, operations=OPERATIONS, open_paths=("/health",), describe=describe)
     api.state.sluicegate, api.state.embedded = sluicegate, Seen()
     return api

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ from streams.topics import TopicsError, ensure_topics
 
 CATALOGUE: Final = CHECKOUT / "catalogue" / "default.toml"
 ACCOUNTS: Final = CHECKOUT / "examples" / "accounts.toml"
+SCENES: Final = CHECKOUT / "examples" / "scenes.toml"
 PREFIX: Final = topics.PREFIX_DEFAULT
 KEYS_LIMIT_S: Final = 90.0
 NODE_LIMIT_S: Final = 60.0
@@ -55,11 +56,11 @@ def demonstration_secrets() -> dict[str, str]:
     :raises StackError: the accounts file holds another key than the demonstration's.
     """
     secrets: dict[str, str] = {}
-    for command in load_accounts(ACCOUNTS.read_text("utf-8")):
+    for command in (command for file in (ACCOUNTS, SCENES) for command in load_accounts(file.read_text("utf-8"))):
         if isinstance(command, KeyPut):
             secret = f"sk_{command.mode}_demo_{command.api_key_id}"
             if hashlib.sha256(secret.encode()).hexdigest() != command.key_sha256:
-                raise StackError(f"{ACCOUNTS.name}: the secret of {command.api_key_id} is not the demonstration's")
+                raise StackError(f"the secret of {command.api_key_id} is not the demonstration's")
             secrets[command.api_key_id] = secret
     return secrets
 
@@ -84,6 +85,7 @@ class Pipeline:
         self.audit: ChildProcess | None = None
         self.subscriber: Subscriber | None = None
         self.traffic: ChildProcess | None = None
+        self.scenes: ChildProcess | None = None
         self._node_count, self._worker_count = nodes, workers
         self.say = say
 
@@ -138,16 +140,31 @@ class Pipeline:
             command += ["--node", address]
         if for_s is not None:
             command += ["--for", str(for_s)]
-        self.traffic = ChildProcess(
-            "the callers",
-            command,
-            log=self.data / "logs" / "callers.log",
-            cwd=CHECKOUT,
-            environment={SECRETS_VARIABLE: secrets.to_json()},
-        )
-        self.traffic.log.unlink(missing_ok=True)
-        self.traffic.spawn()
+        self.traffic = self._callers("the callers", command, secrets.to_json())
         return self.traffic
+
+    def start_scenes(self) -> ChildProcess:
+        """Start the scenes, which show each kind of block once; the process ends by itself when they are over."""
+        command = [sys.executable, "-m", "stack.scenes"]
+        for address in self.node_addresses:
+            command += ["--node", address]
+        operator = {**self._environment(), "SLUICEGATE_OPERATOR": "demonstration"}
+        self.scenes = self._callers("the scenes", command, json.dumps(self.secrets), operator)
+        return self.scenes
+
+    def _callers(
+        self, name: str, command: Sequence[str], secrets: str, environment: Mapping[str, str] | None = None
+    ) -> ChildProcess:
+        calling = ChildProcess(
+            name,
+            command,
+            log=self.data / "logs" / f"{name.removeprefix('the ')}.log",
+            cwd=CHECKOUT,
+            environment={**(environment or {}), SECRETS_VARIABLE: secrets},
+        )
+        calling.log.unlink(missing_ok=True)
+        calling.spawn()
+        return calling
 
     def check(self) -> None:
         """Raise ChildDiedError if a part is gone (the callers may end)."""
@@ -158,7 +175,7 @@ class Pipeline:
 
     def stop(self, failure: str = "") -> None:
         """End whatever runs, callers first, brokers last."""
-        parts = [self.traffic, *self.nodes, *self.workers, self.audit, self.sink, *self._subscribers()]
+        parts = [self.traffic, self.scenes, *self.nodes, *self.workers, self.audit, self.sink, *self._subscribers()]
         stop_all([part for part in parts if part is not None])
         self.stack.stop(failure)
 
@@ -248,6 +265,7 @@ class Pipeline:
         self.say("Publishing the catalogue and the demonstration accounts")
         self._operate("catalog", str(CATALOGUE), "--by", "demonstration", "--lead-seconds", "0")
         self._operate("org", str(ACCOUNTS))
+        self._operate("org", str(SCENES))
 
     def _operate(self, what: str, file: str, *options: str) -> None:
         publishing = ChildProcess(
@@ -310,7 +328,7 @@ def wait_for(condition: Callable[[], bool], limit_s: float, failure: str, *, eve
 
 
 def last_counts(traffic: ChildProcess) -> dict[str, Any]:
-    """The newest counts that the callers printed; empty before the first."""
+    """The newest counts that callers printed; empty before the first."""
     for line in reversed(traffic.log_tail(5).splitlines()):
         if line.startswith("{") and line.endswith("}"):
             counts: dict[str, Any] = json.loads(line)

@@ -25,10 +25,12 @@ def make_report(
     checks: Sequence[Check],
     *,
     callers: Mapping[str, Any],
+    scenes: Mapping[str, Any],
     run: Mapping[str, Any],
     fresh_ms: list[int],
 ) -> dict[str, Any]:
-    """The report. ``callers`` are this run's counts, ``run`` what it was asked to do and how long it took.
+    """The report. ``callers`` are this run's counts, ``scenes`` how far each scene came, ``run`` what it was asked to do
+    and how long it took.
 
     Totals are over everything in the data folder, earlier runs included; ``gate_refusals``, ``callers`` and the
     latencies are of this run alone.
@@ -60,6 +62,7 @@ def make_report(
         "freshness_ms": percentiles(fresh_ms),
         "freshness_events": len(fresh_ms),
         "callers": dict(callers),
+        "scenes": dict(scenes),
         "run": dict(run),
         "environment": environment(),
         "ok": all(check.ok for check in checks),

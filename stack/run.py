@@ -8,7 +8,8 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +34,7 @@ from stack.pipeline import PREFIX, Pipeline, last_counts, wait_for
 from stack.report import make_report, write_report
 from stack.topic_log import end_offsets
 from stack.trace import read_trace
-from stack.verify import Answers, Check, check_all, failure_sentence
+from stack.verify import Answers, Check, check_all, failure_sentence, scenes_played
 from stack.view import Moment, View
 from stack.watch import Watcher
 
@@ -45,6 +46,8 @@ ASK_EVERY_S: Final = 0.5
 TRAFFIC_GRACE_S: Final = 60.0
 DRAIN_LIMIT_S: Final = 180.0
 BALANCE_LIMIT_S: Final = 20.0
+SCENES_S: Final = 120.0
+"""A run of this length shows every scene to its end."""
 _SHOWN_QUERY: Final = "SELECT org_id, sum(events) FROM usage_minute FINAL GROUP BY org_id"
 _POSITION_QUERY: Final = "SELECT topic, partition, max(next_offset) FROM sink_position GROUP BY topic, partition"
 
@@ -143,7 +146,7 @@ class Demonstration:
 
     def _watch(self, watcher: Watcher, trace: Path, speed: float, for_s: float | None) -> None:
         """Show what happens until the callers are done; without an end of their own, until an interrupt."""
-        traffic = self._pipeline.start_traffic(trace, speed=speed, for_s=for_s)
+        traffic, scenes = self._pipeline.start_traffic(trace, speed=speed, for_s=for_s), self._pipeline.start_scenes()
         for line in self._hints() if for_s is None else ():  # calls by hand are not in the callers' own count
             self._console.print(line, highlight=False, soft_wrap=True)
         began = time.monotonic()
@@ -155,8 +158,9 @@ class Demonstration:
                     elapsed_s = time.monotonic() - began
                     if for_s is not None and elapsed_s > for_s + TRAFFIC_GRACE_S:
                         raise StackError(f"The callers did not end within {TRAFFIC_GRACE_S:g} s after their time")
-                    alerts = self._pipeline.alerts_received()
-                    show(Moment(watcher.sight(), last_counts(traffic), self._freshness.samples_ms(), elapsed_s, alerts))
+                    shown, alerts = last_counts(scenes).get("scenes", {}), self._pipeline.alerts_received()
+                    fresh_ms = self._freshness.samples_ms()
+                    show(Moment(watcher.sight(), last_counts(traffic), fresh_ms, elapsed_s, alerts, shown))
                     time.sleep(DRAW_EVERY_S)
         except KeyboardInterrupt:
             if for_s is not None:
@@ -164,6 +168,9 @@ class Demonstration:
             return
         if for_s is None or traffic.exit_code != 0:
             traffic.check()
+        scenes.stop()
+        if scenes.exit_code != 0:
+            scenes.check()
 
     @contextmanager
     def _screen(self, view: View) -> Iterator[Callable[[Moment], None]]:
@@ -272,12 +279,17 @@ class Demonstration:
         finally:
             client.close()
         assert pipeline.traffic is not None
-        callers = last_counts(pipeline.traffic)
-        by_status: dict[str, int] = callers.get("answers", {})
-        checks = check_all(evidence, Answers(by_status, callers.get("unreachable", 0), events_before))
+        assert pipeline.scenes is not None
+        played = last_counts(pipeline.scenes)
+        scenes: dict[str, Any] = played.pop("scenes", {})
+        callers = _sum(last_counts(pipeline.traffic), played)
+        checks = check_all(evidence, Answers(callers["answers"], callers["unreachable"], events_before))
+        if facts["for_s"] >= SCENES_S:
+            checks.append(scenes_played(scenes))
         checks.append(Check("the continuous audit finds no drift", *pipeline.audited()))
         checks.append(Check("every alert came to its receiver, signed", *pipeline.alerted()))
-        made = make_report(evidence, checks, callers=callers, run=facts, fresh_ms=self._freshness.samples_ms())
+        fresh_ms = self._freshness.samples_ms()
+        made = make_report(evidence, checks, callers=callers, scenes=scenes, run=facts, fresh_ms=fresh_ms)
         for check in checks:
             self._console.print(
                 f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", highlight=False, soft_wrap=True
@@ -287,3 +299,10 @@ class Demonstration:
             pipeline.say(f"Report: {path}")
         if (sentence := failure_sentence(checks)) is not None:
             raise StackError(sentence, kept="All data was kept")
+
+
+def _sum(callers: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts of ``callers`` with the calls of ``others``."""
+    answers = Counter(callers.get("answers", {})) + Counter(others.get("answers", {}))
+    totals = {name: callers.get(name, 0) + others.get(name, 0) for name in ("sent", "unreachable")}
+    return {**callers, **totals, "answers": dict(sorted(answers.items()))}

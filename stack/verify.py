@@ -166,6 +166,17 @@ def _named(amounts: Amounts) -> Counter[str]:
     return Counter({name if isinstance(name, str) else " ".join(name): amount for name, amount in amounts.items()})
 
 
+def scenes_played(scenes: Mapping[str, Mapping[str, object]]) -> Check:
+    """Whether every scene was refused by its limit and let in again."""
+    unfinished = [
+        f"{name}: {act['failure'] or ('not let in again' if act['refused_by'] else 'not refused')}"
+        for name, act in scenes.items()
+        if not act["cleared_by"]
+    ]
+    detail = "; ".join(unfinished) or f"{len(scenes)} scenes"
+    return Check("each kind of block was shown, and cleared", bool(scenes) and not unfinished, detail)
+
+
 def failure_sentence(checks: Iterable[Check]) -> str | None:
     """None where all checks hold; else one sentence that names those that do not."""
     failed = [check for check in checks if not check.ok]

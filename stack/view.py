@@ -44,13 +44,14 @@ class Rate:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """What there is to show: the topics, the callers' counts, the measured ages in ClickHouse, the time that passed,
-    the alerts that came to the subscriber, the oldest first."""
+    the alerts that came to the subscriber, the oldest first, and how far the scenes are, by name."""
 
     sight: Sight
     callers: Mapping[str, Any]
     fresh_ms: list[int]
     elapsed_s: float
     alerts: Sequence[Received] = ()
+    scenes: Mapping[str, Any] = field(default_factory=dict)
 
 
 class View:
@@ -61,6 +62,7 @@ class View:
         self._rate = Rate()
         self._said_at = float("-inf")
         self._alerts_said = 0
+        self._scenes_said: set[str] = set()
 
     def render(self, moment: Moment) -> RenderableType:
         """The whole screen."""
@@ -76,17 +78,22 @@ class View:
             Panel(head, title=self._title),
             Panel(_organizations(sight), title="Organizations: credits of the month"),
             Panel(_decisions(sight), title="Decisions, newest first"),
+            Panel(_scenes(moment.scenes), title="Each kind of block, once: refused by a limit, and let in again"),
             Panel(_alerts(moment.alerts), title="Alerts that a webhook's receiver got and verified, newest first"),
             Panel(_answers(moment.callers), title="Answers to the callers"),
         )
 
     def line(self, console: Console, moment: Moment) -> None:
-        """One plain line every ``LINE_EVERY_S`` seconds, and one for each alert."""
+        """One plain line every ``LINE_EVERY_S`` seconds, and one for each alert and each turn of a scene."""
         now, sight = time.monotonic(), moment.sight
         for alert in moment.alerts[self._alerts_said :]:
             said = f"alert {alert.state} ({alert.severity}): {alert.sentence}"
             console.print(f"{moment.elapsed_s:4.0f} s  {said}", highlight=False, soft_wrap=True, markup=False)
         self._alerts_said = len(moment.alerts)
+        for said in (said for name, act in moment.scenes.items() for said in _turns(name, act)):
+            if said not in self._scenes_said:
+                self._scenes_said.add(said)
+                console.print(f"{moment.elapsed_s:4.0f} s  {said}", highlight=False, soft_wrap=True, markup=False)
         eps = self._rate.update(sight.events_logged, now)
         if now - self._said_at < LINE_EVERY_S:
             return
@@ -145,6 +152,22 @@ def _decisions(sight: Sight) -> Table:
             f"{decision.until:%Y-%m-%d %H:%M:%S}" if decision.until else "–",
             "–" if seen.seen_after_ms is None else f"{seen.seen_after_ms:,} ms",
         )
+    return table
+
+
+def _turns(name: str, act: Mapping[str, Any]) -> list[str]:
+    """What happened in a scene so far."""
+    turns = [f"{name}: {act['status']} by {act['refused_by']}"] if act["refused_by"] else []
+    turns += [f"{name}: let in again by {act['cleared_by']}"] if act["cleared_by"] else []
+    return turns + ([f"{name}: {act['failure']}"] if act["failure"] else [])
+
+
+def _scenes(scenes: Mapping[str, Any]) -> Table:
+    table = Table(box=None, expand=True, show_header=False)
+    for name, act in scenes.items():
+        refused = f"{act['status']} {act['refused_by']} at {act['refused_at_s']:g} s" if act["refused_by"] else ""
+        cleared = f"let in by {act['cleared_by']} at {act['cleared_at_s']:g} s" if act["cleared_by"] else act["failure"]
+        table.add_row(name, Text(refused, style="red"), Text(cleared, style="green" if act["cleared_by"] else ""))
     return table
 
 
