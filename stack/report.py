@@ -29,8 +29,8 @@ def make_report(
     run: Mapping[str, Any],
     fresh_ms: list[int],
 ) -> dict[str, Any]:
-    """The report. ``callers`` are this run's counts, ``scenes`` how far each scene came, ``run`` what it was asked to do
-    and how long it took.
+    """The report. ``callers`` are this run's counts, ``scenes`` how far each scene came, ``run`` what it was asked to
+    do and how long it took.
 
     Totals are over everything in the data folder, earlier runs included; ``gate_refusals``, ``callers`` and the
     latencies are of this run alone.

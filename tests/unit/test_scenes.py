@@ -66,15 +66,15 @@ async def test_a_scene_that_only_an_operator_can_clear_asks_the_operator() -> No
 
 
 async def test_a_quota_is_cleared_by_a_delete() -> None:
-    held: set[str] = set()
+    held: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.method == "DELETE":
-            held.discard(request.url.path.rpartition("/")[2])
+            held.remove(request.url.path.rpartition("/")[2])
             return httpx.Response(200)
         if len(held) >= 2:
             return refusal(403, "quota_collections")
-        held.add(json.loads(request.content)["name"])
+        held.append(json.loads(request.content)["name"])
         return httpx.Response(201)
 
     act, _, operated = await played("quota", answer)
