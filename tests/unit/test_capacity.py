@@ -19,7 +19,7 @@ def verdicts(world: World) -> list[tuple[str, str]]:
     return [
         (one.verdict, one.scope.category or one.scope.kind)
         for one in world.decisions
-        if one.scope.category or one.verdict == "block"
+        if one.limit_name == "credits" and (one.scope.category or one.verdict == "block")
     ]
 
 
