@@ -38,8 +38,9 @@ lint: $(STAMP) ## formatting, lint, types, layers
 	$(BIN)/lint-imports
 
 .PHONY: test
-test: $(STAMP) ## all tests, on a real Kafka and the real ClickHouse engine (ARGS to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## all tests, on a real Kafka and the real ClickHouse engine (ARGS: options of pytest)
+	$(BIN)/python -m pytest -n 2 $(ARGS) tests/unit tests/property tests/contract tests/tidy tests/fuzz
+	$(BIN)/python -m pytest $(ARGS) tests/sim tests/e2e tests/faults
 
 .PHONY: sim
 sim: $(STAMP) ## seeded histories of the whole product in virtual time, with disasters (SEEDS=300 FIRST=seed)
