@@ -26,8 +26,8 @@ MONTH_END_MS = month_start("2026-12")
 
 
 KINDS = [
-    "spend", "spend", "spend", "throttle", "throttle", "request", "refuse", "unrated", "put", "put", "grant", "gauge", "gauge",
-    "tick", "tick",
+    "spend", "spend", "spend", "throttle", "throttle", "request", "refuse", "unrated", "put", "put", "grant",
+    "gauge", "gauge", "tick", "tick",
 ]  # fmt: skip
 GAUGE_TTL_MS = 45_000
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import msgspec
+import pytest
 from hypothesis import Phase
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -312,3 +313,4 @@ Spending.TestCase.settings = hypothesis_settings(
 )
 """Not shrunk: that takes minutes, and the steps that are printed can be followed."""
 TestSpending = Spending.TestCase
+pytestmark = pytest.mark.contract("3.18")

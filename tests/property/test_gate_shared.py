@@ -7,6 +7,7 @@ from bisect import bisect_right
 from fractions import Fraction
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +63,7 @@ class ExactBucket:
         return most_beyond(self.passed, int(self.capacity), self.per_ms) <= 0
 
 
+@pytest.mark.contract("3.1", "3.2", "9.18")
 @given(rates, shares, st.lists(st.tuples(steps_ms, st.sampled_from(CATEGORIES)), max_size=80))
 def test_a_key_and_its_categories_answer_as_exact_token_buckets_do(
     limits: RateLimits, parts: CategoryShares, calls: list[tuple[int, Any]]
@@ -168,6 +170,7 @@ short_delays = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 60)), min_s
 offers_apart = st.lists(st.tuples(st.integers(20, 400), st.integers(0, 3), st.booleans()), max_size=80)
 
 
+@pytest.mark.contract("3.15", "9.19")
 @given(narrow, st.integers(1, 4), offers_apart, short_delays)
 def test_over_several_gates_no_bucket_passes_more_than_its_promise_and_what_is_offered_within_a_lag(
     limits: RateLimits, gates: int, offers: list[tuple[int, int, bool]], delays: list[tuple[int, int]]
@@ -186,6 +189,7 @@ def test_over_several_gates_no_bucket_passes_more_than_its_promise_and_what_is_o
         assert most_beyond(passed, bucket.limit, Fraction(bucket.rate, bucket.period_ms)) <= beyond
 
 
+@pytest.mark.contract("3.15")
 @given(st.lists(st.integers(0, 3_000), min_size=1, max_size=50), st.integers(1, 5_000), st.integers(0, 50))
 def test_the_stated_bound_holds_what_is_offered_within_any_lag_that_was_measured(
     lags_ms: list[int], offered_per_s: int, in_flight: int

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -229,6 +230,7 @@ def _micro(credits_: int | None) -> int | None:
     return None if credits_ is None else credits_ * CREDIT
 
 
+@pytest.mark.contract("9.10", "9.11", "9.12", "9.13")
 @given(histories(), st.sampled_from(["free", "pro", "enterprise"]), st.booleans())
 @settings(max_examples=150, deadline=None)
 @example([("spend", 0, {"name": "a", "amount": 1, "lag_ms": -60_000})], "free", False)

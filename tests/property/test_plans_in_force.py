@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -225,6 +226,7 @@ _BEGINNING = [
 ]
 
 
+@pytest.mark.contract("1.1", "1.15", "1.18")
 @settings(max_examples=40)
 @given(st.lists(_STEPS, min_size=20, max_size=60))
 def test_limits_in_force_are_those_of_the_model_whatever_happens(steps: list[Step]) -> None:
