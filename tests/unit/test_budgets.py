@@ -184,3 +184,11 @@ def test_a_window_that_was_used_up_before_it_began_is_closed_when_it_begins(take
         world.early.clear()
     world.pass_time(NIGHT_MS)
     assert verdicts(world) == [("block", "budget_day", "organization:org_a", 10, 11)]
+
+
+def test_an_organization_has_so_many_budgets() -> None:
+    world = small_world("pro", settings=DomainSettings(organization_budgets_max=2))
+    world.obey(budget_put(), budget_put(period="month", command_id="b"), budget_put(api_key_id="key_a", command_id="c"))
+    assert len(world.rejects) == 1
+    world.obey(budget_put(7, command_id="d"))
+    assert len(world.rejects) == 1

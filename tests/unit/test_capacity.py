@@ -15,7 +15,7 @@ def reserve(category: str, amount: int, command_id: str | None = None) -> bytes:
 
 
 def verdicts(world: World) -> list[tuple[str, str]]:
-    """What was decided about categories, and blocks of the account."""
+    """What was decided about the credits of categories, and the account's blocks."""
     return [
         (one.verdict, one.scope.category or one.scope.kind)
         for one in world.decisions

@@ -356,3 +356,28 @@ def test_what_came_before_a_late_event_burns_before_it() -> None:
     spend(world, 60, at=MONTH_END_MS + 2 * HOUR_MS, ts=MONTH_END_MS - 1)
     assert (world.ledger("account", "org_a").granted_burned_micro, total(world)) == (20 * CREDIT, 1_020)
     assert total(world, "2026-12") == 1_080
+
+
+def test_an_account_has_so_many_grants_that_are_of_use() -> None:
+    world = small_world("free", settings=DomainSettings(account_grants_max=2))
+    world.obey(grant_put("a"), grant_put("b", until_ms=NOW_MS + HOUR_MS), grant_put("c"))
+    assert len(world.rejects) == 1
+    world.pass_time(NOW_MS + HOUR_MS)
+    world.obey(grant_put("d"))
+    assert len(world.rejects) == 1
+    assert total(world) == 1_200
+
+
+def test_grants_of_many_accounts_that_begin_at_once_are_seen_to_in_turn_and_when_touched() -> None:
+    world = World(settings=DomainSettings(accounts_a_wake=1))
+    names = ["org_a", "org_b", "org_c", "org_d"]
+    for name in names:
+        key = f"key_{name[4:]}"
+        world.obey(organization_put(name, "free"), key_put(key, name))
+        world.obey(grant_put(f"g-{name}", from_ms=NOW_MS + HOUR_MS, account=name))
+    world.log_time_ms = NOW_MS + HOUR_MS
+    world.send(usage("documents.create", org="org_d", key="key_d", ts=NOW_MS + HOUR_MS, quantities={"documents": 1}))
+    assert world.ledger("account", "org_d").total_micro == 1_100 * CREDIT
+    for _ in names:
+        world.pass_time(NOW_MS + HOUR_MS)
+    assert {world.ledger("account", name).total_micro for name in names} == {1_100 * CREDIT}
