@@ -21,6 +21,9 @@
 | SLUICEGATE_PENDING_BYTES_MAX | bytes of unapplied usage of a partition that pause its fetching | 4000000 |
 | SLUICEGATE_TICK_INTERVAL_S | seconds between the ticks that let time pass on a partition | 5 |
 | SLUICEGATE_CATALOGUE_AGE_MAX_S | seconds that the catalogue may be unseen before the worker waits with rating | 5 |
+| SLUICEGATE_ESCROW_TTL_MS | how long gateway nodes may admit requests out of a lease of a hard limit | 30000 |
+| SLUICEGATE_ESCROW_REQUEST_MS | how long such a request may run | 300000 |
+| SLUICEGATE_ESCROW_LATE_MS | how long after that its usage may be on its way; then the rest is lent again | 300000 |
 | SLUICEGATE_HEALTH_LISTEN | ``host:port`` of /livez, /readyz and /metrics; port 0: a free one | none |
 | SLUICEGATE_READY_LAG_EVENTS_MAX | usage events not counted yet, of one partition, up to which it is ready | 1000000 |
 | SLUICEGATE_READY_LAG_MAX_S | age in seconds of the oldest of them up to which it is ready | 30 |
@@ -132,6 +135,9 @@ class Settings:
     pending_bytes_max: int = _setting(4_000_000, _integer(100_000, 1_000_000_000))
     tick_interval_s: float = _setting(5.0, _seconds(0.1, 3600))
     catalogue_age_max_s: float = _setting(5.0, _seconds(1, 3600))
+    escrow_ttl_ms: int = _setting(30_000, _integer(1_000, 86_400_000))
+    escrow_request_ms: int = _setting(300_000, _integer(1_000, 86_400_000))
+    escrow_late_ms: int = _setting(300_000, _integer(1_000, 604_800_000))
     health_listen: str = _setting("", _address)
     ready_lag_events_max: int = _setting(1_000_000, _integer(0, 10**12))
     ready_lag_max_s: float = _setting(30.0, _seconds(0.1, 86_400))

@@ -92,7 +92,7 @@ class Escrow(Participant):
                 origin, 0, refused[0], refused[2], moment.now_ms, field=refused[1], organization_id=content.org_id
             )
             return
-        self.time.advance(moment.now_ms)
+        self._free_expired(moment)
         for lease_id, _ in content.returned:
             self._give_back(content, lease_id)
         if content.wanted_micro:
@@ -105,12 +105,15 @@ class Escrow(Participant):
 
     def wake(self, moment: Moment) -> None:
         """Frees what has expired."""
-        self.time.advance(moment.now_ms)
-        for lease_id in self.book.due(self.time.now_ms, _FREED_AT_ONCE_MAX):
-            self._free(lease_id)
+        self._free_expired(moment)
         self._wait()
 
     # ---- steps ----
+
+    def _free_expired(self, moment: Moment) -> None:
+        self.time.advance(moment.now_ms)
+        for lease_id in self.book.due(self.time.now_ms, _FREED_AT_ONCE_MAX):
+            self._free(lease_id)
 
     def _refusal(self, request: WireLeaseRequest) -> tuple[RejectReason, str, str] | None:
         organization = self.context.accounts.organizations.get(request.org_id)

@@ -119,6 +119,14 @@ def test_what_a_dead_node_held_comes_back_after_the_stated_time_and_not_before()
     assert ask(world, 100 * CREDIT, node="node-2").credits_micro == 100 * CREDIT
 
 
+def test_what_a_dead_node_held_comes_back_though_others_ask_all_the_while() -> None:
+    world = world_of(100)
+    ask(world, 100 * CREDIT)
+    for at_ms in range(NOW_MS, NOW_MS + FREED_AFTER_MS, 500):
+        assert ask(world, CREDIT, at_ms, node="node-2").credits_micro == 0
+    assert ask(world, 100 * CREDIT, NOW_MS + FREED_AFTER_MS, node="node-2").credits_micro == 100 * CREDIT
+
+
 def test_a_silence_of_the_log_frees_nothing() -> None:
     world = world_of(100)
     ask(world, 100 * CREDIT)
