@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from stack.rating import month_span_ms
+from stack.rating import month_of, month_span_ms
 
 PLAN_PRIORITY = 100
 _NEVER_MS = 2**62
@@ -69,18 +69,23 @@ class ExpectedCredits:
         self._plan_of = plan_of
 
     def advance(self, now_ms: int, month: str) -> None:
-        """Grants begin and expire; a month that is over keeps what it could not pay as overage."""
-        self.now_ms = now_ms
-        is_new, self.month = month != self.month, month
-        start_ms = month_span_ms(month)[0]
+        """Grants begin and expire, one instant after the other; a month that is over keeps what it could not pay as
+        overage."""
+        before_ms, self.now_ms, self.month = self.now_ms, now_ms, month
+        if not before_ms:
+            return
+        starts_ms = _month_starts(before_ms, now_ms)
         for name, account in self.accounts.items():
-            if is_new:
-                account.grants = [
-                    one
-                    for one in account.grants
-                    if one.left_micro and (one.expires_ms is None or one.expires_ms >= start_ms)
-                ]
-            self._renew(name, account)
+            times = {ms for one in account.grants for ms in (one.effective_ms, one.expires_ms or 0)} | starts_ms
+            for at_ms in sorted(ms for ms in times if before_ms < ms <= now_ms):
+                if at_ms in starts_ms:
+                    account.grants = [
+                        one
+                        for one in account.grants
+                        if one.left_micro and (one.expires_ms is None or one.expires_ms >= at_ms)
+                    ]
+                account.live = [one for one in account.grants if one.is_alive(at_ms)]
+                self._burn(name, month_of(at_ms), account.live)
 
     def _renew(self, name: str, account: Account) -> None:
         account.live = [one for one in account.grants if one.is_alive(self.now_ms)]
@@ -142,3 +147,13 @@ class ExpectedCredits:
         account.grants = [one for one in account.grants if one not in found]
         self._renew(name, account)
         return bool(found)
+
+
+def _month_starts(after_ms: int, until_ms: int) -> set[int]:
+    """When months begin in this time."""
+    starts: set[int] = set()
+    at_ms = month_span_ms(month_of(after_ms))[1]
+    while at_ms <= until_ms:
+        starts.add(at_ms)
+        at_ms = month_span_ms(month_of(at_ms))[1]
+    return starts
