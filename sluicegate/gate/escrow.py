@@ -83,6 +83,7 @@ class Escrow:
         self._boot_id = boot_id
         self._purses: dict[tuple[str, str], Purse] = {}
         self._due: dict[Purse, None] = {}
+        self._is_over = False
         self._asked = 0
 
     def __iter__(self) -> Iterator[Purse]:
@@ -130,8 +131,10 @@ class Escrow:
             purse = Purse(limit.account_id, limit.organization_id, limit.limit_name, limit.scope, now_ms)
             self._purses[limit[:2]] = purse
         overdue_ms = now_ms - self.settings.wait_ms
-        if len(purse.waiters) >= self.settings.waiters_max or any(
-            asking.asked_at_ms <= overdue_ms and not asking.is_lost for asking in purse.asking.values()
+        if (
+            self._is_over
+            or len(purse.waiters) >= self.settings.waiters_max
+            or any(asking.asked_at_ms <= overdue_ms and not asking.is_lost for asking in purse.asking.values())
         ):
             return None
         waiter = Waiter(worst_micro)
@@ -209,6 +212,7 @@ class Escrow:
 
     def give_back(self) -> None:
         """Nothing more is admitted: all leases go back, with the next ``asks`` once their requests have ended."""
+        self._is_over = True
         for purse in self._purses.values():
             purse.waiters.clear()
             purse.close(list(purse.leases))
@@ -237,7 +241,7 @@ class Escrow:
         if waiting:
             purse.close([lease for lease in purse.leases if not lease.running])
         needed_micro = sum(waiter.worst_micro for waiter in waiting)
-        ahead_micro = 0 if on_their_way else self._ahead_micro(purse, now_ms)
+        ahead_micro = 0 if on_their_way or self._is_over else self._ahead_micro(purse, now_ms)
         wanted_micro = min(needed_micro + ahead_micro, CREDITS_MICRO_MAX)
         if not wanted_micro and not purse.returns:
             return None

@@ -3,6 +3,7 @@
 from typing import Final
 
 from .http_targets import REQUESTS
+from .lease_targets import TARGETS as LEASES
 from .targets import RECORDS
 
-TARGETS: Final = (*RECORDS, *REQUESTS)
+TARGETS: Final = (*RECORDS, *LEASES, *REQUESTS)

@@ -1,0 +1,194 @@
+"""Hard limits at the gate: admitted out of leases alone, waited for within bounds, refused for what is known."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from sluicegate.gate import Gate
+from sluicegate.gate.escrow import EscrowSettings
+from sluicegate.lending import Lending
+from sluicegate.metering import current
+from sluicegate.middleware import Middleware
+from sluicegate.operations import Operation
+from sluicegate.publisher import Control
+from sluicegate_schemas.envelope import DECODE_LEASE_REQUEST, WireLeaseRequest
+from sluicegate_schemas.outputs import Lease, OrganizationEntitlement, Scope, Sequence
+from tests.gating import NOW, NOW_MS, SECRET, Known, TopicRecord, heron
+from tests.metering import Recorder
+
+CREDIT = 1_000_000
+SETTINGS = EscrowSettings(wait_ms=200, refused_ms=10_000)
+
+
+def hard(**fields: object) -> TopicRecord:
+    """The organization, whose credits are held hard."""
+    record = OrganizationEntitlement.model_validate(
+        {
+            "organization_id": "org_heron",
+            "account_id": "org_heron",
+            "tier": "pro",
+            "credits_micro_per_month": None,
+            "rates": None,
+            "credits_mode": "hard",
+            "sequence": Sequence(epoch=1, counter=2),
+            **fields,
+        }
+    )
+    return "entitlements", b"organization:org_heron", record.model_dump_json().encode()
+
+
+class Service:
+    """A gate that borrows, in front of an application that uses ``tokens``; the worker is the test."""
+
+    def __init__(self, known: Known | None = None, *, tokens: int = 1_000, hangs_s: float = 0.0) -> None:
+        self.known = known or heron(hard())
+        self.sent: list[WireLeaseRequest] = []
+        self.meter = Recorder()
+        self.lending = Lending(self.known.view, self._send, "node-1", "boot", SETTINGS)
+        self.gate = Gate(self.known, clock=lambda: NOW_MS)
+        self.gate.borrow(self.lending.reserve)
+        self.tokens, self.hangs_s = tokens, hangs_s
+        self.app = Middleware(
+            self._application,  # type: ignore[arg-type]  # ASGI
+            gate=self.gate,
+            meter=self.meter,
+            find_operation=lambda scope: Operation(scope["path"].strip("/")),
+            clock=lambda: NOW_MS,
+        )
+
+    def _send(self, account_id: str, value: bytes) -> Control:
+        self.sent.append(DECODE_LEASE_REQUEST(value))
+        return Control(account_id.encode(), value, 0)
+
+    async def _application(self, scope: object, receive: object, send: object) -> None:
+        current().quantities["tokens"] = self.tokens
+        await asyncio.sleep(self.hangs_s)
+        await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[operator]
+        await send({"type": "http.response.body", "body": b"{}"})  # type: ignore[operator]
+
+    async def call(self, operation: str = "inference.llm") -> httpx.Response:
+        transport = httpx.ASGITransport(app=self.app)  # type: ignore[arg-type]  # ASGI
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return await client.post(f"/{operation}", headers={"Authorization": f"Bearer {SECRET}"})
+
+    async def asked(self, number: int = 0) -> WireLeaseRequest:
+        async with asyncio.timeout(5):
+            while len(self.sent) <= number:  # noqa: ASYNC110  # nothing tells
+                await asyncio.sleep(0.001)
+        return self.sent[number]
+
+    def answer(self, request: WireLeaseRequest, credits_micro: int, *, request_ms_max: int = 300_000) -> None:
+        """The worker lends, of 1,000 credits of which 900 are used."""
+        self.lending.reserve.learn(
+            Lease(
+                lease_id=f"0-{request.request_id}",
+                scope=Scope(kind="account", id="org_heron"),
+                limit_name="credits",
+                node="node-1",
+                request_id=request.request_id,
+                credits_micro=credits_micro,
+                month="2026-03",
+                lent_at=NOW,
+                ttl_ms=30_000,
+                request_ms_max=request_ms_max,
+                limit=1_000 * CREDIT,
+                used=900 * CREDIT,
+                lent_micro=credits_micro,
+                until=NOW + timedelta(days=1),
+                plan_version=1,
+                sequence=Sequence(epoch=1, counter=1),
+            )
+        )
+
+
+async def test_a_first_request_waits_for_its_lease_and_its_event_names_it() -> None:
+    service = Service()
+    call = asyncio.create_task(service.call())
+    request = await service.asked()
+    assert (request.needed_micro, request.least_micro, request.scope) == (
+        100 * CREDIT,
+        100 * CREDIT,
+        "account:org_heron",
+    )
+    service.answer(request, 200 * CREDIT)
+    assert (await call).status_code == 200
+    assert [event["leases"] for event in service.meter.events] == [[f"0-{request.request_id}"]]
+    assert (await service.call()).status_code == 200
+    assert len(service.sent) == 1, "the second one was paid for by what was lent ahead"
+
+
+async def test_who_waits_in_vain_is_answered_503_and_runs_nothing() -> None:
+    service = Service()
+    answer = await service.call()
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert [event["status"] for event in service.meter.events] == [503]
+
+
+async def test_what_cannot_be_lent_is_refused_as_used_up_and_at_once_the_next_time() -> None:
+    service = Service()
+    call = asyncio.create_task(service.call())
+    service.answer(await service.asked(), 0)
+    details = json.loads((await call).content)["error"]["details"]
+    assert ((await call).status_code, details["resource"], details["current"]) == (403, "credits", 900)
+    assert (await service.call()).status_code == 403
+    assert len(service.sent) == 1
+
+
+async def test_parallel_requests_are_admitted_as_far_as_the_lease_pays() -> None:
+    service = Service(hangs_s=0.05, tokens=10_000)
+    calls = [asyncio.create_task(service.call()) for _ in range(5)]
+    request = await service.asked()
+    assert request.needed_micro == 500 * CREDIT
+    service.answer(request, 300 * CREDIT)
+    statuses = sorted([(await call).status_code for call in calls])
+    assert statuses == [200, 200, 200, 403, 403]
+
+
+async def test_what_a_request_did_not_use_pays_for_the_next() -> None:
+    service = Service(tokens=1_000)
+    call = asyncio.create_task(service.call())
+    service.answer(await service.asked(), 120 * CREDIT)
+    await call
+    for _ in range(2):
+        assert (await service.call()).status_code == 200, "10 of 120 credits were used by each before"
+    (purse,) = service.lending.escrow
+    assert [(lease.spent_micro, lease.reserved_micro) for lease in purse.leases] == [(30 * CREDIT, 0)]
+
+
+async def test_a_request_that_outlasts_its_lease_is_ended_and_pays_for_what_it_used() -> None:
+    service = Service(hangs_s=60.0)
+    call = asyncio.create_task(service.call())
+    service.answer(await service.asked(), 200 * CREDIT, request_ms_max=50)
+    with pytest.raises(TimeoutError):
+        await call
+    (purse,) = service.lending.escrow
+    assert [lease.running for lease in purse.leases] == [0]
+
+
+async def test_free_and_soft_requests_need_no_lease() -> None:
+    service = Service()
+    assert (await service.call("collections.list")).status_code == 200
+    soft = Service(heron())
+    assert (await soft.call()).status_code == 200
+    assert not service.sent + soft.sent
+
+
+async def test_a_gate_that_cannot_borrow_admits_nothing_under_a_hard_limit() -> None:
+    gate = Gate(heron(hard()), clock=lambda: NOW_MS)
+    assert gate.check(SECRET, "inference.llm").status == 503
+    assert gate.check(SECRET, "collections.list").status == 200
+
+
+async def test_everything_goes_back_in_the_end_behind_its_events() -> None:
+    service = Service()
+    call = asyncio.create_task(service.call())
+    service.answer(await service.asked(), 200 * CREDIT)
+    await call
+    await service.lending.stop()
+    assert service.sent[-1].returned == [(f"0-{service.sent[0].request_id}", 10 * CREDIT)]
+    assert service.sent[-1].wanted_micro == 0
