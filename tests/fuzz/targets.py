@@ -20,12 +20,14 @@ from sluicegate_schemas import bounds
 from sluicegate_schemas.accounts import ACCOUNT_COMMAND
 from sluicegate_schemas.catalogue import CatalogueRecord
 from sluicegate_schemas.decode import Malformed, decode_usage, from_wire, validate_event
-from sluicegate_schemas.envelope import ENCODE, TICK, WireEnvelope, WireEvent
+from sluicegate_schemas.envelope import ENCODE, TICK, WireEnvelope, WireEvent, WireGauge, WireLeaseRequest
 from sluicegate_schemas.files import FileError, load_accounts, load_catalogue
+from sluicegate_schemas.gauge_checks import GAUGE_TTL_MS_MAX, IN_FLIGHT_MAX
 from sluicegate_schemas.outputs import ENTITLEMENT, Balance, Decision, Reject
 from sluicegate_schemas.state import EPOCH_BYTES, TOMBSTONE_EPOCH_HEADER
 from streams import health
 from streams.domain.command_record import RefusedError, decode_command
+from streams.domain.gauges import Gauges
 from streams.domain.partition import Partition
 from streams.engine.fold import Fold, StateFormatError
 from tests.domain_world import World, default_catalogue, key_put, organization_put
@@ -88,7 +90,7 @@ def count_usage(value: bytes) -> str:
     totals = world.machine.totals
     told = totals.counted - before + totals.duplicate + totals.rejected + totals.forwarded
     assert offset == 0, "the record was taken in"
-    assert told >= 1 or value == TICK, "nothing is dropped in silence"
+    assert told >= 1 or value == TICK or not _holds_events(value), "nothing is dropped in silence"
     assert len(world.rejects) == totals.rejected
     assert all(decision.scope.id in ("key_acme_1", "org_acme") for decision in world.decisions)
     for key, payload in world.rows.items():
@@ -97,6 +99,32 @@ def count_usage(value: bytes) -> str:
             assert sum(ledger[4]) == ledger[3], "the breakdown sums to what is used"
     world.take_over()
     return "counted" if totals.counted else "refused"
+
+
+def _holds_events(value: bytes) -> bool:
+    try:
+        return not isinstance(decode_usage(value), WireGauge | WireLeaseRequest)
+    except Malformed:
+        return True
+
+
+def hear_gauge(value: bytes) -> str:
+    """What becomes of a gauge in a partition: it is counted until its time is over, or rejected by name."""
+    world = machine()
+    world.append(value)
+    found = [one for one in world.machine.participants.all if isinstance(one, Gauges)]
+    in_flight = found[0].in_flight_of("org_acme")
+    assert 0 <= in_flight <= IN_FLIGHT_MAX
+    held = {key: payload for key, payload in world.rows.items() if key.startswith(b"v|")}
+    assert held or world.rejects or _holds_events(value) or value == TICK, "nothing is dropped in silence"
+    world.take_over()
+    found = [one for one in world.machine.participants.all if isinstance(one, Gauges)]
+    assert found[0].in_flight_of("org_acme") == in_flight, "a new owner knows the same"
+    world.pass_time(world.log_time_ms + GAUGE_TTL_MS_MAX)
+    assert not [key for key in world.rows if key.startswith(b"v|")], "its time is over"
+    newest = {(one.limit_name, one.scope.text()): one.verdict for one in world.decisions}
+    assert not [key for key, verdict in newest.items() if "concurrency" in key[0] and verdict == "block"]
+    return "counted" if held else "refused"
 
 
 def obey(value: bytes) -> Any:
@@ -301,6 +329,7 @@ RECORDS: Final = (
     Target("usage_envelope", "msgpack", read_usage, (Malformed,), write_usage),
     Target("usage_json", "json", read_usage, (Malformed,), write_usage),
     Target("machine_envelope", "msgpack", count_usage, ()),
+    Target("machine_gauge", "msgpack", hear_gauge, ()),
     Target("machine_json", "json", count_usage, ()),
     Target("command", "json", decode_command, (RefusedError,), ACCOUNT_COMMAND.dump_json, says=_command_says),
     Target("machine_command", "json", obey, (RefusedError,), says=None),
