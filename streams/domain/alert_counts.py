@@ -1,12 +1,12 @@
 """Answers that alert rules count in windows: 429s of a key, and creations refused (requirements, section 5)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sluicegate_schemas.alert_rules import AlertRule
 from sluicegate_schemas.envelope import WireEvent
 
-from .occurrences import Occurrences, WindowName
+from .occurrences import Occurrences
 from .participant import PartitionContext
 from .period import SECOND_MS
 from .routes import Route
@@ -31,7 +31,7 @@ class AlertCounts:
     def __init__(self, context: PartitionContext, occurrences: Occurrences) -> None:
         self._context: Final = context
         self._occurrences: Final = occurrences
-        self._windows_s: dict[str, list[int]] = {}
+        self._windows_s: dict[str, Sequence[int]] = {}
 
     def use(self, rules: Iterable[AlertRule]) -> None:
         """These rules are in force."""
@@ -51,16 +51,17 @@ class AlertCounts:
         if resource is None or self._is_refused_otherwise(route, resource):
             return
         scope = ScopeNames("operation", route.organization_id, route.operation).text()
-        for window_s in self._windows_s.get(_REFUSED, ()):
-            self._occurrences.add(WindowName(_REFUSED, window_s, scope), 1, self._context.time.now_ms)
+        self._occurrences.add(_REFUSED, scope, self._windows_s.get(_REFUSED, ()), 1, self._context.time.now_ms)
 
     def throttled(self, route: Route) -> None:
         """Counts the 429s that a route gathered; not those that come in when their window is over."""
-        now_ms = self._context.time.now_ms // SECOND_MS * SECOND_MS
-        for window_s in self._windows_s.get(_THROTTLED, ()):
-            if route.end_ms > now_ms - window_s * SECOND_MS:
-                name = WindowName(_THROTTLED, window_s, f"key:{route.api_key_id}")
-                self._occurrences.add(name, route.throttled, now_ms)
+        now_ms = self._context.time.now_ms
+        late_s = now_ms // SECOND_MS - route.end_ms // SECOND_MS
+        windows_s = self._windows_s.get(_THROTTLED, ())
+        if late_s >= 0:
+            windows_s = [window_s for window_s in windows_s if window_s > late_s]
+        if windows_s:
+            self._occurrences.add(_THROTTLED, f"key:{route.api_key_id}", windows_s, route.throttled, now_ms)
 
     def _created_by(self, operation: str) -> str | None:
         """The resource that the operation makes."""

@@ -11,7 +11,7 @@ from .budgets import Budgets
 from .gauges import Gauges
 from .limits import PER_MINUTE
 from .notices import MODEL, OPERATION
-from .occurrences import Occurrences, WindowName
+from .occurrences import Occurrences
 from .participant import PartitionContext
 from .period import month_start_ms
 from .policy import Moment
@@ -55,13 +55,14 @@ class Measures:
         return None if read is None else read(rule, scope, detail, moment)
 
     def _credits_used(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
+        """Of an account its total; of an organization of a pool its cap."""
         context = self._context
-        ledger = context.ledgers.get("account", scope.id, moment.month)
-        used, total = 0, context.plans.credits_of(scope.id)
-        if ledger is not None:
-            used, total = ledger.used_micro, ledger.total_micro
-        elif total is not None:
-            total += context.ledgers.granted_of(scope.id, moment.month)
+        ledger = context.ledgers.get(scope.kind, scope.id, moment.month)
+        used, total = (0, None) if ledger is None else (ledger.used_micro, ledger.total_micro)
+        if scope.kind == "organization":
+            total = context.plans.pool_of(scope.id)[0]
+        elif ledger is None and (plan := context.plans.credits_of(scope.id)) is not None:
+            total = plan + context.ledgers.granted_of(scope.id, moment.month)
         if total is None or used == total == 0 or context.plans.is_exempt(scope.id, None, "credits"):
             return None
         return Reading(used, total, month_start_ms(moment.month + 1))
@@ -84,8 +85,7 @@ class Measures:
 
     def _occurred(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
         assert rule.window_s is not None
-        name = WindowName(rule.measure, rule.window_s, scope.text())
-        return Reading(self._occurrences.count(name, moment.now_ms))
+        return Reading(self._occurrences.count(rule.measure, scope.text(), rule.window_s, moment.now_ms))
 
     def _concurrency(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
         plans = self._context.plans

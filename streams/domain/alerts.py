@@ -21,7 +21,7 @@ from .budgets import BudgetName, Budgets
 from .expenses import Expenses
 from .gauges import Gauges
 from .notices import MODEL, OPERATION
-from .occurrences import Occurrences, WindowName
+from .occurrences import Occurrences, Tally
 from .outputs import RecordOrigin
 from .participant import Participant, PartitionContext
 from .period import SECOND_MS
@@ -58,6 +58,8 @@ class Alerts(Participant):
         self._by_name: dict[str, AlertRule] = {}
         self._keys: dict[str, None] = {}
         """The keys that had requests since they were looked at."""
+        self._members: dict[str, None] = {}
+        """The organizations of pools that used anything since they were looked at."""
         self._organizations: dict[str, None] = {}
         """The organizations whose requests in flight were told since they were looked at."""
         self._room = 0
@@ -87,6 +89,8 @@ class Alerts(Participant):
         if route.credits_micro:
             account = route.account
             self._expenses.add(account.identifier, account.month, route.operation, route.credits_micro)
+        if route.organization_id != route.account_id:
+            self._members[route.organization_id] = None
         if route.buckets is not None:
             self._keys[route.api_key_id] = None
         if route.throttled and route.api_key_id:
@@ -105,7 +109,7 @@ class Alerts(Participant):
         else:
             context.ledgers.touched[context.accounts.organizations[organization_id].account_id] = None
             self._keys.update((key, None) for key in context.accounts.keys_of(organization_id))
-            self._organizations[organization_id] = None
+            self._members[organization_id] = self._organizations[organization_id] = None
 
     def month_began(self, moment: Moment) -> None:
         self._look_at_accounts(moment)
@@ -128,7 +132,7 @@ class Alerts(Participant):
     def _look_at_all(self, moment: Moment) -> None:
         self._look_at_accounts(moment)
         self._keys.update((buckets.api_key_id, None) for buckets in self.context.buckets)
-        self._occurrences.fresh.update((name, None) for name in self._occurrences.names())
+        self._occurrences.fresh.update((tally, None) for tally in self._occurrences)
         self._organizations.update((one, None) for one in self.context.peer(Gauges).organizations())
         self.context.notices.look_again()
         budgets = self.context.peer(Budgets)
@@ -138,6 +142,8 @@ class Alerts(Participant):
         ledgers = self.context.ledgers
         of_month = (one for one in ledgers if one.kind == "account" and one.month == moment.month)
         ledgers.touched.update((ledger.identifier, None) for ledger in of_month)
+        organizations = self.context.accounts.organizations
+        self._members.update((name, None) for name, row in organizations.items() if row.pool is not None)
 
     # ---- once a second of the log ----
 
@@ -150,10 +156,11 @@ class Alerts(Participant):
         self._occurrences.expire(moment.now_ms, _WINDOWS_EXPIRED_MAX)
         self._room = CHANGES_MAX
         self._review(moment)
-        self._each(context.ledgers.touched, lambda one: self._look_at_account(moment, one))
+        self._each(context.ledgers.touched, lambda one: self._look_at_credits(moment, ScopeNames("account", one)))
+        self._each(self._members, lambda one: self._look_at_credits(moment, ScopeNames("organization", one)))
         self._each(self._keys, lambda one: self._look_at_key(moment, one))
         self._each(self._organizations, lambda one: self._look_at_organization(moment, one))
-        self._each(self._occurrences.fresh, lambda one: self._look_at_window(moment, one))
+        self._each(self._occurrences.fresh, lambda one: self._look_at_tally(moment, one))
         self._each(context.peer(Budgets).touched, lambda one: self._look_at_budget(moment, one))
         self._each(context.notices.fresh, lambda one: self._look_at_notice(moment, *one))
         if self._room <= 0:
@@ -167,9 +174,9 @@ class Alerts(Participant):
             look(item)
             del waiting[item]
 
-    def _look_at_account(self, moment: Moment, account_id: str) -> None:
+    def _look_at_credits(self, moment: Moment, scope: ScopeNames) -> None:
         rules = (*self._rules.get("credits_used_percent", ()), *self._rules.get("credits_left_percent", ()))
-        self._look(moment, rules, ScopeNames("account", account_id))
+        self._look(moment, rules, scope)
 
     def _look_at_key(self, moment: Moment, api_key_id: str) -> None:
         self._look(moment, self._rules.get("minute_utilization_percent", ()), ScopeNames("key", api_key_id))
@@ -178,9 +185,8 @@ class Alerts(Participant):
         rules = self._rules.get("concurrency_percent", ())
         self._look(moment, rules, ScopeNames("organization", organization_id))
 
-    def _look_at_window(self, moment: Moment, name: WindowName) -> None:
-        rules = [rule for rule in self._rules.get(name.measure, ()) if rule.window_s == name.window_s]
-        self._look(moment, rules, ScopeNames(*name.scope.split(":")))
+    def _look_at_tally(self, moment: Moment, tally: Tally) -> None:
+        self._look(moment, self._rules.get(tally.measure, ()), ScopeNames(*tally.scope.split(":")))
 
     def _look_at_notice(self, moment: Moment, kind: str, name: str) -> None:
         organization_id = self.context.notices.user(kind, name)

@@ -12,38 +12,56 @@ from .tables import ChangedRows, ExpensesRow, row_key
 OPERATIONS_MAX: Final = 32
 
 
+class _Costs:
+    """What an account's operations cost in a month."""
+
+    __slots__ = ("by_operation", "key", "month")
+
+    def __init__(self, account_id: str, month: int) -> None:
+        self.key = row_key("x", account_id)
+        self.month = month
+        self.by_operation: dict[str, int] = {}
+
+    def encode(self) -> bytes:
+        """The payload of its row."""
+        return ExpensesRow(self.month, self.by_operation).encode()
+
+
 class Expenses:
     """One row an account, of the newest month in which anything cost."""
 
     def __init__(self, changed: ChangedRows) -> None:
         self._changed = changed.rows
-        self._rows: dict[str, ExpensesRow] = {}
+        self._accounts: dict[str, _Costs] = {}
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._accounts)
 
     def add(self, account_id: str, month: int, operation: str, cost_micro: int) -> None:
         """``operation`` cost so much in ``month``; an older month than the newest is not looked at."""
-        row = self._rows.get(account_id)
-        if row is None or month > row.month:
-            row = self._rows[account_id] = ExpensesRow(month, {})
-        elif month < row.month:
-            return
-        costs = row.costs_micro
-        if operation not in costs and len(costs) >= OPERATIONS_MAX:
-            cheapest = min(costs, key=lambda name: (costs[name], name))
-            cost_micro += costs.pop(cheapest)
-        costs[operation] = costs.get(operation, 0) + cost_micro
-        self._changed[row_key("x", account_id)] = row
+        costs = self._accounts.get(account_id)
+        if costs is None:
+            costs = self._accounts[account_id] = _Costs(account_id, month)
+        elif costs.month != month:
+            if month < costs.month:
+                return
+            costs.month, costs.by_operation = month, {}
+        found = costs.by_operation
+        if operation not in found and len(found) >= OPERATIONS_MAX:
+            cheapest = min(found, key=lambda name: (found[name], name))
+            cost_micro += found.pop(cheapest)
+        found[operation] = found.get(operation, 0) + cost_micro
+        self._changed[costs.key] = costs
 
     def costliest(self, account_id: str, month: int, at_most: int) -> tuple[str, ...]:
         """The operations that cost most in ``month``, the costliest first."""
-        row = self._rows.get(account_id)
-        if row is None or row.month != month:
+        costs = self._accounts.get(account_id)
+        if costs is None or costs.month != month:
             return ()
-        costs = row.costs_micro
-        return tuple(sorted(costs, key=lambda name: (-costs[name], name))[:at_most])
+        found = costs.by_operation
+        return tuple(sorted(found, key=lambda name: (-found[name], name))[:at_most])
 
     def restore(self, account_id: str, row: ExpensesRow) -> None:
         """Takes in a recovered row."""
-        self._rows[account_id] = row
+        costs = self._accounts[account_id] = _Costs(account_id, row.month)
+        costs.by_operation = row.costs_micro

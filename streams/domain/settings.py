@@ -68,8 +68,8 @@ class DomainSettings:
     """How long an ``allow`` stands in the state, to be published again by a new owner; longer than the decisions
     topic's ``min.compaction.lag.ms``."""
     alert_windows_max: int = 100_000
-    """Keys (or operations) whose 429s (or refused creations) are counted for alerts, for each length of window; above
-    it the one that was silent longest is forgotten."""
+    """Keys whose 429s, and operations whose refused creations, are counted for alerts; above it the one that was silent
+    longest is forgotten."""
     gauges_max: int = 100_000
     """Nodes and accounts whose requests under way are known; above it further ones are refused."""
     subjects_max: int = 100_000

@@ -274,9 +274,10 @@ class AlertRow(_ArrayRow):
 
 
 class OccurrencesRow(_ArrayRow):
-    """``y|measure|window_s|scope``: how often something happened, by slot of log time; see ``occurrences``."""
+    """``y|measure|scope``: how often something happened, by length of window and slot; see ``occurrences``."""
 
-    slots: dict[int, int]
+    newest_s: int
+    windows: dict[int, dict[int, int]]
 
 
 class ExpensesRow(_ArrayRow):

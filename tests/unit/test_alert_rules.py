@@ -269,3 +269,29 @@ def test_a_crashed_nodes_requests_alert_no_longer_than_they_live() -> None:
     assert told(world) == ["concurrency_warning fired"]
     world.pass_time(NOW_MS + 8 * SECOND_MS)
     assert told(world)[1:] == ["concurrency_warning cleared"]
+
+
+@pytest.mark.contract("5.1")
+def test_an_organization_of_a_pool_alerts_by_its_cap_and_the_account_by_the_pool() -> None:
+    world = World(catalogues=[with_rules("credits_80", "credits_blocked")])
+    pool = {"cap_micro": 100_000_000}
+    world.obey(
+        organization_put(tier="enterprise", credits_micro_per_month=1_000_000_000),
+        organization_put("org_b", "enterprise", account_id="org_a", pool=pool),
+        organization_put("org_c", "enterprise", account_id="org_a"),
+        key_put("key_b", "org_b", account_id="org_a"),
+        key_put("key_c", "org_c", account_id="org_a"),
+    )
+    for at, (org, amount) in enumerate([("org_b", 79), ("org_b", 1), ("org_c", 700), ("org_b", 20)]):
+        event = usage(
+            "documents.create", org=org, key=f"key_{org[-1]}", account="org_a", quantities={"documents": amount}
+        )
+        world.send(event, at=NOW_MS + 2 * at * SECOND_MS)
+    world.take_over()
+    world.pass_time(NOW_MS + 10 * SECOND_MS)
+    assert [(alert.rule, alert.scope.text(), alert.limit) for alert in alerts_of(world)] == [
+        ("credits_80", "organization:org_b", 100_000_000),
+        ("credits_80", "account:org_a", 1_000_000_000),
+        ("credits_blocked", "organization:org_b", 100_000_000),
+    ]
+    assert {alert.account_id for alert in alerts_of(world)} == {"org_a"}
