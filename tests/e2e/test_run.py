@@ -23,14 +23,14 @@ NEEDED = {
 pytestmark = [pytest.mark.broker, pytest.mark.engine, pytest.mark.processes, pytest.mark.timeout(3 * LIMIT_S)]
 
 
-def run(data: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run(data: Path, *options: str, limit_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "stack", "run", "--data", str(data), *options],
         cwd=CHECKOUT,
         env={**os.environ, "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=LIMIT_S,
+        timeout=limit_s,
         check=False,
     )
 
@@ -81,6 +81,21 @@ def test_all_totals_agree_and_a_false_record_of_a_node_is_found(tmp_path: Path) 
     assert "1 envelopes are missing or differ" in second.stderr
     assert report["credits_micro_expected"] == report["credits_micro_ledger"] == report["credits_micro_clickhouse"]
     assert processes_of(data) == []
+
+
+@pytest.mark.timeout(600)
+def test_within_two_minutes_each_kind_of_block_is_shown_once_and_clears(tmp_path: Path) -> None:
+    report_path = tmp_path / "report.json"
+    shown = run(tmp_path / "data", "--for", "120", "--report", str(report_path), limit_s=500)
+    assert shown.returncode == 0, shown.stderr
+    scenes = json.loads(report_path.read_text())["scenes"]
+    assert {act["refused_by"] for act in scenes.values()} >= {
+        *("compute_per_minute", "concurrency", "credits", "quota_collections", "budget_day"),
+        *("operation_interval", "operation_concurrency", "operation_quantity"),
+    }
+    for name, act in scenes.items():
+        assert act["refused_at_s"] < act["cleared_at_s"] < 120, name
+    assert {act["cleared_by"] for act in scenes.values()} >= {"time", "a grant", "a delete", "a larger budget"}
 
 
 def test_a_trace_that_cannot_be_replayed_is_refused_before_anything_starts(tmp_path: Path) -> None:
