@@ -106,6 +106,7 @@ class Service:
         )
 
 
+@pytest.mark.contract("3.20")
 async def test_a_first_request_waits_for_its_lease_and_its_event_names_it() -> None:
     service = Service()
     call = asyncio.create_task(service.call())
@@ -122,6 +123,7 @@ async def test_a_first_request_waits_for_its_lease_and_its_event_names_it() -> N
     assert len(service.sent) == 1, "the second one was paid for by what was lent ahead"
 
 
+@pytest.mark.contract("3.20", "9.14")
 async def test_who_waits_in_vain_is_answered_503_and_runs_nothing() -> None:
     service = Service()
     answer = await service.call()
@@ -129,6 +131,7 @@ async def test_who_waits_in_vain_is_answered_503_and_runs_nothing() -> None:
     assert [event["status"] for event in service.meter.events] == [503]
 
 
+@pytest.mark.contract("9.14")
 async def test_what_cannot_be_lent_is_refused_as_used_up_and_at_once_the_next_time() -> None:
     service = Service()
     call = asyncio.create_task(service.call())
@@ -139,6 +142,7 @@ async def test_what_cannot_be_lent_is_refused_as_used_up_and_at_once_the_next_ti
     assert len(service.sent) == 1
 
 
+@pytest.mark.contract("3.17")
 async def test_parallel_requests_are_admitted_as_far_as_the_lease_pays() -> None:
     service = Service(hangs_s=0.05, tokens=10_000)
     calls = [asyncio.create_task(service.call()) for _ in range(5)]
@@ -178,6 +182,7 @@ async def test_free_and_soft_requests_need_no_lease() -> None:
     assert not service.sent + soft.sent
 
 
+@pytest.mark.contract("9.14")
 async def test_a_gate_that_cannot_borrow_admits_nothing_under_a_hard_limit() -> None:
     gate = Gate(heron(hard()), clock=lambda: NOW_MS)
     assert gate.check(SECRET, "inference.llm").status == 503

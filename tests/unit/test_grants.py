@@ -202,6 +202,7 @@ def test_an_id_names_one_grant() -> None:
     assert [one.field for one in world.rejects] == ["grant_id", "grant_id"]
 
 
+@pytest.mark.contract("9.14")
 def test_a_balance_says_what_is_granted_what_is_overage_and_when_it_is_final() -> None:
     world = free_world()
     world.obey(grant_put(credits_micro=5 * CREDIT))
