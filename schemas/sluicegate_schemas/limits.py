@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from .bounds import Count, LabelName, Name, Operation, Record
 from .usage import ResourceName
@@ -80,7 +80,18 @@ class CategoryShares(Record):
 Quotas = Annotated[dict[ResourceName, Count | None], Field(max_length=8)]
 """How much of each resource an organization may hold; None, or not named: no limit."""
 FeatureValue = bool | Count | Name | Annotated[tuple[Name, ...], Field(max_length=64)]
-Features = Annotated[dict[LabelName, FeatureValue], Field(max_length=64)]
+FEATURES_SIGNS_MAX: Final = 8 * 1024
+"""Of all names and words together: own features and the plan's have to fit into one entitlement."""
+
+
+def _short(features: dict[str, FeatureValue]) -> dict[str, FeatureValue]:
+    texts = [text for value in features.values() for text in (value if isinstance(value, tuple) else (str(value),))]
+    if sum(map(len, features)) + sum(map(len, texts)) > FEATURES_SIGNS_MAX:
+        raise ValueError(f"must have {FEATURES_SIGNS_MAX} signs at most, all names and words together")
+    return features
+
+
+Features = Annotated[dict[LabelName, FeatureValue], Field(max_length=64), AfterValidator(_short)]
 """Plain flags of a plan, readable by the gate; they limit nothing by themselves."""
 
 
