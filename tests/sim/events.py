@@ -97,6 +97,7 @@ def some_event(
     took_ms = draw.choice((0, 0, 5, 30, 400))
     status = draw.choice((200,) * 14 + (201, 404, 429, 500, 302))
     labels = {"pipeline": "nightly"} if draw.random() < 0.05 else None
+    delta = {"collections": draw.choice((1, 1, 2, 3, -2))} if operation == "collections.create" else None
     return WireEvent(
         event_id,
         tenant.organization_id,
@@ -111,6 +112,7 @@ def some_event(
         draw.random() < 0.08,
         charges,
         labels,
+        delta,
         account_id=tenant.account_id if tenant.account_id != tenant.organization_id else None,
     )
 

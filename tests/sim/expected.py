@@ -287,6 +287,8 @@ class Expected:
         if entry is not None and isinstance(entry.price, HeldPrice) and is_paid and not is_test:
             self._sample(event, quantity(event.quantities or {}, entry.price.quantity))
         cost = sum(part[3] for part in parts)
+        if is_paid and event.resource_delta:
+            self.commands.quotas.change(event.org_id, event.resource_delta)
         if cost:
             self.commands.budgets.spend(event.org_id, event.api_key_id, event.labels or {}, event.ts_ms, cost)
         if counts_requests and event.status != 429 and event.api_key_id is not None:

@@ -130,6 +130,19 @@ class ExpectedAccounts:
             "exempt": self.exempt(organization_id, None),
         }
 
+    def quotas_of(self, organization_id: str) -> dict[str, int | None]:
+        """How much of each resource the organization may hold; None, or not named: no limit."""
+        put = self.organizations[organization_id].puts[-1][1]
+        plan = self._cards.at(self.now_ms).plans[put.tier].quotas
+        quotas = {str(name): limit for name, limit in {**plan, **(put.quotas or {})}.items()}
+        off = self.exempt(organization_id, None)
+        return {name: limit for name, limit in quotas.items() if f"quota_{name}" not in off}
+
+    def keys_held(self, organization_id: str) -> int:
+        """The organization's keys that are not revoked."""
+        keys = [one for one, key in self.keys.items() if key.organization_id == organization_id]
+        return len(set(keys) - self.revoked)
+
     def limits_of(self, api_key_id: str) -> list[tuple[int, int]]:
         """(rate, capacity) of each of a key's buckets; none where it has no limits."""
         rates = self.rates_of(api_key_id)

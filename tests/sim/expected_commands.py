@@ -13,6 +13,7 @@ from sluicegate_schemas.accounts import (
     ExemptionPut,
     GrantPut,
     GrantRevoke,
+    QuotaRecount,
 )
 from sluicegate_schemas.bounds import to_epoch_ms
 from stack.rating import month_span_ms
@@ -20,6 +21,7 @@ from stack.rating import month_span_ms
 from .expected_accounts import ExpectedAccounts, RefusedError
 from .expected_budgets import ExpectedBudgets
 from .expected_credits import PLAN_PRIORITY, ExpectedCredits, Grant
+from .expected_quotas import ExpectedQuotas
 from .plan import DAY_MS
 
 GRACE_MS = DAY_MS
@@ -34,6 +36,7 @@ class ExpectedCommands:
         self.accounts = accounts
         self.credits = ExpectedCredits(lambda name, month: accounts.total_micro(name, month_span_ms(month)[0]))
         self.budgets = ExpectedBudgets()
+        self.quotas = ExpectedQuotas()
         self.charges: list[Charge] = []
         """Of corrections, to be booked; whoever books them takes them out."""
         self.month_used = lambda kind, name: 0
@@ -83,6 +86,8 @@ class ExpectedCommands:
                 self._must(self.budgets.remove(command))
             case CorrectionPut():
                 self._correct(command)
+            case QuotaRecount():
+                self._must(self.quotas.recount(about, {str(name): n for name, n in command.counts.items()}))
             case _:
                 raise RefusedError("unknown_command")
 

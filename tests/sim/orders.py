@@ -18,12 +18,22 @@ from .tenants import TENANTS, Tenant
 
 _AHEAD_MS: Final = (-HOUR_MS, 0, 0, 0, 700, 2_500, 6_000, 20 * MINUTE_MS)
 _FOR_MS: Final = (500, 1_500, 4_000, 9_000, 21 * MINUTE_MS, 4 * HOUR_MS, 3 * DAY_MS, 40 * DAY_MS)
-_LIMITS: Final = ("requests_per_second", "requests_per_minute", "search_per_minute", "compute_per_minute", "credits")
+_LIMITS: Final = (
+    "requests_per_second",
+    "requests_per_minute",
+    "search_per_minute",
+    "compute_per_minute",
+    "credits",
+    "quota_collections",
+)
 _MICRO: Final = (1, 999_999, 20_000_000, 300_000_000, 2_000_000_000)
 _RATES: Final = (
     {"requests_per_second": 50, "burst": 60, "requests_per_minute": 900},
     {"requests_per_second": 1, "burst": 2, "requests_per_minute": 5_000},
 )
+
+_WEIGHTS: Final = (14, 1, 1, 1, 8, 2, 1)
+"""Of the tenants: most orders are about two of them, so that they meet."""
 
 Fields = dict[str, Any]
 Order = Callable[[random.Random, Tenant, int], tuple[str, Fields]]
@@ -44,7 +54,7 @@ def _span(draw: random.Random, now_ms: int) -> tuple[int, int]:
 def _grant(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Fields]:
     start_ms, end_ms = _span(draw, now_ms)
     fields: Fields = {
-        "grant_id": f"g{draw.randrange(6)}",
+        "grant_id": f"g{draw.randrange(3)}",
         "credits_micro": draw.choice(_MICRO),
         "priority": draw.choice((0, 50, 100, 100, 100, 150)),
         "effective_at": _time(start_ms),
@@ -55,12 +65,12 @@ def _grant(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Field
 
 
 def _revoke(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Fields]:
-    return "grant.revoke", {"grant_id": f"g{draw.randrange(6)}"}
+    return "grant.revoke", {"grant_id": f"g{draw.randrange(3)}"}
 
 
 def _boost(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Fields]:
     start_ms, end_ms = _span(draw, now_ms)
-    fields: Fields = {"boost_id": f"b{draw.randrange(3)}", "effective_at": _time(start_ms), "until": _time(end_ms)}
+    fields: Fields = {"boost_id": f"b{draw.randrange(2)}", "effective_at": _time(start_ms), "until": _time(end_ms)}
     if draw.random() < 0.6:
         fields["rates"] = draw.choice(_RATES)
     if draw.random() < 0.5 or "rates" not in fields:
@@ -69,13 +79,13 @@ def _boost(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Field
 
 
 def _boost_end(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Fields]:
-    return "boost.end", {"boost_id": f"b{draw.randrange(3)}"}
+    return "boost.end", {"boost_id": f"b{draw.randrange(2)}"}
 
 
 def _exemption(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Fields]:
     start_ms, end_ms = _span(draw, now_ms)
     fields: Fields = {
-        "exemption_id": f"x{draw.randrange(3)}",
+        "exemption_id": f"x{draw.randrange(2)}",
         "limit_name": draw.choice(_LIMITS),
         "effective_at": _time(start_ms),
         "until": _time(end_ms),
@@ -86,7 +96,7 @@ def _exemption(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, F
 
 
 def _exemption_end(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Fields]:
-    return "exemption.end", {"exemption_id": f"x{draw.randrange(3)}"}
+    return "exemption.end", {"exemption_id": f"x{draw.randrange(2)}"}
 
 
 def _budget_scope(draw: random.Random, tenant: Tenant) -> Fields:
@@ -122,23 +132,29 @@ def _correction(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, 
     return "correction.put", fields
 
 
+def _recount(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Fields]:
+    resource = draw.choice(("collections", "collections", "buckets", "api_keys"))
+    return "quota.recount", {"counts": {resource: draw.choice((0, 1, 4, 5, 51))}}
+
+
 ORDERS: Final[tuple[tuple[Order, int], ...]] = (
     (_grant, 6),
-    (_revoke, 2),
+    (_revoke, 4),
     (_boost, 3),
-    (_boost_end, 1),
+    (_boost_end, 3),
     (_exemption, 3),
-    (_exemption_end, 1),
+    (_exemption_end, 2),
     (_budget, 5),
-    (_budget_remove, 1),
+    (_budget_remove, 2),
     (_correction, 3),
+    (_recount, 3),
 )
 """Each kind with its weight; a new kind is one more entry."""
 
 
 def some_order(draw: random.Random, command_id: str, now_ms: int) -> tuple[str, bytes]:
     """(account, command) of one order; a few are about a name that its organization does not have."""
-    tenant = events.some_tenant(draw)
+    tenant = draw.choices(TENANTS, _WEIGHTS)[0]
     make = draw.choices([one[0] for one in ORDERS], [one[1] for one in ORDERS])[0]
     kind, fields = make(draw, tenant, now_ms)
     organization = draw.choice(TENANTS).organization_id if draw.random() < 0.04 else tenant.organization_id

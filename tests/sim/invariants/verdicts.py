@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import get_args
+
+from sluicegate_schemas.usage import ResourceName
 
 from .. import rows as state
 from ..expected import Expected, month_bounds
 from ..expected_accounts import BUCKETS
+from ..expected_quotas import API_KEYS
 from ..plan import DAY_MS
 
 
@@ -39,6 +43,19 @@ def budget_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[s
         must_be = budget.put.blocks and used >= most
         if _standing(rows, place.decision_key, expected.now_ms) != must_be:
             yield f"{place.decision_key} has used {used} of {most} micro-credits, and is{' not' * must_be} blocked"
+
+
+def quota_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
+    """Creating more of a resource is blocked exactly while the organization holds what it may."""
+    accounts, quotas = expected.accounts, expected.commands.quotas
+    for name in sorted(accounts.organizations):
+        limits = accounts.quotas_of(name)
+        for resource in get_args(ResourceName):
+            count = accounts.keys_held(name) if resource == API_KEYS else quotas.counts.get((name, resource), 0)
+            limit = limits.get(resource)
+            must_be = limit is not None and count >= limit
+            if _standing(rows, f"quota_{resource}:organization:{name}", expected.now_ms) != must_be:
+                yield f"{name} holds {count} of {limit} {resource}, and is{' not' * must_be} blocked"
 
 
 def rate_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
