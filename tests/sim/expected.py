@@ -19,12 +19,13 @@ import msgspec
 from sluicegate_schemas.bounds import from_epoch_ms, to_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue, HeldPrice
 from sluicegate_schemas.decode import Malformed, decode_usage, validate_event
-from sluicegate_schemas.envelope import TICK, WireEnvelope, WireEvent, WireForward
+from sluicegate_schemas.envelope import TICK, WireEnvelope, WireEvent, WireForward, WireGauge
 from sluicegate_schemas.partitioning import partition_of
 from stack.rating import MissingQuantityError, month_span_ms, price_micro, quantity
 
 from .expected_accounts import ExpectedAccounts
 from .expected_commands import ExpectedCommands
+from .expected_gauges import ExpectedGauges
 from .plan import DAY_MS, MINUTE_MS
 
 AHEAD_MS: Final = 5 * MINUTE_MS
@@ -93,6 +94,7 @@ class Expected:
         self.now_ms = 0
         self.rejects: dict[str, str] = {}
         self.accounts = ExpectedAccounts(partition, partitions, self.cards, self.rejects)
+        self.gauges = ExpectedGauges()
         self.commands = ExpectedCommands(self.accounts)
         self.commands.month_used = self._month_used
         self.accounts.further = self.commands.obey
@@ -129,6 +131,7 @@ class Expected:
         """Takes in a record of the accounts topic."""
         self._advance(log_time_ms)
         self.accounts.obey(offset, value)
+        self.gauges.forget(self.now_ms)
         for account, organization, key, group, micro, at_ms in self.commands.charges:
             self.cells[organization, key or "", "correction", at_ms // MINUTE_MS][4] += micro
             month = month_bounds(at_ms // DAY_MS)[0]
@@ -143,6 +146,10 @@ class Expected:
 
     def usage(self, offset: int, log_time_ms: int, value: bytes | None) -> None:
         """Takes in a record of the usage topic."""
+        self._use(offset, log_time_ms, value)
+        self.gauges.forget(self.now_ms)
+
+    def _use(self, offset: int, log_time_ms: int, value: bytes | None) -> None:
         if value == TICK:
             self._advance(log_time_ms)
             return
@@ -159,6 +166,8 @@ class Expected:
                 self.duplicate += len(content.events)
             case WireEnvelope():
                 self._envelope(content, offset, log_time_ms)
+            case WireGauge():
+                self.gauges.hear(content, self.now_ms)
             case WireForward():
                 origin = content.partition, content.offset, content.index
                 self.arrived[origin] = _BODY(content.event)

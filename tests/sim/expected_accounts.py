@@ -138,6 +138,12 @@ class ExpectedAccounts:
         off = self.exempt(organization_id, None)
         return {name: limit for name, limit in quotas.items() if f"quota_{name}" not in off}
 
+    def concurrency_of(self, organization_id: str) -> int | None:
+        """The requests of the organization at a time."""
+        put = self.organizations[organization_id].puts[-1][1]
+        plan = self._cards.at(self.now_ms).plans[put.tier]
+        return plan.concurrency if put.concurrency is None else put.concurrency
+
     def keys_held(self, organization_id: str) -> int:
         """The organization's keys that are not revoked."""
         keys = [one for one, key in self.keys.items() if key.organization_id == organization_id]

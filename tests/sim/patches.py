@@ -5,11 +5,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import streams.engine.broker
 import streams.engine.engine
 import streams.engine.followers
+from sluicegate_schemas.catalogue import CatalogueRecord
 
 from . import faust_twin, kafka_twin
 from .loop import PROCESS
@@ -67,10 +69,12 @@ def patched(world: "World") -> Iterator[None]:
         ahead_ms = 0 if process is None else process.clock_ahead_ms
         return (world.broker.wall_start_ms + ahead_ms) / 1000 + world.loop.time()
 
+    read_once = cache(CatalogueRecord.model_validate_json)  # all processes of a world read the same few records
     engine, followers = streams.engine.engine, streams.engine.followers
     new: list[tuple[Any, str, Any]] = [
         *_clocks(world.loop.time, wall_s),
         (engine, "secrets", _Secrets),
+        (CatalogueRecord, "model_validate_json", read_once),
         (engine, "TICK_S", TICK_S),
         (engine, "BatchConsumer", faust_twin.GroupConsumer),
         (followers, "_POLL_MS", POLL_MS),

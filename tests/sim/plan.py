@@ -77,6 +77,7 @@ TRAFFIC: Final[tuple[tuple[str, int], ...]] = (
     ("plan change", 3),
     ("command", 2),
     ("order", 12),
+    ("gauge", 6),
     ("catalogue", 1),
     ("restart", 1),
 )

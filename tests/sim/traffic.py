@@ -10,7 +10,15 @@ import random
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from sluicegate_schemas.envelope import DECODE_ENVELOPE, ENCODE, WireEnvelope, WireEvent
+from sluicegate_schemas.envelope import (
+    DECODE_ENVELOPE,
+    ENCODE,
+    GAUGE_VERSION,
+    WireEnvelope,
+    WireEvent,
+    WireGauge,
+    WireInFlight,
+)
 from sluicegate_schemas.partitioning import partition_of
 from sluicegate_schemas.topics import ACCOUNTS, CATALOG, USAGE
 
@@ -52,6 +60,7 @@ class Traffic:
         self.sent: list[Outgoing] = []
         self.commands: list[Outgoing] = []
         self.catalogue_version = 1
+        self.boots = [0, 0, 0]
 
     def home(self, account_id: str) -> int:
         """The partition of an account."""
@@ -172,6 +181,23 @@ def _edge(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> lis
     return traffic.envelopes(traffic.producers[send.by % 3], found, now_ms)
 
 
+def _gauge(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> list[Outgoing]:
+    """What a node serves of an account's organizations. A node dies by saying no more, or as another process."""
+    node = send.by % 3
+    if draw.random() < 0.15:
+        traffic.boots[node] += 1
+    account = draw.choice(("org_ash", "org_elm"))
+    found = [
+        WireInFlight(one.organization_id, draw.choice((0, 1, 2, 4, 60)), [])
+        for one in TENANTS
+        if one.account_id == account
+    ]
+    ttl_ms = draw.choice((300, 2_000, 60_000))
+    process = f"node{node}", f"boot{traffic.boots[node]}"
+    value = ENCODE(WireGauge(GAUGE_VERSION, *process, send.number, ttl_ms, account, found))
+    return [traffic.usage(traffic.home(account), value, account)]
+
+
 def _restart(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> list[Outgoing]:
     """A producer starts anew: with another name (a fork), a higher epoch, or a gap where envelopes were lost."""
     place = send.by % 3
@@ -261,6 +287,7 @@ KINDS: Final[dict[str, Callable[[Traffic, Send, random.Random, int], list[Outgoi
     "poison": _poison,
     "edge": _edge,
     "restart": _restart,
+    "gauge": _gauge,
     "twins": _twins,
     "plan change": _plan_change,
     "command": _command,

@@ -16,7 +16,25 @@ from .outputs import OutputWatch
 from .state_log import StateWatch
 from .totals import summed
 
-_SAME = (b"b|", b"f|", b"g|", b"h|", b"j|", b"k|", b"l|", b"m|", b"n|", b"o|", b"p|", b"q|", b"s|", b"t|", b"u|", b"z|")
+_SAME = (
+    b"b|",
+    b"f|",
+    b"g|",
+    b"h|",
+    b"j|",
+    b"k|",
+    b"l|",
+    b"m|",
+    b"n|",
+    b"o|",
+    b"p|",
+    b"q|",
+    b"s|",
+    b"t|",
+    b"u|",
+    b"v|",
+    b"z|",
+)
 """Tables whose rows hang on the input alone. Rollup cells are compared by their sums, since when one is evicted hangs
 on the sink; standing decisions are held against the state elsewhere, since a takeover may decide again."""
 

@@ -58,6 +58,15 @@ def quota_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[st
                 yield f"{name} holds {count} of {limit} {resource}, and is{' not' * must_be} blocked"
 
 
+def concurrency_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
+    """An organization is blocked exactly while its nodes serve as many requests as it may have at a time."""
+    for name in sorted(expected.accounts.organizations):
+        count, limit = expected.gauges.in_flight(name), expected.accounts.concurrency_of(name)
+        must_be = limit is not None and count >= limit
+        if _standing(rows, f"concurrency:organization:{name}", expected.now_ms) != must_be:
+            yield f"{name} has {count} of {limit} requests in flight, and is{' not' * must_be} blocked"
+
+
 def rate_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
     """A key that is in debt is blocked."""
     for key, buckets in sorted(expected.accounts.buckets.items()):

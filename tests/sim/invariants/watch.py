@@ -27,7 +27,7 @@ from .outputs import OutputWatch
 from .replay import replay
 from .rollups import RollupWatch
 from .state_log import StateWatch, fold, unrepaired
-from .verdicts import budget_blocks, credit_blocks, quota_blocks, rate_blocks
+from .verdicts import budget_blocks, concurrency_blocks, credit_blocks, quota_blocks, rate_blocks
 
 FAULTS_MAX: Final = 12
 _JSON: Final = msgspec.json.Decoder().decode
@@ -188,6 +188,7 @@ def _credits(watch: Watch, versions: list[Catalogue], expected: list[Expected]) 
         yield from rate_blocks(state.rows, one)
         yield from budget_blocks(state.rows, one)
         yield from quota_blocks(state.rows, one)
+        yield from concurrency_blocks(state.rows, one)
 
 
 def _entitlements(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:

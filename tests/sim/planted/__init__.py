@@ -2,13 +2,15 @@
 
 from typing import Final
 
-from . import domain, engine, sink
+from . import domain, engine, limits, sink
 from .plant import Plant, PlantError
 
-PLANTS: Final[dict[str, Plant]] = {plant.name: plant for plant in (*engine.PLANTS, *domain.PLANTS, *sink.PLANTS)}
+PLANTS: Final[dict[str, Plant]] = {
+    plant.name: plant for plant in (*engine.PLANTS, *domain.PLANTS, *limits.PLANTS, *sink.PLANTS)
+}
 """By name."""
 
-NOT_YET: Final[dict[str, str]] = {"grant burned twice": "Grants are not built yet; this plant comes with them."}
+NOT_YET: Final[dict[str, str]] = {}
 """What cannot be planted yet, and why."""
 
 __all__ = ["NOT_YET", "PLANTS", "Plant", "PlantError"]

@@ -164,8 +164,8 @@ PLANTS = (
         "A new owner has forgotten which operator commands acted: one that is sent again acts again.",
         (
             edit(
-                "streams.domain.accounts:Accounts.restore_command",
-                ("    self._commands[key] = row\n", "    pass\n"),
+                "streams.domain.commands:Commands.restore",
+                ("    self._done[key] = row\n", "    pass\n"),
             ),
         ),
     ),
