@@ -152,11 +152,28 @@ ORDERS: Final[tuple[tuple[Order, int], ...]] = (
 """Each kind with its weight; a new kind is one more entry."""
 
 
-def some_order(draw: random.Random, command_id: str, now_ms: int) -> tuple[str, bytes]:
+Given = list[tuple[Order, Tenant, Fields]]
+"""What was put, with its tenant, so that it can be ended, taken back or put anew."""
+
+_ENDS: Final[dict[Order, tuple[Order, str]]] = {
+    _revoke: (_grant, "grant_id"),
+    _boost_end: (_boost, "boost_id"),
+    _exemption_end: (_exemption, "exemption_id"),
+}
+
+
+def some_order(draw: random.Random, command_id: str, now_ms: int, given: Given) -> tuple[str, bytes]:
     """(account, command) of one order; a few are about a name that its organization does not have."""
     tenant = draw.choices(TENANTS, _WEIGHTS)[0]
     make = draw.choices([one[0] for one in ORDERS], [one[1] for one in ORDERS])[0]
     kind, fields = make(draw, tenant, now_ms)
+    if make in _ENDS:
+        put, name = _ENDS[make]
+        if found := [one for one in given if one[0] is put]:
+            _, tenant, standing = draw.choice(found)
+            fields = {name: standing[name]}
+    else:
+        given.append((make, tenant, fields))
     organization = draw.choice(TENANTS).organization_id if draw.random() < 0.04 else tenant.organization_id
     if kind.startswith("grant."):
         return tenant.account_id, tenants.command(kind, command_id, now_ms, tenant.account_id, None, **fields)

@@ -61,6 +61,7 @@ class Traffic:
         self.commands: list[Outgoing] = []
         self.catalogue_version = 1
         self.boots = [0, 0, 0]
+        self.given: orders.Given = []
 
     def home(self, account_id: str) -> int:
         """The partition of an account."""
@@ -265,7 +266,7 @@ def _command(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> 
 
 
 def _order(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> list[Outgoing]:
-    account, value = orders.some_order(draw, f"order-{send.number}", now_ms)
+    account, value = orders.some_order(draw, f"order-{send.number}", now_ms, traffic.given)
     return [_account_record(traffic, account, value)]
 
 

@@ -21,8 +21,8 @@ PLANTS = (
         "A grant's end is not looked at: what was left of it goes on paying.",
         (
             edit(
-                "streams.domain.burn:Grant.is_alive",
-                (" and (row.expires_ms is None or row.expires_ms > time_ms)", ""),
+                "streams.domain.grants:Grants._renew",
+                ("is_live = grant.is_alive(at_ms)", "is_live = row.is_live or grant.is_alive(at_ms)"),
             ),
         ),
     ),
