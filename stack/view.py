@@ -19,9 +19,9 @@ from stack.freshness import percentiles
 from stack.receiver import Received
 from stack.watch import Sight
 
-ORGANIZATIONS_SHOWN: Final = 8
-DECISIONS_SHOWN: Final = 8
-ALERTS_SHOWN: Final = 5
+ORGANIZATIONS_SHOWN: Final = 6
+DECISIONS_SHOWN: Final = 5
+ALERTS_SHOWN: Final = 4
 RATE_WINDOW_S: Final = 5.0
 LINE_EVERY_S: Final = 5.0
 

@@ -93,9 +93,9 @@ class Dispatcher:
         except* SupersededError:
             log.critical("another dispatcher has taken over; this one stands by. End one of the two.")
             self._superseded = True
-            await asyncio.Event().wait()
         finally:
             await asyncio.shield(self._close())
+        await asyncio.Event().wait()  # superseded: anything else was raised
 
     def waits_for(self) -> str:
         """What it is not ready for, in words; empty while it follows. Any thread may ask."""
