@@ -151,8 +151,8 @@ class Meter:
             route.events += 1
             if not route.is_pending:
                 self._routes.touch(route, offset)
-            if route.is_observed or not is_plain:
-                for observer in self._routes.observers:
+            if route.is_observed or (not is_plain and (tariff.held is not None or _has_more(event))):
+                for observer in self._routes.counters:
                     observer.counted(event, route, cost, record, index)
             if not tariff.counts_requests:
                 continue
@@ -295,6 +295,17 @@ class Meter:
         root = self._organizations[route.account_id]
         cause = self._cause(event, record, index)
         self._policy.credits_reached(self._moment(record.offset, index), route.account, root.tier, cause)
+
+
+def _has_more(event: WireEvent) -> bool:
+    """Whether the event has what only participants look at."""
+    return (
+        event.labels is not None
+        or event.charges is not None
+        or event.resource_delta is not None
+        or event.subject is not None
+        or event.leases is not None
+    )
 
 
 def _units(route: Route) -> int:

@@ -96,7 +96,7 @@ class Participant:
 
     def counted(self, event: WireEvent, route: Route, cost_micro: int, record: RecordContext, index: int) -> None:
         """An event was counted. Told for observed routes, and for every event with labels, charges, a resource delta,
-        a subject or leases."""
+        a subject or leases, and every storage sample."""
 
     def folded(self, route: Route) -> None:
         """What a route gathered since its last fold is about to be added to its cell and ledgers."""

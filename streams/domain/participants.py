@@ -52,10 +52,14 @@ class Participants:
     def __init__(self, context: PartitionContext) -> None:
         self.all = tuple(kind(context) for kind in KINDS)
         context.peers.update((type(one), one) for one in self.all)
-        self._crossing = [one for one in self.all if type(one).cross is not Participant.cross]
+        self._crossing = self.with_own(Participant.cross)
         self._routes = context.routes
         self._obeyers = {command: one for one in self.all for command in one.obeys}
         self._hearers = [(one.hears, one) for one in self.all if one.hears]
+
+    def with_own(self, method: Callable[..., object]) -> tuple[Participant, ...]:
+        """Those that do something when ``method`` is called: nobody else need be."""
+        return tuple(one for one in self.all if getattr(type(one), method.__name__) is not method)
 
     def add_tables(self, recovery: Recovery) -> None:
         """Makes their rows known to the recovery."""

@@ -23,7 +23,7 @@ from .limits import KeyBuckets
 from .meter import Meter
 from .notices import Notices
 from .outputs import Outbox, Outputs, RecordOrigin
-from .participant import PartitionContext
+from .participant import Participant, PartitionContext
 from .participants import Participants
 from .period import MINUTE_MS, SECOND_MS, LogTime, month_index, month_start_ms
 from .plan_changes import PlanChanges
@@ -91,7 +91,10 @@ class Partition:
         self._commands = Commands(
             partition, partitions, settings, changed, outbox, accounts, routes, self._changes, self.participants
         )
-        routes.observers = self._changes.listeners = self.participants.all
+        self._changes.listeners = self.participants.all
+        routes.observers = self.participants.with_own(Participant.observes)
+        routes.counters = self.participants.with_own(Participant.counted)
+        routes.folders = self.participants.with_own(Participant.folded)
         self._recovery = self._make_recovery()
         self._boundary_ms = 0
         self._minute = 0

@@ -65,6 +65,9 @@ class RouteTable:
         self._routes: dict[tuple[str | None, ...], Route] = {}
         self._pending: list[Route] = []
         self.observers: Sequence[Observer] = ()
+        """Whoever has something to observe; and who counts, and who wants to know of folds."""
+        self.counters: Sequence[Observer] = ()
+        self.folders: Sequence[Observer] = ()
         self.get = self._routes.get
         """The route of (key, operation), if it was found before."""
 
@@ -150,7 +153,7 @@ class RouteTable:
 
     def _fold(self, route: Route) -> None:
         assert route.cell is not None
-        for observer in self.observers:
+        for observer in self.folders:
             observer.folded(route)
         cell, credits_micro, requests = route.cell, route.credits_micro, route.requests
         cell.requests += requests
