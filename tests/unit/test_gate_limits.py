@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.gating import (
     NOW_MS,
     SECRET,
     Serving,
+    catalogue_record,
     credit_block,
     decision_record,
     error,
@@ -340,3 +342,16 @@ def test_what_is_throttled_is_answered_429_though_its_credits_are_used_up_too() 
     answer = Gate(heron(credit_block(), block)).check(SECRET, "search.knn", now_ms=NOW_MS)
     assert (answer.status, dict(answer.headers)["Retry-After"]) == (429, "5")
     assert [one["limit_name"] for one in error(answer)["details"]["limits"]] == ["credits", "requests_per_minute"]
+
+
+@pytest.mark.parametrize(("charged", "left"), [(False, 50), (True, 20)])
+def test_a_plan_may_charge_a_refused_request_the_tokens_that_there_are(charged: bool, left: int) -> None:
+    topic, name, value = catalogue_record()
+    record = json.loads(value or b"")
+    record["sequence"] = 1
+    record["catalogue"]["plans"]["pro"]["throttled_takes_token"] = charged
+    rates = RateLimits(requests_per_second=1_000, burst=1_000, requests_per_minute=100)
+    gate = Gate(heron(organization(rates=rates), (topic, name, json.dumps(record).encode())))
+    statuses = [gate.check(SECRET, "search.knn", now_ms=NOW_MS).status for _ in range(80)]
+    assert statuses == [200] * 50 + [429] * 30
+    assert sum(gate.check(SECRET, "collections.list", now_ms=NOW_MS).allowed for _ in range(100)) == left
