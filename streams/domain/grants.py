@@ -170,6 +170,8 @@ class Grants(Participant):
             return None
         self._remove(book, found[0])
         self._renew(book)
+        if not book.grants:
+            self._forget(book)  # at once: a new owner, which finds no grants, would not have it either
         self._say(moment, [account_id])
         return found[0]
 
@@ -207,9 +209,12 @@ class Grants(Participant):
             self._look(book, end_ms)
         book.month = month
         if not book.grants:
-            self._deadlines.drop(book.account_id)
-            del self._books[book.account_id]
+            self._forget(book)
         self._total(book, book.month, book.live)
+
+    def _forget(self, book: _Book) -> None:
+        self._deadlines.drop(book.account_id)
+        del self._books[book.account_id]
 
     def _close_month(self, book: _Book) -> None:
         """The book's month is over: settles it for good, and forgets the grants of which nothing is left."""
