@@ -118,6 +118,8 @@ class OrganizationEntitlement(Record):
     exempt: Exempt = ()
     hard_budgets: Annotated[tuple[Scope, ...], Field(max_length=64)] = ()
     """The budgets of the organization that are held hard: a gate needs a lease for each that covers a request."""
+    hard_budget_limits: Annotated[tuple[LimitName, ...], Field(max_length=64)] = ()
+    """Of each of ``hard_budgets``, in its place, which one: budget_day or budget_month."""
 
 
 Entitlement = Annotated[KeyEntitlement | OrganizationEntitlement, Field(discriminator="kind")]

@@ -44,6 +44,7 @@ class Organization(NamedTuple):
     failure_modes: FailureModes | None = None
     exempt: tuple[LimitName, ...] = ()
     hard_budgets: tuple[Scope, ...] = ()
+    hard_budget_limits: tuple[LimitName, ...] = ()
 
 
 class Verdict(NamedTuple):
@@ -86,6 +87,7 @@ def organization_of(record: OrganizationEntitlement) -> Organization:
         record.failure_modes,
         record.exempt,
         record.hard_budgets,
+        record.hard_budget_limits,
     )
 
 

@@ -91,16 +91,17 @@ class Escrow:
 
     # ---- requests ----
 
-    def find(self, covering: Iterable[Covering], worst_micro: int, now_ms: int) -> LeaseHold | Covering:
-        """The leases that pay for the worst case; else the first limit of which none does."""
-        parts = []
+    def find(self, covering: Iterable[Covering], worst_micro: int, now_ms: int) -> LeaseHold | list[Covering]:
+        """The leases that pay for the worst case; else the limits of which none does."""
+        parts, missing = [], []
         for limit in covering:
             purse = self._purses.get(limit[:2])
             lease = None if purse is None else purse.find(worst_micro, now_ms)
             if purse is None or lease is None:
-                return limit
-            parts.append((purse, lease))
-        return LeaseHold(tuple(parts), worst_micro)
+                missing.append(limit)
+            else:
+                parts.append((purse, lease))
+        return missing or LeaseHold(tuple(parts), worst_micro)
 
     def hold(self, hold: LeaseHold, now_ms: int) -> None:
         """A request begins that was found to be paid for, without a pause in between."""

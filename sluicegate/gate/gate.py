@@ -215,7 +215,7 @@ class Gate:
         if terms.quota is not None or asked.objects is not None or asked.results is not None:
             fired = firing.amounts(verdicts, admission)
         pending = None
-        is_known = self._borrows or not terms.credits_hard or not self._spends(admission)
+        is_known = self._borrows or not terms.is_hard or not self._spends(admission)
         knows_limit = verdicts or terms.is_hard or terms.credits_of_plan is not None
         if is_known and knows_limit and self._spends(admission):
             fired += firing.money_blocks(verdicts)
@@ -387,11 +387,7 @@ def _spend(admission: Admission, verdicts: Sequence[Verdict]) -> Spend:
         worst_micro = terms.priced.plain_worst_micro
     else:
         worst_micro = sum(terms.card.priced(one.operation).worst_micro(one) for one in asked.all_charges())
-    money = [
-        verdict
-        for verdict in verdicts
-        if verdict.limit_name in MONEY and not (terms.credits_hard and verdict.limit_name == "credits")
-    ]
+    money = [verdict for verdict in verdicts if verdict.limit_name in MONEY and verdict.record_key not in terms.lent]
     plans = terms.credits_of_plan
     if plans is not None and not any(one.limit_name == "credits" and one.scope == plans.scope for one in money):
         money.append(plans)

@@ -1,13 +1,13 @@
 """Hard limits as the gate's seam of reservations: which limits cover a request, and what becomes of one that waits."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, cast
 
 from sluicegate_schemas.bounds import LEASES_MAX, to_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.limits import LimitName
-from sluicegate_schemas.outputs import Lease
+from sluicegate_schemas.outputs import Lease, Scope
 
 from ..follower.view import View
 from .card import Card
@@ -77,19 +77,30 @@ class EscrowReserve:
         found = self.escrow.find(covering, worst_micro, now)
         if isinstance(found, LeaseHold):
             return None
-        refusal = self.escrow.refusal(found, worst_micro, now)
-        if refusal is not None:
-            return _refused(refusal)
-        waiter = self.escrow.wait(found, worst_micro, now)
+        for limit in found:
+            refusal = self.escrow.refusal(limit, worst_micro, now)
+            if refusal is not None:
+                return _refused(refusal)
+        pending = [one for limit in found if (one := self._wait(limit, worst_micro, now)) is not None]
+        self._waits()
+        return _unknown(found[0], asyncio.gather(*pending) if len(pending) == len(found) else None)
+
+    def _wait(self, limit: Covering, worst_micro: int, now: int) -> asyncio.Future[None] | None:
+        """Ends when the limit's worker has answered, or after a while."""
+        waiter = self.escrow.wait(limit, worst_micro, now)
         if waiter is None:
-            return _unknown(found, None)
+            return None
         loop = asyncio.get_running_loop()
         pending: asyncio.Future[None] = loop.create_future()
         self._pending[waiter] = pending
-        loop.call_later(self.escrow.settings.wait_ms / 1000, self._give_up, found, waiter)
-        pending.add_done_callback(lambda _: self._give_up(found, waiter))
-        self._waits()
-        return _unknown(found, pending)
+        timer = loop.call_later(self.escrow.settings.wait_ms / 1000, self._give_up, limit, waiter)
+
+        def over(_: asyncio.Future[None]) -> None:
+            timer.cancel()
+            self._give_up(limit, waiter)
+
+        pending.add_done_callback(over)
+        return pending
 
     def hold(self, spend: Spend, now_ms: int) -> Hold:
         """See ``Reserve``."""
@@ -126,7 +137,7 @@ class EscrowReserve:
     # ---- which limits, and how much ----
 
     def _covering(self, spend: Spend, now_ms: int) -> list[Covering]:
-        """The hard limits that cover a request: the credits of the account that pays."""
+        """The hard limits that cover a request: the credits of the account that pays, and budgets."""
         key, organization = spend.key, spend.organization
         payer = organization if key.account_id == key.organization_id else self._view.organization(key.account_id)
         payer = payer or organization
@@ -134,9 +145,14 @@ class EscrowReserve:
         if mode is None:
             catalogue = self._view.catalogue_at(now_ms)
             mode = "soft" if catalogue is None else catalogue.plans[payer.tier].credits_mode
-        if mode != "hard" or "credits" in payer.exempt or "credits" in key.exempt:
-            return []
-        return [Covering("credits", f"account:{key.account_id}", key.account_id, key.organization_id)]
+        names = []
+        if mode == "hard" and "credits" not in payer.exempt and "credits" not in key.exempt:
+            names = [("credits", f"account:{key.account_id}")]
+        exempt = key.exempt + organization.exempt
+        for scope, limit_name in zip(organization.hard_budgets, organization.hard_budget_limits, strict=False):
+            if limit_name not in exempt and _covers(scope, spend):
+                names.append((limit_name, scope.text()))
+        return [Covering(*one, key.account_id, key.organization_id) for one in names]
 
     def _worst_micro(self, spend: Spend, now_ms: int) -> tuple[int, bool]:
         """The most that the request costs by any version of the rate card that it may be rated by, and whether there is
@@ -158,6 +174,14 @@ class EscrowReserve:
         return card
 
 
+def _covers(budget: Scope, spend: Spend) -> bool:
+    if budget.kind == "key":
+        return budget.id == spend.key.api_key_id
+    if budget.kind == "label":
+        return budget.label in {f"{name}={value}" for name, value in spend.asked.labels.items()}
+    return True
+
+
 def _refused(answer: Lease) -> Shortfall:
     return Shortfall(
         answer.limit_name,
@@ -170,5 +194,5 @@ def _refused(answer: Lease) -> Shortfall:
     )
 
 
-def _unknown(limit: Covering, pending: asyncio.Future[None] | None) -> Shortfall:
+def _unknown(limit: Covering, pending: Awaitable[object] | None) -> Shortfall:
     return Shortfall(cast(LimitName, limit.limit_name), limit.scope, 0, 0, None, None, pending=pending, is_known=False)

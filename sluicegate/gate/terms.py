@@ -48,8 +48,8 @@ class Terms(NamedTuple):
     credits_of_plan: Verdict | None
     """What is known of soft credits before the workers say anything of them: the plan's amount for the month. None:
     there is no such amount, or it is another account's."""
-    credits_hard: bool
-    """Whether its credits are held hard."""
+    lent: frozenset[str]
+    """The record keys of its hard limits on money: a cost needs a lease of each that covers it."""
     is_hard: bool
     """Whether credits or a budget are held hard: a cost needs a lease."""
     throttled_takes_token: bool
@@ -92,7 +92,11 @@ def _terms(key: Key, organization: Organization, card: Card, operation: str) -> 
     scopes = [f"organization:{name}", f"account:{key.account_id}", f"operation:{name}:{operation}"]
     if priced.category is not None:
         scopes.append(f"category:{name}:{priced.category}")
+    budgets = zip(organization.hard_budgets, organization.hard_budget_limits, strict=False)
+    lent = frozenset(f"{limit_name}:{scope.text()}" for scope, limit_name in budgets)
     credits_hard = (organization.credits_mode or plan.credits_mode) == "hard"
+    if credits_hard:
+        lent |= {f"credits:account:{key.account_id}"}
     return Terms(
         organization=organization,
         catalogue=card.catalogue,
@@ -111,8 +115,8 @@ def _terms(key: Key, organization: Organization, card: Card, operation: str) -> 
         ),
         failure=None if priced.category is None else failure_modes.get(priced.category),
         credits_of_plan=None if credits_hard else _credits_of_plan(key, organization, card.catalogue, exempt),
-        credits_hard=credits_hard,
-        is_hard=credits_hard or bool(organization.hard_budgets),
+        lent=lent,
+        is_hard=bool(lent),
         throttled_takes_token=plan.throttled_takes_token,
         test_keys_spend=plan.test_keys_spend,
     )

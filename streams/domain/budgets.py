@@ -285,11 +285,22 @@ class Budgets(Participant):
             return None if key is None else self.figures(BudgetName(key.organization_id, period, "key", scope.id))
         return self.figures(BudgetName(scope.id, period, scope.kind, scope.label or ""))
 
-    def _hard_of(self, organization_id: str) -> list[ScopeNames]:
-        """The scopes whose budgets are held hard, each once."""
+    def standing(self, scope: ScopeNames, limit_name: str, window: int) -> tuple[int, int] | None:
+        """(limit, used) of the budget in the current window (a day or month by index) or the next; None where there is
+        none."""
+        figures = self.of(scope, limit_name)
+        if figures is None:
+            return None
+        row = self._rows[figures.name]
+        if window == self._window(figures.name.period):
+            return row.credits_micro, figures.used_micro
+        return row.credits_micro, row.ahead_micro if window == row.window + 1 else 0
+
+    def _hard_of(self, organization_id: str) -> list[tuple[ScopeNames, str]]:
+        """The budgets that are held hard: scope and limit."""
         names = sorted(name for names in self._of.get(organization_id, {}).values() for name in names)
         rows = ((name, self._rows[name]) for name in names)
-        return list(dict.fromkeys(name.scope for name, row in rows if row.blocks and row.mode == "hard"))
+        return [(name.scope, name.limit_name) for name, row in rows if row.blocks and row.mode == "hard"]
 
     # ---- tables ----
 

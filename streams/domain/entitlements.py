@@ -23,7 +23,7 @@ class Entitlements:
         self._accounts: Final = accounts
         self._plans: Final = plans
         self._outbox: Final = outbox
-        self.hard_budgets_of: Callable[[str], Sequence[ScopeNames]] = lambda _: ()
+        self.hard_budgets_of: Callable[[str], Sequence[tuple[ScopeNames, str]]] = lambda _: ()
         """The scopes of an organization whose budgets are held hard; whoever keeps budgets sets it."""
 
     def organization(self, organization_id: str) -> None:
@@ -62,7 +62,8 @@ class Entitlements:
                     "objects_per_batch": row.objects_per_batch_own,
                     "credits_mode": row.credits_mode_own,
                     "exempt": tuple(plans.in_force.exempt(organization_id, None)),
-                    "hard_budgets": tuple(scope._asdict() for scope in self.hard_budgets_of(organization_id)),
+                    "hard_budgets": tuple(scope._asdict() for scope, _ in self.hard_budgets_of(organization_id)),
+                    "hard_budget_limits": tuple(name for _, name in self.hard_budgets_of(organization_id)),
                     "sequence": self._outbox.next_sequence(),
                     **limits,
                 }

@@ -11,12 +11,13 @@ from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.envelope import WireEvent, WireGauge, WireLeaseRequest
 from sluicegate_schemas.outputs import Lease, RejectReason, Scope
 
+from .budgets import Budgets
 from .deadlines import NEVER_MS
 from .lease_book import LeaseBook, Purse
 from .lease_time import LeaseTime
 from .outputs import RecordOrigin
 from .participant import Participant, PartitionContext
-from .period import month_index, month_start_ms, month_text
+from .period import DAY_MS, month_index, month_start_ms, month_text
 from .policy import CREDITS, Moment
 from .record_context import RecordContext
 from .recovery import Recovery, by_names
@@ -64,8 +65,8 @@ class Escrow(Participant):
 
     def resume(self, moment: Moment) -> None:
         """What is lent goes on; the answers that may be lost are in the outbox of the flush."""
-        for account_id, month in self.book.held():
-            self._show(account_id, (month,))
+        for purse, account_id, month in self.book.held():
+            self._show(purse, account_id, (month,))
         self._wait()
 
     def counted(self, event: WireEvent, route: Route, cost_micro: int, record: RecordContext, index: int) -> None:
@@ -79,7 +80,7 @@ class Escrow(Participant):
                 figures.excess_micro += self.book.use(lease_id, cost_micro)
                 if lease.limit_name == CREDITS and route.account.month not in lease.windows:
                     figures.astray_micro += cost_micro
-                self._show(lease.account_id, lease.windows)
+                self._show(_purse_of(lease), lease.account_id, lease.windows)
             self.time.mark()
 
     def hear(self, moment: Moment, content: WireGauge | WireLeaseRequest, origin: RecordOrigin) -> None:
@@ -121,9 +122,15 @@ class Escrow(Participant):
             return "unknown_organization", "org_id", "is not an organization that is known"
         if organization.account_id != request.account_id:
             return "invalid", "account_id", "is not the account of the organization"
-        if request.limit_name != CREDITS or request.scope != f"account:{request.account_id}":
-            return "invalid", "scope", "is no limit that is lent of"
-        return None
+        scope = parse_scope(request.scope)
+        if request.limit_name == CREDITS:
+            is_its_own = request.scope == f"account:{request.account_id}"
+        elif scope.kind == "key":
+            key = self.context.accounts.keys.get(scope.id)
+            is_its_own = key is not None and key.organization_id == request.org_id
+        else:
+            is_its_own = scope.kind != "account" and scope.id == request.org_id
+        return None if is_its_own else ("invalid", "scope", "is no limit that is lent of")
 
     def _give_back(self, request: WireLeaseRequest, lease_id: str) -> None:
         lease = self.book.get(lease_id)
@@ -132,7 +139,7 @@ class Escrow(Participant):
 
     def _free(self, lease_id: str) -> None:
         lease = self.book.free(lease_id)
-        self._show(lease.account_id, lease.windows)
+        self._show(_purse_of(lease), lease.account_id, lease.windows)
 
     def _lend(self, moment: Moment, request: WireLeaseRequest, lease_id: str) -> None:
         settings, book = self.context.settings, self.book
@@ -140,20 +147,28 @@ class Escrow(Participant):
         if len(book) >= settings.leases_max or book.leases_of(purse, request.node) >= settings.leases_node_max:
             return
         lives_ms = settings.lease_ttl_ms + settings.lease_request_ms
-        windows = list(range(moment.month, month_index(moment.now_ms + lives_ms) + 1))
-        lefts = [left for month in windows if (left := self._left_micro(request.account_id, month)) is not None]
+        first, last = (_window(purse, time_ms) for time_ms in (moment.now_ms, moment.now_ms + lives_ms))
+        windows = list(range(first, last + 1))
+        lefts = [left for one in windows if (left := self._left_micro(purse, request.account_id, one)) is not None]
         amount = lendable(min(lefts, default=None), request, settings.lease_share)
         if amount:
             frees_at_ms = self.time.now_ms + lives_ms + settings.lease_late_ms
             row = LeaseRow(
                 request.account_id, request.limit_name, request.scope, request.node, request.request_id, amount, amount,
-                windows, moment.month, moment.now_ms, frees_at_ms,
+                windows, first, moment.now_ms, frees_at_ms,
             )  # fmt: skip
             book.lend(lease_id, row)
-            self._show(request.account_id, windows)
+            self._show(purse, request.account_id, windows)
 
-    def _standing(self, account_id: str, month: int) -> tuple[int | None, int]:
-        """(total, used) of the account's month; a later month holds what the plan gives it."""
+    def _standing(self, purse: Purse, account_id: str, window: int) -> tuple[int | None, int]:
+        """(total, used) of the limit in a window; a budget that is no more has no total."""
+        if purse.limit_name == CREDITS:
+            return self._credits(account_id, window)
+        budgets = self.context.peer(Budgets)
+        return budgets.standing(parse_scope(purse.scope), purse.limit_name, window) or (None, 0)
+
+    def _credits(self, account_id: str, month: int) -> tuple[int | None, int]:
+        """A later month holds what the plan gives it."""
         ledgers = self.context.ledgers
         ledgers.bring_up(account_id)
         ledger = ledgers.get("account", account_id, month)
@@ -162,14 +177,15 @@ class Escrow(Participant):
         ledger = ledger or ledgers.find("account", account_id, month, account_id, None)
         return ledger.total_micro, ledger.used_micro
 
-    def _left_micro(self, account_id: str, month: int) -> int | None:
-        total, used = self._standing(account_id, month)
-        return None if total is None else total - used - self.book.lent_micro(_purse(account_id), month)
+    def _left_micro(self, purse: Purse, account_id: str, window: int) -> int | None:
+        total, used = self._standing(purse, account_id, window)
+        return None if total is None else total - used - self.book.lent_micro(purse, window)
 
     def _answer(self, moment: Moment, request: WireLeaseRequest, lease_id: str) -> None:
         settings, lease = self.context.settings, self.book.get(lease_id)
-        month = moment.month if lease is None else lease.month
-        total, used = self._standing(request.account_id, month)
+        purse = Purse(request.limit_name, request.scope)
+        window = _window(purse, moment.now_ms) if lease is None else lease.window
+        total, used = self._standing(purse, request.account_id, window)
         scope = Scope.model_validate(parse_scope(request.scope)._asdict())
         self.context.outbox.lease(
             Lease.model_validate(
@@ -180,32 +196,41 @@ class Escrow(Participant):
                     "node": request.node,
                     "request_id": request.request_id,
                     "credits_micro": 0 if lease is None else lease.credits_micro,
-                    "month": month_text(month),
+                    "month": month_text(month_index(_start_ms(purse, window))),
                     "lent_at": from_epoch_ms(moment.now_ms if lease is None else lease.lent_at_ms),
                     "ttl_ms": settings.lease_ttl_ms,
                     "request_ms_max": settings.lease_request_ms,
                     "limit": total,
                     "used": used,
-                    "lent_micro": self.book.lent_micro(_purse(request.account_id), month),
-                    "until": from_epoch_ms(month_start_ms(month + 1)),
+                    "lent_micro": self.book.lent_micro(purse, window),
+                    "until": from_epoch_ms(_start_ms(purse, window + 1)),
                     "plan_version": moment.version,
                     "sequence": self.context.outbox.next_sequence(),
                 }
             )
         )
 
-    def _show(self, account_id: str, months: Iterable[int]) -> None:
-        """Balances say how much is lent."""
+    def _show(self, purse: Purse, account_id: str, windows: Iterable[int]) -> None:
+        """Balances say how much of an account's credits is lent."""
         ledgers = self.context.ledgers
-        for month in months:
+        for month in windows if purse.limit_name == CREDITS else ():
             ledger = ledgers.get("account", account_id, month)
             if ledger is not None:
-                ledger.lent_micro = self.book.lent_micro(_purse(account_id), month)
+                ledger.lent_micro = self.book.lent_micro(purse, month)
                 ledgers.unpublished[ledger] = None
 
     def _wait(self) -> None:
         self.next_ms = self.time.next_beat_ms if len(self.book) else NEVER_MS
 
 
-def _purse(account_id: str) -> Purse:
-    return Purse(CREDITS, f"account:{account_id}")
+def _purse_of(lease: LeaseRow) -> Purse:
+    return Purse(lease.limit_name, lease.scope)
+
+
+def _window(purse: Purse, time_ms: int) -> int:
+    """The day or month, by index, of a limit."""
+    return time_ms // DAY_MS if purse.limit_name == "budget_day" else month_index(time_ms)
+
+
+def _start_ms(purse: Purse, window: int) -> int:
+    return window * DAY_MS if purse.limit_name == "budget_day" else month_start_ms(window)

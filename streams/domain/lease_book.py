@@ -46,9 +46,13 @@ class LeaseBook:
         """How many leases a node has of one limit."""
         return self._of_node[purse, node]
 
-    def held(self) -> set[tuple[str, int]]:
-        """The accounts and windows that something is lent of."""
-        return {(row.account_id, window) for row in self._leases.values() for window in row.windows}
+    def held(self) -> set[tuple[Purse, str, int]]:
+        """The limits, with their accounts and windows, that something is lent of."""
+        return {
+            (Purse(row.limit_name, row.scope), row.account_id, window)
+            for row in self._leases.values()
+            for window in row.windows
+        }
 
     def lend(self, lease_id: str, row: LeaseRow) -> None:
         """Keeps a new lease."""

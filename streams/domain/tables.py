@@ -325,7 +325,7 @@ class StandingRow(_ArrayRow):
 
 class LeaseRow(_ArrayRow):
     """``e|lease``: credits lent to a node. ``left_micro`` of them are neither used nor given back; they count against
-    the limit in each of ``windows`` (months by index), into which their use may fall."""
+    the limit in each of ``windows`` (months or days by index), into which their use may fall."""
 
     account_id: str
     limit_name: str
@@ -335,7 +335,8 @@ class LeaseRow(_ArrayRow):
     credits_micro: int
     left_micro: int
     windows: list[int]
-    month: int
+    window: int
+    """The one that it was lent in."""
     lent_at_ms: int
     frees_at_ms: int
     """In lease time (``lease_time``)."""

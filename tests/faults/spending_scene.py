@@ -173,6 +173,7 @@ class Scene:
         found: list[Booked] = []
 
         async def is_applied() -> bool:
+            self.restart_ended()
             folds: dict[int, Fold] = {}
             reached: dict[int, int] = {}
             async for record in read_topic(self.kafka.bootstrap, self.prefix + topics.STATE.name):
@@ -185,6 +186,29 @@ class Scene:
 
         await until("the usage is in the ledger", is_applied)
         return found[0]
+
+    async def kill_the_worker(self) -> None:
+        """kill -9, and a start at once."""
+        assert self._worker is not None, "started"
+        await asyncio.to_thread(self._worker.kill)
+        self._worker.spawn()
+
+    async def pause_the_broker(self, for_s: float) -> None:
+        """SIGSTOP, and SIGCONT after a while; a worker that gave up meanwhile is started again."""
+        self.kafka.pause()
+        await asyncio.sleep(for_s)
+        self.kafka.resume()
+
+    async def pause_a_gateway(self, for_s: float) -> None:
+        """SIGSTOP to the second one, and SIGCONT after a while."""
+        self.nodes[1].pause()
+        await asyncio.sleep(for_s)
+        self.nodes[1].resume()
+
+    def restart_ended(self) -> None:
+        """What a supervisor does: a worker that gave up is started again."""
+        if self._worker is not None and not self._worker.running:
+            self._worker.spawn()
 
     def close(self) -> None:
         """Ends all but the broker."""

@@ -9,12 +9,12 @@ import pytest
 from stack.kafka import Kafka
 from tests.faults.spending import spend
 
-pytestmark = [pytest.mark.broker, pytest.mark.processes, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.broker, pytest.mark.processes, pytest.mark.timeout(900)]
 
 
 async def test_a_hard_limit_is_never_overspent_over_four_gateways(
-    kafka: Kafka, fresh_prefix: str, tmp_path: Path
+    broker: Kafka, fresh_prefix: str, tmp_path: Path
 ) -> None:
-    report = await spend(kafka, fresh_prefix, tmp_path, print)
+    report = await spend(broker, fresh_prefix, tmp_path, print)
     print("\n".join(report.sentences))
     assert report.failures == []

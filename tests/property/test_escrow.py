@@ -107,8 +107,8 @@ class Spending(RuleBasedStateMachine):
             cost = worst * MICRO * share // 100
             node.running.append(Request(found, cost, self.now_ms + REQUEST_MS))
             self.admitted_micro += cost
-        elif node.escrow.refusal(found, worst * MICRO, now) is None:
-            node.escrow.wait(found, worst * MICRO, now)
+        elif node.escrow.refusal(found[0], worst * MICRO, now) is None:
+            node.escrow.wait(found[0], worst * MICRO, now)
         self._send(node)
 
     @rule(number=st.integers(0, NODES - 1), which=st.integers(0, 10))

@@ -10,9 +10,11 @@ from sluicegate_schemas.envelope import DECODE_LEASE_REQUEST, WireEvent
 from sluicegate_schemas.outputs import Balance
 from streams.domain.escrow import lendable
 from streams.domain.lease_time import STEP_MS_MAX
+from streams.domain.period import DAY_MS
 from streams.domain.settings import DomainSettings
 from streams.domain.tables import LeaseRow, LeaseTimeRow
 from tests.domain_world import NOW_MS, World, key_put, organization_put, usage
+from tests.grants import command
 from tests.leases import ask, lease_request, leases
 
 CREDIT = 1_000_000
@@ -212,6 +214,28 @@ def test_balances_say_how_much_is_lent() -> None:
     assert Balance.model_validate_json(world.derived[-1].value).lent_micro == 0
 
 
+def test_a_hard_budget_is_lent_by_the_day_and_held_against_the_next_one_at_its_end() -> None:
+    world = world_of(100)
+    budget = {"period": "day", "credits_micro": 30 * CREDIT, "blocks": True, "mode": "hard", "api_key_id": "key_a"}
+    world.obey(command("budget.put", "budget", organization_id="org_a", **budget))
+    limit = {"limit_name": "budget_day", "scope": "key:key_a"}
+    lease = ask(world, 50 * CREDIT, **limit)
+    assert (lease.credits_micro, lease.limit) == (30 * CREDIT, 30 * CREDIT)
+    world.send(spent(10, lease.lease_id))
+    assert ask(world, 50 * CREDIT, node="node-2", **limit).credits_micro == 0
+    world.append(lease_request(0, returned=(lease.lease_id,), **limit))
+    end_ms = (NOW_MS // DAY_MS + 1) * DAY_MS
+    across = ask(world, 50 * CREDIT, end_ms - 1_000, node="node-2", **limit)
+    assert (across.credits_micro, across.until) == (20 * CREDIT, from_epoch_ms(end_ms))
+    world.send(spent(15, across.lease_id, ts=end_ms + 1), at=end_ms + 2)
+    assert ask(world, 50 * CREDIT, **limit).credits_micro == 10 * CREDIT
+
+
+def test_a_budget_that_is_no_more_limits_nothing() -> None:
+    lease = ask(world_of(100), 500 * CREDIT, limit_name="budget_month", scope="organization:org_a")
+    assert (lease.credits_micro, lease.limit) == (500 * CREDIT, None)
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -219,6 +243,8 @@ def test_balances_say_how_much_is_lent() -> None:
         ({"account_id": "org_b"}, "account_id"),
         ({"scope": "account:org_b"}, "scope"),
         ({"limit_name": "budget_day"}, "scope"),
+        ({"limit_name": "budget_day", "scope": "key:key_nobody"}, "scope"),
+        ({"limit_name": "budget_day", "scope": "label:org_b:pipeline=a"}, "scope"),
     ],
 )
 def test_a_request_about_what_is_not_there_is_rejected_by_its_field(fields: dict[str, str], field: str) -> None:

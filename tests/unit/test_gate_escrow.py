@@ -84,11 +84,12 @@ class Service:
 
     def answer(self, request: WireLeaseRequest, credits_micro: int, *, request_ms_max: int = 300_000) -> None:
         """The worker lends, of 1,000 credits of which 900 are used."""
+        kind, _, name = request.scope.partition(":")
         self.lending.reserve.learn(
             Lease(
                 lease_id=f"0-{request.request_id}",
-                scope=Scope(kind="account", id="org_heron"),
-                limit_name="credits",
+                scope=Scope.model_validate({"kind": kind, "id": name}),
+                limit_name=request.limit_name,  # type: ignore[arg-type]  # one of those that can be lent
                 node="node-1",
                 request_id=request.request_id,
                 credits_micro=credits_micro,
@@ -172,6 +173,21 @@ async def test_a_request_that_outlasts_its_lease_is_ended_and_pays_for_what_it_u
         await call
     (purse,) = service.lending.escrow
     assert [lease.running for lease in purse.leases] == [0]
+
+
+async def test_a_request_under_two_hard_limits_takes_a_lease_of_each() -> None:
+    budgets = (
+        Scope(kind="key", id="key_heron_1"),
+        Scope(kind="label", id="org_heron", label="pipeline=a"),
+    )
+    service = Service(heron(hard(hard_budgets=budgets, hard_budget_limits=("budget_day", "budget_month"))))
+    call = asyncio.create_task(service.call())
+    asked = [await service.asked(0), await service.asked(1)]
+    assert [one.scope for one in asked] == ["account:org_heron", "key:key_heron_1"]
+    for request in asked:
+        service.answer(request, 200 * CREDIT)
+    assert (await call).status_code == 200
+    assert len(service.meter.events[-1]["leases"] or ()) == 2
 
 
 async def test_free_and_soft_requests_need_no_lease() -> None:
