@@ -132,10 +132,12 @@ class Buckets:
 
     def change(self, limits: KeyLimits | None, as_of_ms: int) -> bool:
         """Takes other limits from ``as_of_ms`` on; None: all are off. Returns whether they are others."""
-        before = self.limits()
         if limits is None:
-            limits = tuple(limit._replace(is_exempt=True) for limit in before)
-        if limits == before:
+            limits = tuple(limit._replace(is_exempt=True) for limit in self.limits())
+        if all(
+            bucket.rate == rate and bucket.limit == limit and bucket.is_exempt == is_exempt
+            for bucket, (rate, limit, is_exempt) in zip(self.all, limits, strict=True)
+        ):
             return False
         self.as_of_ms = as_of_ms
         for bucket, limit in zip(self.all, limits, strict=True):

@@ -9,16 +9,17 @@ from collections import deque
 from typing import Final
 
 from .accounts import Accounts
-from .limits import LIMIT_NAMES, KeyBuckets
+from .limits import KeyBuckets, KeyLimits
 from .plans import Plans
 from .policy import Moment, Policy
 from .routes import RateCards
-from .scopes import ScopeNames
 from .settings import DomainSettings
 from .tables import ChangedRows
 
 _SHARE_OF_FLUSH: Final = 4
 """Verdicts on changed limits may fill this part of a flush, so that metering goes on."""
+_Place = tuple[int | str, ...]
+"""(when, organization, limits that are off for the key alone …)."""
 
 
 class RateChanges:
@@ -70,24 +71,26 @@ class RateChanges:
 
     def _catch_up(self, moment: Moment) -> None:
         """Takes all buckets through the versions that took effect since their limits are in force."""
-        now_ms = moment.now_ms
-        plans: dict[int, Plans] = {}
+        known: dict[_Place, KeyLimits | None] = {}
+        blocked = {row.scope_id for row in self._policy if row.scope_kind == "key" and row.verdict == "block"}
         for buckets in self._buckets:
-            api_key_id = buckets.api_key_id
-            for start_ms in self._cards.starts_between(buckets.as_of_ms, now_ms):
-                if start_ms not in plans:
-                    plans[start_ms] = self._plans.as_of(start_ms)
-                buckets.change(plans[start_ms].key_limits_of(api_key_id), start_ms)
+            for start_ms in self._cards.starts_between(buckets.as_of_ms, moment.now_ms):
+                buckets.change(self._limits_at(start_ms, buckets.api_key_id, known), start_ms)
             if not buckets.is_said:
-                if any(self._is_blocked(api_key_id, name) for name in LIMIT_NAMES):
-                    self.waiting.appendleft(api_key_id)
+                if buckets.api_key_id in blocked:
+                    self.waiting.appendleft(buckets.api_key_id)
                 else:
-                    self.waiting.append(api_key_id)
+                    self.waiting.append(buckets.api_key_id)
         self.settle(moment)
 
-    def _is_blocked(self, api_key_id: str, limit_name: str) -> bool:
-        standing = self._policy.standing(ScopeNames("key", api_key_id), limit_name)
-        return standing is not None and standing.verdict == "block"
+    def _limits_at(self, start_ms: int, api_key_id: str, known: dict[_Place, KeyLimits | None]) -> KeyLimits | None:
+        """The limits of a key as of a version's start; those of an organization's other keys are the same, but for
+        exemptions of single keys."""
+        organization_id = self._accounts.keys[api_key_id].organization_id
+        place: _Place = start_ms, organization_id, *self._plans.in_force.exempt(organization_id, api_key_id)
+        if place not in known:
+            known[place] = self._plans.as_of(start_ms).key_limits_of(api_key_id)
+        return known[place]
 
     def settle(self, moment: Moment) -> bool:
         """Says what changed limits make of the requests in the keys' buckets, key by key while the flush has room: at
