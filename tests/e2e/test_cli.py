@@ -21,6 +21,18 @@ from tests.pipeline import Pipeline
 
 pytestmark = [pytest.mark.broker, pytest.mark.engine, pytest.mark.processes]
 LIMIT_S = 60.0
+OTHERS = (
+    "pool put org_part --cap 9 --reserved 2",
+    "boost put org_new b1 --until +1h --rates 200/400/5000 --credits 3",
+    "boost end org_new b1",
+    "exempt put org_new x1 --limit requests_per_minute --until +1h",
+    "exempt end org_new x1",
+    "budget put org_new day --credits 7 --threshold 80 --block --mode hard",
+    "budget remove org_new day",
+    "reserve org_new search --credits 4",
+    "recount org_new --count collections=3 --count buckets=1",
+    "grant revoke org_new g1",
+)
 
 
 class Operator:
@@ -78,11 +90,22 @@ async def _changes(operator: Operator) -> None:
     grant = ("grant", "put", "org_new", "g1", "--credits", "5", "--command-id", "cmd-1")
     assert (await operator.json(*grant))["was_known"] is False
     assert (await operator.json(*grant))["was_known"] is True
+    await operator.json("org", "put", "org_part", "--tier", "pro", "--account", "org_new", "--cap", "50")
+    assert await until(lambda: _is_member(operator), "the member")
+    for change in OTHERS:
+        outcome = await operator.json(*change.split())
+        assert outcome["outcome"] == "applied", outcome
+    members = {one["organization_id"]: one for one in await operator.json("pool", "show", "org_new")}
+    assert (members["org_part"]["cap_micro"], members["org_part"]["reserved_micro"]) == (9_000_000, 2_000_000)
     refused = await operator.run("grant", "revoke", "org_new", "never-given")
     assert refused.exit_code == Exit.REFUSED, refused.output
     assert refused.stderr.startswith("error: refused: ")
     said = await operator.json("tail", "trail", "--from", "start", "--no-follow")
     assert sum(one["record"]["command_id"] == "cmd-1" for one in said) == 1
+
+
+async def _is_member(operator: Operator) -> bool:
+    return any(one["organization_id"] == "org_part" for one in await operator.json("org", "list"))
 
 
 async def _key(operator: Operator, api_key_id: str) -> Any:

@@ -21,7 +21,7 @@ PLANTS = (
         "A grant's end is not looked at: what was left of it goes on paying.",
         (
             edit(
-                "streams.domain.grants:Grants._renew",
+                "streams.domain.grants:Grants._look",
                 ("is_live = grant.is_alive(at_ms)", "is_live = row.is_live or grant.is_alive(at_ms)"),
             ),
         ),
