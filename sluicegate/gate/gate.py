@@ -16,7 +16,7 @@ from ..follower.view import View
 from . import firing
 from .answer import Admission, Answer, unauthenticated, unavailable
 from .asked import Asked, Description
-from .headers import Header, admitted_headers
+from .headers import Header, admitted_headers, policy_of
 from .in_flight import InFlight
 from .limiter import Level, Limiter, at_percent
 from .quantities import Provider, ProviderBuckets
@@ -278,7 +278,10 @@ class Gate:
         return answer
 
     def _headers(self, terms: Terms, levels: Sequence[Level], now: int) -> list[Header]:
-        return admitted_headers(terms.policy, levels, now) if levels else []
+        if not levels:
+            return []
+        own = len(levels) == len(terms.buckets) and levels[0].bucket is terms.buckets[0]
+        return admitted_headers(terms.policy if own else policy_of([one.bucket for one in levels]), levels, now)
 
     def begin(self, answer: Answer, now_ms: int | None = None) -> Running | None:
         """An admitted request begins to run; None where nothing is known of it. ``end`` has to follow in any case."""

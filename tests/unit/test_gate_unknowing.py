@@ -39,6 +39,8 @@ def test_when_decisions_stop_arriving_the_plan_says_what_a_category_gets(mode: A
     answers = [gate.check(SECRET, "inference.embedding", now_ms=later_ms) for _ in range(100)]
     assert sum(answer.allowed for answer in answers) == admitted
     assert {answer.status for answer in answers if not answer.allowed} == {503 if mode == "closed" else 429}
+    if mode == "allowance":
+        assert dict(answers[0].headers)["RateLimit-Policy"].endswith('"compute_per_minute";q=30;w=60')
     assert gate.check(SECRET, "collections.list", now_ms=later_ms).allowed
     known.contact_ms = later_ms
     assert gate.check(SECRET, "inference.embedding", now_ms=later_ms + 5_000).allowed
