@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sluicegate import Publisher
 from sluicegate_schemas import topics
-from sluicegate_schemas.alerts import AuditDrift
+from sluicegate_schemas.alerts import ALERT, AuditDrift
 from stack.clickhouse import ClickHouse
 from stack.kafka import Kafka
 from stack.ports import free_port
@@ -99,10 +99,10 @@ class Audit:
         return await self.until(f"{count} walks", lambda shown: shown["walks_total"] >= before + count, silent=silent)
 
     async def alerts(self) -> list[AuditDrift]:
-        """All that is on the topic."""
+        """All of drift that is on the topic."""
         found = read_topic(self._pipeline.kafka.bootstrap, self._pipeline.prefix + topics.ALERTS.name)
-        records = [AuditDrift.model_validate_json(record.value or b"") async for record in found]
-        return sorted(records, key=lambda record: record.at)
+        alerts = [ALERT.validate_json(record.value or b"") async for record in found]
+        return sorted((one for one in alerts if isinstance(one, AuditDrift)), key=lambda record: record.at)
 
     async def command(self, option: str) -> tuple[int, str]:
         """(exit status, output) of ``python -m clickhouse.audit <option>``."""
