@@ -87,6 +87,8 @@ class Admission(NamedTuple):
     """Virtual ms since its follower was ready."""
     blocked: tuple[str, ...]
     """The record keys of the blocks that the gate's view held against the key at that moment."""
+    exempt: frozenset[str]
+    """The limits that its view said are off for the key."""
 
 
 class Gateway:
@@ -167,6 +169,7 @@ class Gateway:
                 Admission(
                     now_ms, self._identity.producer_id, key, tenant.account_id, operation, priced, answer.status,
                     _rates(follower, tenant, now_ms), self.world.now_ms, self.world.now_ms - self._ready_ms, blocked,
+                    _exempt(follower, tenant) | frozenset(() if answer.key is None else answer.key.exempt),
                 )
             )  # fmt: skip
             self.world.seen[f"gate: {answer.status}"] += 1
@@ -230,6 +233,11 @@ def _rates(follower: Follower, tenant: Tenant, now_ms: int) -> tuple[int, int, i
     if organization is not None and catalogue is not None:
         rates = catalogue.rates(organization.tier, organization.rates)
     return None if rates is None else (rates.requests_per_second, rates.burst, rates.requests_per_minute)
+
+
+def _exempt(follower: Follower, tenant: Tenant) -> frozenset[str]:
+    organization = follower.view.organization(tenant.organization_id)
+    return frozenset(() if organization is None else organization.exempt)
 
 
 def _blocked(follower: Follower, tenant: Tenant, key: str, now_ms: int) -> tuple[str, ...]:

@@ -21,8 +21,8 @@ PLANTS = (
         "A grant's end is not looked at: what was left of it goes on paying.",
         (
             edit(
-                "streams.domain.grants:Grants._look",
-                ("is_live = grant.is_alive(at_ms)", "is_live = row.is_live or grant.is_alive(at_ms)"),
+                "streams.domain.grants:Grants._await",
+                ("row.expires_ms if row.is_live else", "None if row.is_live else"),
             ),
         ),
     ),
