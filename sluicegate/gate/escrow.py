@@ -178,10 +178,12 @@ class Escrow:
             purse.leases.append(lease)
         woken = [waiter for waiter in purse.waiters if waiter.request_id == answer.request_id]
         unserved = _unserved(purse, woken, now_ms) if answer.credits_micro < asking.needed_micro else []
-        purse.refusal = None
-        if unserved or not (answer.credits_micro or asking.needed_micro):
-            worst_micro = min(unserved, default=asking.least_micro)
-            purse.refusal = Refusal(answer, worst_micro, now_ms + self.settings.refused_ms)
+        if asking.needed_micro:
+            purse.refusal = None
+        elif not answer.credits_micro:
+            purse.none_ahead_until_ms = now_ms + 2 * self.settings.refused_ms
+        if unserved:
+            purse.refusal = Refusal(answer, min(unserved), now_ms + self.settings.refused_ms)
         for waiter in woken:
             del purse.waiters[waiter]
         return woken
@@ -252,7 +254,7 @@ class Escrow:
         needed_micro = min(needed_micro, wanted_micro)
         least_micro = min(min((waiter.worst_micro for waiter in waiting), default=purse.largest_micro), wanted_micro)
         if wanted_micro:
-            purse.asking[request_id] = Asking(now_ms, needed_micro, least_micro)
+            purse.asking[request_id] = Asking(now_ms, needed_micro)
             for waiter in waiting:
                 waiter.request_id = request_id
         return WireLeaseRequest(
@@ -273,7 +275,9 @@ class Escrow:
     def _ahead_micro(self, purse: Purse, now_ms: int) -> int:
         """What to ask for ahead of need; 0 while there is enough, nobody comes, or nothing can be had."""
         settings = self.settings
-        if now_ms - purse.used_at_ms >= settings.idle_ms or (purse.refusal and now_ms < purse.refusal.until_ms):
+        if now_ms - purse.used_at_ms >= settings.idle_ms or now_ms < purse.none_ahead_until_ms:
+            return 0
+        if purse.refusal is not None and now_ms < purse.refusal.until_ms:
             return 0
         ahead_micro = max(purse.largest_micro, purse.spend_micro(settings.ahead_ms))
         soon_ms = now_ms + settings.low_ms

@@ -48,7 +48,6 @@ class Asking:
 
     asked_at_ms: int
     needed_micro: int
-    least_micro: int
     is_lost: bool = False
 
 
@@ -77,6 +76,8 @@ class Purse:
     waiters: dict[Waiter, None] = field(default_factory=dict)
     asking: dict[str, Asking] = field(default_factory=dict)
     refusal: Refusal | None = None
+    none_ahead_until_ms: int = 0
+    """Until then nothing is asked for ahead of need: there was too little left for that."""
     _spent_micro: float = 0.0
     _largest_micro: float = 0.0
     _moved_at_ms: int = 0

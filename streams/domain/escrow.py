@@ -32,7 +32,8 @@ def lendable(left_micro: int | None, request: WireLeaseRequest, share: int) -> i
     """How much of ``left_micro`` (None: no limit) a request is lent.
 
     Whoever waits is served as far as it goes; what is wanted ahead of need is at most one part in ``share`` of what is
-    left, so that parts shrink as it gets scarce. Less than the least that helps is not lent.
+    left, so that parts shrink as it gets scarce, and are not lent ahead at all once they would help nobody. Less than
+    the least that helps is not lent.
     """
     if left_micro is None:
         return request.wanted_micro
@@ -40,8 +41,8 @@ def lendable(left_micro: int | None, request: WireLeaseRequest, share: int) -> i
         return 0
     if left_micro < request.needed_micro:
         return left_micro
-    ahead_micro = min(request.wanted_micro, max(left_micro // share, request.least_micro))
-    return max(request.needed_micro, ahead_micro)
+    amount_micro = max(request.needed_micro, min(request.wanted_micro, left_micro // share))
+    return amount_micro if amount_micro >= request.least_micro else 0
 
 
 class Escrow(Participant):
