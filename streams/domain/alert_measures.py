@@ -58,11 +58,11 @@ class Measures:
         """Of an account its total; of an organization of a pool its cap."""
         context = self._context
         ledger = context.ledgers.get(scope.kind, scope.id, moment.month)
-        used, total = (0, None) if ledger is None else (ledger.used_micro, ledger.total_micro)
+        if ledger is None:  # nothing was used yet; who asked for its grants would bring its books up
+            return None
+        used, total = ledger.used_micro, ledger.total_micro
         if scope.kind == "organization":
             total = context.plans.pool_of(scope.id)[0]
-        elif ledger is None and (plan := context.plans.credits_of(scope.id)) is not None:
-            total = plan + context.ledgers.granted_of(scope.id, moment.month)
         if total is None or used == total == 0 or context.plans.is_exempt(scope.id, None, "credits"):
             return None
         return Reading(used, total, month_start_ms(moment.month + 1))

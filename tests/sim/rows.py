@@ -138,6 +138,12 @@ def standing_row(payload: bytes) -> StandingRow:
     return StandingRow(*_DECODE(payload)[:11])
 
 
+def alert_id(payload: bytes) -> str:
+    """The id of an alert that stands."""
+    name: str = _DECODE(payload)[0]
+    return name
+
+
 def entitled_part(payload: bytes) -> bytes:
     """What of an organization's or key's row its entitlements repeat as it is: account, tier and own credits, or
     organization, hash and mode."""

@@ -11,12 +11,14 @@ from streams.domain.partition import Partition
 from streams.domain.settings import DomainSettings
 
 from ..rows import buckets_row
+from .alerts import AlertWatch
 from .journal import Taken
 from .outputs import OutputWatch
 from .state_log import StateWatch
 from .totals import summed
 
 _SAME = (
+    b"a|",
     b"b|",
     b"f|",
     b"g|",
@@ -33,6 +35,8 @@ _SAME = (
     b"t|",
     b"u|",
     b"v|",
+    b"x|",
+    b"y|",
     b"z|",
 )
 """Tables whose rows hang on the input alone. Rollup cells are compared by their sums, since when one is evicted hangs
@@ -47,6 +51,7 @@ def replay(
     taken: Iterable[Taken],
     watch: StateWatch,
     outputs: OutputWatch,
+    alerts: AlertWatch,
 ) -> Iterable[str]:
     """What differs from the state that all the owners left."""
     machine = Partition(number, partitions, settings)
@@ -56,6 +61,7 @@ def replay(
     removed: dict[bytes, bytes] = {}
     rejects: set[str] = set()
     forwards: set[bytes] = set()
+    told: set[tuple[str, str]] = set()
     for content in taken:
         for is_usage, records in content:
             if is_usage:
@@ -75,6 +81,9 @@ def replay(
                 rejects.add(msgspec.json.decode(record.value)["id"])
             elif record.topic == "usage":
                 forwards.add(record.value)
+            elif record.topic == "alerts":
+                alert = msgspec.json.decode(record.value)
+                told.add((alert["alert_id"], alert["state"]))
     of_rows = {key: _comparable(key, one) for key, one in rows.items() if key[:2] in _SAME}
     of_state = {key: _comparable(key, one) for key, one in watch.rows.items() if key[:2] in _SAME}
     if of_rows != of_state:
@@ -92,6 +101,9 @@ def replay(
     sent = {value for origin, value in outputs.forwards.items() if origin[0] == number}
     if forwards != sent:
         yield f"a replay of partition {number} forwards {len(forwards)} events, {len(sent)} were sent"
+    wrong_alerts = (told ^ alerts.of_partition(number)) - {name for name in told if name in alerts.told}
+    if wrong_alerts:
+        yield f"a replay of partition {number} tells other alerts: {sorted(wrong_alerts)[:4]}"
 
 
 def _comparable(key: bytes, payload: bytes) -> object:

@@ -9,7 +9,18 @@ import msgspec
 
 from sluicegate_schemas.bounds import parse_time
 from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
-from sluicegate_schemas.topics import ACCOUNTS, BALANCES, CATALOG, DECISIONS, ENTITLEMENTS, REJECTS, STATE, TRAIL, USAGE
+from sluicegate_schemas.topics import (
+    ACCOUNTS,
+    ALERTS,
+    BALANCES,
+    CATALOG,
+    DECISIONS,
+    ENTITLEMENTS,
+    REJECTS,
+    STATE,
+    TRAIL,
+    USAGE,
+)
 from streams.domain.settings import DomainSettings
 from streams.engine.machine import Machine
 
@@ -20,6 +31,7 @@ from ..log import LogRecord
 from ..plan import DAY_MS, Plan, stream
 from ..world import World
 from . import gates, totals
+from .alerts import AlertWatch
 from .entitlements import entitlements
 from .gates import Said
 from .journal import Journal, WatchedPartition, each_once
@@ -51,6 +63,7 @@ class Watch:
         self.outputs = OutputWatch(
             self.states, lambda number: self._history(ACCOUNTS.name, number), self.note, world.seen
         )
+        self.alerts = AlertWatch(self.states, self.note, world.seen)
         self.said: dict[str, list[Said]] = {}
         self.rollups = RollupWatch(
             server,
@@ -68,6 +81,7 @@ class Watch:
             self._follow(BALANCES.name, number, self.outputs.balanced)
             self._follow(ENTITLEMENTS.name, number, self.outputs.entitled)
             self._follow(TRAIL.name, number, self.outputs.trailed)
+            self._follow(ALERTS.name, number, self.alerts.alerted)
 
     def note(self, fault: str) -> None:
         """A violation."""
@@ -164,7 +178,9 @@ def _forwards(watch: Watch, versions: list[Catalogue], expected: list[Expected])
 def _replay(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
     for number, state in enumerate(watch.states):
         taken = watch.journals[number].standing(state)
-        yield from replay(number, watch.world.partitions, versions, watch.settings, taken, state, watch.outputs)
+        yield from replay(
+            number, watch.world.partitions, versions, watch.settings, taken, state, watch.outputs, watch.alerts
+        )
 
 
 def _live_log(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
@@ -204,6 +220,10 @@ def _trail(watch: Watch, versions: list[Catalogue], expected: list[Expected]) ->
         yield f"the trail differs from the commands that acted in {wrong[:4]} (of {len(wrong)})"
 
 
+def _alerts(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
+    return watch.alerts.at_rest()
+
+
 def _rollups(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
     return watch.rollups.at_rest()
 
@@ -217,7 +237,7 @@ def _gates(watch: Watch, versions: list[Catalogue], expected: list[Expected]) ->
 
 Check = Callable[[Watch, list[Catalogue], list[Expected]], Iterable[str]]
 AT_REST: Final[tuple[Check, ...]] = (
-    _each_once, _totals, _rejects, _forwards, _replay, _live_log, _outputs, _credits, _entitlements, _trail,
+    _each_once, _totals, _rejects, _forwards, _replay, _live_log, _outputs, _credits, _entitlements, _trail, _alerts,
     _rollups, _gates,
 )  # fmt: skip
 """In this order: ``_totals`` brings ``expected`` to the end of the input, which those after it read."""
