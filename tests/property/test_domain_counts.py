@@ -99,7 +99,7 @@ def naive_gauges(world: LossyWorld) -> tuple[int, Counter[str]]:
 
 
 @given(histories({"gauge": ("usage", gauges)}))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_requests_under_way_are_what_living_nodes_said_last_and_a_block_stands_exactly_while_they_are_too_many(history):
     world = play(history)
     in_flight, runs = naive_gauges(world)

@@ -8,6 +8,7 @@ from sluicegate_schemas.partitioning import partition_of
 from streams.domain.settings import DomainSettings
 from tests.domain_world import NOW_MS, World, default_catalogue, organization_put, small_world
 from tests.limits_world import exemption_put, gauge, newest
+from tests.lossy_world import LogRecord, LossyWorld
 
 TTL_MS = 5_000
 FREE_LIMIT = 5
@@ -129,18 +130,17 @@ def test_gauges_come_from_rows_after_a_takeover_and_what_stands_is_said_again():
     assert said(world)[-1] == ("allow", 4, 5)
 
 
-def test_a_block_that_a_former_owner_said_and_did_not_keep_is_taken_back():
-    world = small_world("free")
-    world.append(gauge(4, node="node-1"))
-    machine = world.machine
-    machine.apply_usage([(world.offset + 1, NOW_MS + 10, None, gauge(1, node="node-2"))])
-    lost = machine.take_outputs().early
-    assert len(lost) == 1, "a block went out early, and its flush never came"
-    world.take_over()
-    world.early.clear()
-    world.pass_time(NOW_MS + TTL_MS + 20)  # the new owner took commands in first, by which the first gauge is over
-    world.append(gauge(1, node="node-2"))
-    assert {verdict for verdict, _, _ in said(world)} == {"allow"}
+def test_a_block_that_a_former_owner_said_and_did_not_keep_is_taken_back_where_a_command_comes_first_now():
+    world = LossyWorld()
+    world.obey(organization_put(tier="free"))
+    world.keep()
+    world.take_in(LogRecord("usage", NOW_MS, gauge(20)))
+    assert said(world) == [("block", 20, 5)], "it went out early, and its flush never came"
+    world.applied.append(LogRecord("accounts", NOW_MS, organization_put(tier="pro")))  # the former owner never saw it
+    world.die(commands_first=True)
+    believed = world.last_said("concurrency", "organization:org_a")
+    assert believed is not None
+    assert (believed.verdict, believed.limit) == ("allow", 50)
 
 
 def test_a_gauge_in_a_partition_that_is_not_its_accounts_home_is_rejected():
