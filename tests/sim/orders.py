@@ -55,8 +55,8 @@ def _grant(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Field
     start_ms, end_ms = _span(draw, now_ms)
     fields: Fields = {
         "grant_id": f"g{draw.randrange(3)}",
-        "credits_micro": draw.choice(_MICRO),
-        "priority": draw.choice((0, 50, 100, 100, 100, 150)),
+        "credits_micro": draw.choice(_MICRO[1:]),
+        "priority": draw.choice((0, 50, 50, 100, 100, 150)),
         "effective_at": _time(start_ms),
     }
     if draw.random() < 0.8:
@@ -120,7 +120,7 @@ def _budget_remove(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[st
 
 
 def _correction(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Fields]:
-    months_ms = (now_ms, now_ms, now_ms - 26 * HOUR_MS, now_ms - 31 * DAY_MS, now_ms + 29 * DAY_MS)
+    months_ms = (now_ms, now_ms - 26 * HOUR_MS, now_ms - 26 * HOUR_MS, now_ms - 31 * DAY_MS, now_ms + 29 * DAY_MS)
     fields: Fields = {
         "month": from_epoch_ms(draw.choice(months_ms)).strftime("%Y-%m"),
         "direction": draw.choice(("charge", "charge", "credit")),
@@ -138,7 +138,7 @@ def _recount(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Fie
 
 
 ORDERS: Final[tuple[tuple[Order, int], ...]] = (
-    (_grant, 6),
+    (_grant, 8),
     (_revoke, 4),
     (_boost, 3),
     (_boost_end, 3),
