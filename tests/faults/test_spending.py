@@ -12,6 +12,7 @@ from tests.faults.spending import spend
 pytestmark = [pytest.mark.broker, pytest.mark.processes, pytest.mark.timeout(900)]
 
 
+@pytest.mark.contract("3.18")
 async def test_a_hard_limit_is_never_overspent_over_four_gateways(
     broker: Kafka, fresh_prefix: str, tmp_path: Path
 ) -> None:
