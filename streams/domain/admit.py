@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sluicegate_schemas.decode import Malformed, validate_event
-from sluicegate_schemas.envelope import WireEvent
+from sluicegate_schemas.envelope import WireEvent, WireGauge, WireLeaseRequest
 from sluicegate_schemas.outputs import RejectReason
 from sluicegate_schemas.partitioning import partition_of
 
@@ -45,6 +45,13 @@ class Admitter:
         self._organizations = organizations
         self._keys = keys
         self._routes = routes
+
+    def is_early(self, content: WireGauge | WireLeaseRequest) -> bool:
+        """Whether it names an organization that should be known here, and is not (yet)."""
+        if partition_of(content.account_id, self._partitions) != self._partition:
+            return False
+        named = [one.org_id for one in content.organizations] if isinstance(content, WireGauge) else [content.org_id]
+        return any(org_id not in self._organizations for org_id in named)
 
     def admit(self, events: list[WireEvent], *, is_forward: bool = False) -> Admission:
         """Looks up each event's route; decides about those that have none."""

@@ -66,6 +66,8 @@ class Intake:
             self._reject(origin, 0, malformed.reason, malformed.field, malformed.detail, None, None)
             return True
         if isinstance(content, WireGauge | WireLeaseRequest):
+            if not accounts_current and self._admitter.is_early(content):
+                return False
             self._advance_to(log_time_ms)
             self._hear(content, origin)
             return True

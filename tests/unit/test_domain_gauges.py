@@ -178,3 +178,13 @@ def test_gauges_of_many_subjects_fill_a_flush_sooner():
     subjects = [("cluster.execute", f"c{number}", 1) for number in range(100)]
     records = [(offset, NOW_MS, None, gauge(100, node=f"node-{offset}", subjects=subjects)) for offset in range(10)]
     assert world.machine.apply_usage(records) < 3
+
+
+def test_a_gauge_waits_for_the_accounts_that_it_names_and_is_refused_once_they_are_read():
+    world = small_world("free")
+    value = gauge(2, account="org_new", org="org_new")
+    record = (0, NOW_MS, None, value)
+    assert world.machine.apply_usage([record]) == 0
+    assert world.machine.needs_accounts
+    assert world.machine.apply_usage([record], accounts_current=True) == 1
+    assert world.machine.totals.rejected == 1
