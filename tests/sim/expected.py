@@ -293,9 +293,9 @@ class Expected:
             self._book(event, operation, group, micro, event.ts_ms)
         for ledger, _ in self._ledgers(event, event.ts_ms):
             ledger.requests += requests
-        if entry is not None and isinstance(entry.price, HeldPrice) and is_paid and not is_test:
-            self._sample(event, quantity(event.quantities or {}, entry.price.quantity))
         cost = sum(part[3] for part in parts)
+        if entry is not None and isinstance(entry.price, HeldPrice) and is_paid and not is_test:
+            cost += self._sample(event, quantity(event.quantities or {}, entry.price.quantity))
         if is_paid and event.resource_delta:
             self.commands.quotas.change(event.org_id, event.resource_delta)
         if cost:
@@ -331,8 +331,10 @@ class Expected:
                 ledger.corrections[corrected] += micro
         self.commands.credits.book(self.accounts.account_of(event.org_id) or "", self._month_of(ms)[0], micro)
 
-    def _sample(self, event: WireEvent, amount: int) -> None:
-        """What was held since the sample before costs by its time; each part by the version and month it lies in."""
+    def _sample(self, event: WireEvent, amount: int) -> int:
+        """What was held since the sample before costs by its time; each part by the version and month it lies in.
+        Returns what it costs in all."""
+        cost = 0
         names = event.org_id, event.operation
         before = self._samples.get(names)
         if before is None or event.ts_ms >= before[0]:
@@ -350,4 +352,6 @@ class Expected:
                 self._held[(*names, month)] = after
                 at_ms = until_ms - 1 if until_ms == cut_ms else until_ms
                 self._book(event, event.operation, entry.breakdown, floor(after) - floor(whole), at_ms)
+                cost += floor(after) - floor(whole)
             since_ms = until_ms
+        return cost
