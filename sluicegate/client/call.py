@@ -96,7 +96,8 @@ class Call:
             if not self._server.breaker.admits(now):
                 raise CircuitOpenError("the server failed too often; it is asked again soon")
             self._tries += 1
-            return self._server.pacer.enter(self._path, now) if kit.settings.paces else 0.0
+            wait_s = self._server.pacer.enter(self._path, now) if kit.settings.paces else 0.0
+            return min(wait_s, max(0.0, self._began + kit.settings.patience_s - now))
 
     def left(self) -> None:
         """The caller gave up while a try was under way."""

@@ -77,7 +77,7 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
         return float(min(seconds, _SECONDS_MAX))
     try:
         at = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     return min(max(0.0, at.timestamp() - now_s), float(_SECONDS_MAX))

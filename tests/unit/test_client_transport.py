@@ -110,6 +110,18 @@ def test_nobody_waits_longer_than_its_patience(world: World, send: Send) -> None
     assert world.slept == []
 
 
+def test_nobody_is_paced_for_longer_than_its_patience(world: World) -> None:
+    told = {"RateLimit-Policy": '"x";q=1;w=2678400', "RateLimit": '"x";r=0'}
+    world.answers = [httpx.Response(200, headers=told) for _ in range(4)]
+    transport = PacedTransport(
+        transport=httpx.MockTransport(world.answer), sleep=world.sleep, monotonic=lambda: world.now
+    )
+    with httpx.Client(transport=transport) as client:
+        for _ in range(4):
+            assert client.get(URL).status_code == 200
+    assert max(world.slept) <= ClientSettings().patience_s
+
+
 def test_what_may_have_been_carried_out_is_not_done_twice(world: World, send: Send) -> None:
     world.answers = [httpx.Response(500), httpx.Response(200)]
     assert send("POST", URL).status_code == 500
@@ -184,4 +196,5 @@ def test_what_a_server_says_of_its_limits_is_read_and_nonsense_passed_over() -> 
         assert hints_of({"ratelimit": nonsense, "ratelimit-policy": nonsense}) == []
     assert retry_after_s({"retry-after": "15"}, 0.0) == 15
     assert retry_after_s({"retry-after": "Mon, 23 Nov 2026 00:00:10 GMT"}, 1_795_392_000.0) == 10
-    assert [retry_after_s({"retry-after": text}, 0.0) for text in ("", "-1", "soon", "1.5")] == [None] * 4
+    nonsense_times = ("", "-1", "soon", "1.5", "Mon, 01 Jan 2024 00:00:00 +99999999999999999999")
+    assert [retry_after_s({"retry-after": text}, 0.0) for text in nonsense_times] == [None] * 5
