@@ -44,6 +44,11 @@ def is_label(name: object, value: object) -> bool:
     return isinstance(name, str) and _LABEL_NAME(name) is not None and is_name(value)
 
 
+def is_operation(text: object) -> bool:
+    """Whether ``text`` may be the name of an operation."""
+    return isinstance(text, str) and _OPERATION(text) is not None
+
+
 def is_subject(text: object) -> bool:
     """Whether an event may be about ``text``."""
     return isinstance(text, str) and _EVENT_ID(text) is not None

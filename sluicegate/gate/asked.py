@@ -1,13 +1,13 @@
 """What a request is about to do, as far as that is known before it runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple, TypedDict
 
-from sluicegate_schemas.bounds import LABELS_MAX, QUANTITY_MAX
+from sluicegate_schemas.bounds import CHARGES_MAX, LABELS_MAX, QUANTITY_MAX
 from sluicegate_schemas.envelope import WireCharge
-from sluicegate_schemas.wire_checks import is_label, is_name, is_subject
+from sluicegate_schemas.wire_checks import is_label, is_name, is_operation, is_subject
 
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -29,7 +29,8 @@ class Description(TypedDict, total=False):
 
 def usable(description: Description) -> Description:
     """``description`` without what no request can be: it often comes from the caller, whose text must neither raise nor
-    fill memory. Left out are a subject, labels and a model that no event may carry, and amounts that none can be."""
+    fill memory. Left out are a subject, labels, charges and a model that no event may carry, and amounts that none can
+    be; in charges too."""
     kept = description.copy()
     if not is_subject(kept.get("subject")):
         kept.pop("subject", None)
@@ -45,7 +46,18 @@ def usable(description: Description) -> Description:
         kept.pop("results", None)
     if "quantities" in kept:
         kept["quantities"] = amounts_of(kept["quantities"])
+    if "charges" in kept:
+        kept["charges"] = list(islice(_usable_charges(kept["charges"]), CHARGES_MAX))
     return kept
+
+
+def _usable_charges(charges: Iterable[object]) -> Iterator[WireCharge]:
+    for one in charges:
+        charge = WireCharge(one) if isinstance(one, str) else one
+        if isinstance(charge, WireCharge) and is_operation(charge.operation):
+            quantities = amounts_of(charge.quantities) if isinstance(charge.quantities, dict) else None
+            model = charge.model if is_name(charge.model) else None
+            yield WireCharge(charge.operation, quantities or None, model, charge.cached is True)
 
 
 def is_amount(value: object) -> bool:

@@ -47,23 +47,23 @@ class Priced:
                         self.results = limit
 
     def worst_micro(self, charge: WireCharge) -> int:
-        """The most that it costs, by the quantities and the model that are known."""
+        """The most that it costs, by the quantities and the model that are known; never negative."""
         if charge.cached:
             return 0
         quantities = charge.quantities or {}
         if self.hangs_on_model and charge.model is None:
-            return self.unknown_micro * quantities.get("requests", 1)
+            return max(0, self.unknown_micro * quantities.get("requests", 1))
         try:
-            return self.rate(quantities, charge.model)[1]
+            return max(0, self.rate(quantities, charge.model)[1])
         except MissingQuantityError:
             return self.unknown_micro
 
     def cost_micro(self, charge: WireCharge) -> int:
-        """What it costs; 0 where a quantity is missing, since that event is rejected."""
+        """What it costs, never negative; 0 where a quantity is missing, since that event is rejected."""
         if charge.cached:
             return 0
         try:
-            return self.rate(charge.quantities or {}, charge.model)[1]
+            return max(0, self.rate(charge.quantities or {}, charge.model)[1])
         except MissingQuantityError:
             return 0
 

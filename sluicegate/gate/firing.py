@@ -32,7 +32,7 @@ def provider_charges(admission: Admission, charges: Sequence[WireCharge]) -> lis
 
 
 def _amount(limit: QuantityPerMinute, charge: WireCharge) -> int:
-    return (charge.quantities or {}).get(limit.quantity, 1 if limit.quantity == "requests" else 0)
+    return max(0, (charge.quantities or {}).get(limit.quantity, 1 if limit.quantity == "requests" else 0))
 
 
 def throttling_verdicts(verdicts: Sequence[Verdict], terms: Terms, is_cached: bool, now_ms: int) -> list[Fired]:
