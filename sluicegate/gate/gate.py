@@ -21,12 +21,13 @@ from .in_flight import InFlight
 from .limiter import Level, Limiter, at_percent
 from .quantities import Provider, ProviderBuckets
 from .refusals import Fired, fired_by_level, fired_by_shortfall, refuse
-from .reserve import Hold, Reserve, Spend
+from .reserve import Hold, Reserve
 from .soft import SoftReserve
+from .spending import spend_of, spends
 from .state import Bound, GateState
 from .subjects import Intervals, Subject
 from .terms import Terms, TermsTable
-from .verdicts import MONEY, verdicts_about
+from .verdicts import verdicts_about
 
 _SECRET: Final = re.compile(r"sk_(?:live|test)_[A-Za-z0-9_-]{8,200}\Z", re.ASCII)
 
@@ -189,7 +190,7 @@ class Gate:
         fired += [fired_by_level(level, scope, now) for level in levels if level.wait_ms > 0]
         if terms.throttled_takes_token:
             self.limiter.charge(key.api_key_id, buckets, now)
-        if self._spends(admission):
+        if spends(admission):
             fired += firing.money_blocks(verdicts)
         return refuse(admission, fired + firing.amounts(verdicts, admission), levels, now)
 
@@ -215,12 +216,12 @@ class Gate:
         if terms.quota is not None or asked.objects is not None or asked.results is not None:
             fired = firing.amounts(verdicts, admission)
         pending = None
-        is_known = self._borrows or not terms.is_hard or not self._spends(admission)
+        is_known = self._borrows or not terms.is_hard or not spends(admission)
         knows_limit = verdicts or terms.is_hard or terms.credits_of_plan is not None
-        if is_known and knows_limit and self._spends(admission):
+        if is_known and knows_limit and spends(admission):
             fired += firing.money_blocks(verdicts)
             if not fired:
-                admission = admission._replace(spend=_spend(admission, verdicts))
+                admission = admission._replace(spend=spend_of(admission, verdicts))
                 for reserve in self._reserves:
                     shortfall = reserve.short(admission.spend, now) if admission.spend is not None else None
                     if shortfall is not None:
@@ -233,19 +234,6 @@ class Gate:
         if fired:
             return refuse(admission, fired, (), now, headers)._replace(pending=pending)
         return Answer(True, 200, headers, None, admission.key, None, admission)
-
-    def _spends(self, admission: Admission) -> bool:
-        """Whether the request costs credits: test keys spend none (unless the plan says so), and a cache hit that is
-        known before the gate costs none (requirements, section 9)."""
-        key, terms, asked, _ = admission
-        if asked.cached or (key.mode == "test" and not terms.test_keys_spend):
-            return False
-        if terms.priced.costs:
-            return True
-        charges = asked.charges
-        return bool(charges) and any(
-            terms.card.priced(one if isinstance(one, str) else one.operation).costs for one in charges
-        )
 
     def reconsider(self, answer: Answer, now_ms: int | None = None) -> Answer:
         """Answers a request again whose ``pending`` has ended; it has its token and takes none."""
@@ -382,16 +370,3 @@ class Gate:
         if organization is None or catalogue is None:
             return {}
         return {**catalogue.plans[organization.tier].features, **(organization.features or {})}
-
-
-def _spend(admission: Admission, verdicts: Sequence[Verdict]) -> Spend:
-    key, terms, asked, _ = admission
-    if asked is terms.plain:
-        worst_micro = terms.priced.plain_worst_micro
-    else:
-        worst_micro = sum(terms.card.priced(one.operation).worst_micro(one) for one in asked.all_charges())
-    money = [verdict for verdict in verdicts if verdict.limit_name in MONEY and verdict.record_key not in terms.lent]
-    plans = terms.credits_of_plan
-    if plans is not None and not any(one.limit_name == "credits" and one.scope == plans.scope for one in money):
-        money.append(plans)
-    return Spend(key, terms.organization, asked, terms.priced.category, worst_micro, money)

@@ -1,0 +1,36 @@
+"""Whether a request costs credits, and how much at most."""
+
+from collections.abc import Sequence
+
+from ..follower.entries import Verdict
+from .answer import Admission
+from .reserve import Spend
+from .verdicts import MONEY
+
+
+def spends(admission: Admission) -> bool:
+    """Whether the request costs credits: test keys spend none (unless the plan says so), and a cache hit that is
+    known before the gate costs none (requirements, section 9)."""
+    key, terms, asked, _ = admission
+    if asked.cached or (key.mode == "test" and not terms.test_keys_spend):
+        return False
+    if terms.priced.costs:
+        return True
+    charges = asked.charges
+    return bool(charges) and any(
+        terms.card.priced(one if isinstance(one, str) else one.operation).costs for one in charges
+    )
+
+
+def spend_of(admission: Admission, verdicts: Sequence[Verdict]) -> Spend:
+    """Its worst case, and the ``verdicts`` on what has to pay for it, but for what needs a lease."""
+    key, terms, asked, _ = admission
+    if asked is terms.plain:
+        worst_micro = terms.priced.plain_worst_micro
+    else:
+        worst_micro = sum(terms.card.priced(one.operation).worst_micro(one) for one in asked.all_charges())
+    money = [verdict for verdict in verdicts if verdict.limit_name in MONEY and verdict.record_key not in terms.lent]
+    plans = terms.credits_of_plan
+    if plans is not None and not any(one.limit_name == "credits" and one.scope == plans.scope for one in money):
+        money.append(plans)
+    return Spend(key, terms.organization, asked, terms.priced.category, worst_micro, money)
