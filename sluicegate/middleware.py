@@ -180,7 +180,7 @@ class Middleware:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._wait_ms_max / 1000):
                         await answer.pending
-                answer = self._gate.revise(running, self._clock())
+                answer = self._gate.revise(running, self._clock(), **usable(described))
             if not answer.allowed:
                 response.refusal = answer
                 raise RefusedError(answer.status)

@@ -108,6 +108,17 @@ class Escrow:
         for purse, lease in hold.parts:
             purse.reserve(lease, hold.worst_micro, now_ms)
 
+    def suspend(self, hold: LeaseHold) -> None:
+        """Its leases have room for it again, until ``resume`` without a pause in between. It runs on them all the
+        while, so that none goes back."""
+        for _, lease in hold.parts:
+            lease.reserved_micro -= hold.worst_micro
+
+    def resume(self, hold: LeaseHold) -> None:
+        """It is held back again, on the same leases."""
+        for _, lease in hold.parts:
+            lease.reserved_micro += hold.worst_micro
+
     def settle(self, hold: LeaseHold, cost_micro: int, now_ms: int) -> None:
         """It has ended, and its usage event is published."""
         for purse, lease in hold.parts:

@@ -21,7 +21,7 @@ from .in_flight import InFlight
 from .limiter import Level, Limiter, at_percent
 from .quantities import Provider, ProviderBuckets
 from .refusals import Fired, fired_by_level, fired_by_shortfall, refuse
-from .reserve import Hold, Reserve
+from .reserve import Hold, Reserve, Spend
 from .soft import SoftReserve
 from .spending import spend_of, spends
 from .state import Bound, GateState
@@ -250,19 +250,28 @@ class Gate:
 
     def revise(self, running: Running, now_ms: int | None = None, **described: Unpack[Description]) -> Answer:
         """Answers a running request again of which more is known now: ``described`` adds to what was. Only amounts are
-        looked at: quotas, sizes, credits and budgets. What is held back follows; refused, it holds nothing."""
+        looked at: quotas, sizes, credits and budgets. What is held back follows; refused, it stays as it was, since the
+        request runs on, and may have used it already."""
         now = self._clock() if now_ms is None else now_ms
-        self._release(running, now)
         asked = running.admission.asked._replace(**described)
         admission = running.admission._replace(asked=asked, spend=None)
         key, terms, _, _ = admission
         verdicts = verdicts_about(self._knowledge.view, key, asked, terms, now)
         levels = self.limiter.peek(key.api_key_id, terms.buckets, now)
-        answer = self._amounts(verdicts, admission, self._headers(terms, levels, now), now)
-        if answer.admission is not None:
-            running.admission = answer.admission
-        if answer.allowed:
-            self._hold(running, now)
+        for reserve, hold in running.holds:
+            reserve.suspend(hold)
+        holds: list[tuple[Reserve, Hold]] = []
+        try:
+            answer = self._amounts(verdicts, admission, self._headers(terms, levels, now), now)
+            if answer.allowed and answer.admission is not None:
+                holds = self._holds(answer.admission.spend, now)
+        finally:
+            for reserve, hold in running.holds:
+                reserve.resume(hold)
+        if answer.allowed and answer.admission is not None:
+            self._release(running, now)
+            running.admission, running.holds = answer.admission, holds
+            self._take_of_providers(running, now)
         return answer
 
     def _headers(self, terms: Terms, levels: Sequence[Level], now: int) -> list[Header]:
@@ -277,7 +286,7 @@ class Gate:
         if admission is None:
             return None
         now = self._clock() if now_ms is None else now_ms
-        key, terms, asked, _ = admission
+        key, terms, asked, spend = admission
         concurrent: ConcurrentPerSubject | None = terms.priced.concurrent
         subject = None if concurrent is None or asked.subject is None else (asked.operation, asked.subject)
         running = Running(admission, (key.organization_id, subject))
@@ -287,18 +296,21 @@ class Gate:
             until_ms = now + terms.priced.once.seconds * 1000
             self._intervals.close(once, until_ms, now)
             running.interval = once, until_ms
-        self._hold(running, now)
+        running.holds = self._holds(spend, now)
+        self._take_of_providers(running, now)
         return running
 
-    def _hold(self, running: Running, now: int) -> None:
-        """Holds back what the request may use and cost."""
-        _, terms, asked, spend = running.admission
+    def _holds(self, spend: Spend | None, now: int) -> list[tuple[Reserve, Hold]]:
+        """Holds back what a request may cost."""
+        return [] if spend is None else [(reserve, reserve.hold(spend, now)) for reserve in self._reserves]
+
+    def _take_of_providers(self, running: Running, now: int) -> None:
+        """Takes what the request may use of providers."""
+        _, terms, asked, _ = running.admission
         if terms.priced.quantity is not None or asked.charges:
             running.providers = firing.provider_charges(running.admission, asked.all_charges())
             for provider, limit, amount in running.providers:
                 self._providers.take(provider, limit, amount, now)
-        if spend is not None:
-            running.holds = [(reserve, reserve.hold(spend, now)) for reserve in self._reserves]
 
     def _release(self, running: Running, now: int, cost_micro: int = 0) -> None:
         """Gives back what was held, but for ``cost_micro``."""

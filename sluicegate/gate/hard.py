@@ -112,6 +112,16 @@ class EscrowReserve:
         self.escrow.hold(found, now)
         return EscrowHold(found, 0 if is_certain else worst_micro, self._now_ms)
 
+    def suspend(self, hold: Hold) -> None:
+        """See ``Reserve``."""
+        assert isinstance(hold, EscrowHold), "one of its own"
+        self.escrow.suspend(hold.hold)
+
+    def resume(self, hold: Hold) -> None:
+        """See ``Reserve``."""
+        assert isinstance(hold, EscrowHold), "one of its own"
+        self.escrow.resume(hold.hold)
+
     def settle(self, hold: Hold, cost_micro: int, now_ms: int) -> None:
         """See ``Reserve``."""
         assert isinstance(hold, EscrowHold), "one of its own"

@@ -61,5 +61,12 @@ class Reserve(Protocol):
     def hold(self, spend: Spend, now_ms: int) -> Hold:
         """Holds back the worst case."""
 
+    def suspend(self, hold: Hold) -> None:
+        """Its worst case does not count, while the gate looks without a pause at what its request may cost instead. The
+        request runs: what it was lent stays lent to it."""
+
+    def resume(self, hold: Hold) -> None:
+        """A suspended worst case counts again."""
+
     def settle(self, hold: Hold, cost_micro: int, now_ms: int) -> None:
         """The request has ended and its usage event is published: it cost ``cost_micro``, 0 where it failed."""

@@ -133,6 +133,18 @@ class SoftReserve:
             line.running_micro += spend.worst_micro
         return SoftHold(record_keys, spend.worst_micro)
 
+    def suspend(self, hold: Hold) -> None:
+        """See ``Reserve``."""
+        assert isinstance(hold, SoftHold), "one of its own"
+        for record_key in hold.record_keys:
+            self._lines[record_key].running_micro -= hold.worst_micro
+
+    def resume(self, hold: Hold) -> None:
+        """See ``Reserve``."""
+        assert isinstance(hold, SoftHold), "one of its own"
+        for record_key in hold.record_keys:
+            self._lines[record_key].running_micro += hold.worst_micro
+
     def settle(self, hold: Hold, cost_micro: int, now_ms: int) -> None:
         """See ``Reserve``."""
         assert isinstance(hold, SoftHold), "one of its own"

@@ -9,6 +9,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from sluicegate.errors import RefusedError
 from sluicegate.gate import Gate
 from sluicegate.gate.escrow import EscrowSettings
 from sluicegate.lending import Lending
@@ -213,3 +214,63 @@ async def test_everything_goes_back_in_the_end_behind_its_events() -> None:
     await service.lending.stop()
     assert service.sent[-1].returned == [(f"0-{service.sent[0].request_id}", 10 * CREDIT)]
     assert service.sent[-1].wanted_micro == 0
+
+
+def expecting_later(service: Service, charge: str = "search.web") -> None:
+    """The application has begun its response and used tokens when it learns of a further stage."""
+
+    async def application(scope: object, receive: object, send: object) -> None:
+        current().quantities["tokens"] = 10_000
+        await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[operator]
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})  # type: ignore[operator]
+        await current().expect(charges=[charge])
+        await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
+
+    service.app._app = application  # type: ignore[assignment]  # ASGI
+
+
+async def test_a_further_stage_that_is_refused_leaves_the_request_on_its_lease() -> None:
+    service = Service()
+    expecting_later(service)
+    call = asyncio.create_task(service.call())
+    service.answer(await service.asked(), 100 * CREDIT)
+    further = await service.asked(1)
+    assert not further.returned, "the request on the lease still runs"
+    service.answer(further, 0)
+    with pytest.raises(RefusedError):
+        await call
+    (event,) = service.meter.events
+    assert (event["status"], event["leases"]) == (200, [f"0-{service.sent[0].request_id}"])
+    (purse,) = service.lending.escrow
+    held = [*purse.leases, *purse.closing]
+    assert [(one.spent_micro, one.reserved_micro, one.running) for one in held] == [(100 * CREDIT, 0, 0)]
+
+
+async def test_a_client_that_leaves_while_a_further_stage_waits_leaves_the_cost_on_the_lease() -> None:
+    service = Service()
+    expecting_later(service)
+    call = asyncio.create_task(service.call())
+    service.answer(await service.asked(), 100 * CREDIT)
+    assert not (await service.asked(1)).returned
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert [event["leases"] for event in service.meter.events] == [[f"0-{service.sent[0].request_id}"]]
+    (purse,) = service.lending.escrow
+    assert [lease.spent_micro for lease in (*purse.leases, *purse.closing)] == [100 * CREDIT]
+
+
+async def test_a_further_stage_that_is_paid_for_moves_the_whole_request_to_the_larger_lease() -> None:
+    service = Service()
+    expecting_later(service)
+    call = asyncio.create_task(service.call())
+    service.answer(await service.asked(), 100 * CREDIT)
+    further = await service.asked(1)
+    service.answer(further, further.needed_micro)
+    assert (await call).status_code == 200
+    assert [event["leases"] for event in service.meter.events] == [[f"0-{further.request_id}"]]
+    (purse,) = service.lending.escrow
+    held = {lease.lease_id: lease for lease in (*purse.leases, *purse.closing)}
+    assert {name: (one.spent_micro, one.running) for name, one in held.items()} == {
+        f"0-{service.sent[0].request_id}": (0, 0),
+        f"0-{further.request_id}": (100 * CREDIT, 0),
+    }
