@@ -50,6 +50,7 @@ def key_record(
     *,
     name: str = "key_heron_1",
     organization: str = "org_heron",
+    account: str | None = None,
     mode: KeyMode = "live",
     revoked: bool = False,
     rank: tuple[int, int] = (1, 1),
@@ -60,7 +61,7 @@ def key_record(
         key_sha256=hashlib.sha256(secret.encode()).hexdigest(),
         api_key_id=name,
         organization_id=organization,
-        account_id=organization,
+        account_id=account or organization,
         mode=mode,
         revoked=revoked,
         exempt=exempt,
@@ -80,10 +81,9 @@ def organization_record(
     """An organization's entitlement; ``limits`` are further fields of it."""
     record = OrganizationEntitlement(
         organization_id=name,
-        account_id=name,
         tier=tier,
         rates=rates,
-        **({"credits_micro_per_month": None} | limits),
+        **({"account_id": name, "credits_micro_per_month": None} | limits),
         sequence=Sequence(epoch=rank[0], counter=rank[1]),
     )
     return "entitlements", entitlement_key(record).encode(), record.model_dump_json().encode()

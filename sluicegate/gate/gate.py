@@ -162,10 +162,11 @@ class Gate:
         if key is None or key.revoked:
             return unauthenticated("Invalid API key", 'Bearer error="invalid_token"')
         organization = view.organization(key.organization_id)
+        payer = organization if key.account_id == key.organization_id else view.organization(key.account_id)
         catalogue = view.catalogue_at(now)
-        if organization is None or catalogue is None:
+        if organization is None or payer is None or catalogue is None:
             return unavailable("The limits of this key are not known yet")
-        terms = self._terms.of(key, organization, catalogue, operation)
+        terms = self._terms.of(key, organization, payer, catalogue, operation)
         asked = Asked(operation, **described) if described else terms.plain
         return self._decide(view, Admission(key, terms, asked, None), now)
 

@@ -28,6 +28,8 @@ class Terms(NamedTuple):
     """The limits of one organization and operation, without those that are off."""
 
     organization: Organization
+    payer: Organization
+    """Whose account pays: itself, or the root of its pool."""
     catalogue: Catalogue
     plain: Asked
     """A request of which nothing but the operation is known."""
@@ -63,14 +65,21 @@ class TermsTable:
         self._terms: dict[tuple[str, str, tuple[LimitName, ...]], Terms] = {}
         self._cards: dict[int, Card] = {}
 
-    def of(self, key: Key, organization: Organization, catalogue: Catalogue, operation: str) -> Terms:
+    def of(
+        self, key: Key, organization: Organization, payer: Organization, catalogue: Catalogue, operation: str
+    ) -> Terms:
         """The terms of a request."""
         identity = key.organization_id, operation, key.exempt
         found = self._terms.get(identity)
-        if found is None or found.organization is not organization or found.catalogue is not catalogue:
+        if (
+            found is None
+            or found.organization is not organization
+            or found.payer is not payer
+            or found.catalogue is not catalogue
+        ):
             if len(self._terms) >= TERMS_MAX:
                 self._terms.clear()
-            found = self._terms[identity] = _terms(key, organization, self._card(catalogue), operation)
+            found = self._terms[identity] = _terms(key, organization, payer, self._card(catalogue), operation)
         return found
 
     def _card(self, catalogue: Catalogue) -> Card:
@@ -82,7 +91,7 @@ class TermsTable:
         return card
 
 
-def _terms(key: Key, organization: Organization, card: Card, operation: str) -> Terms:
+def _terms(key: Key, organization: Organization, payer: Organization, card: Card, operation: str) -> Terms:
     plan = card.catalogue.plans[organization.tier]
     priced = card.priced(operation)
     exempt = frozenset(key.exempt + organization.exempt)
@@ -94,11 +103,12 @@ def _terms(key: Key, organization: Organization, card: Card, operation: str) -> 
         scopes.append(f"category:{name}:{priced.category}")
     budgets = zip(organization.hard_budgets, organization.hard_budget_limits, strict=False)
     lent = frozenset(f"{limit_name}:{scope.text()}" for scope, limit_name in budgets)
-    credits_hard = (organization.credits_mode or plan.credits_mode) == "hard"
+    credits_hard = (payer.credits_mode or card.catalogue.plans[payer.tier].credits_mode) == "hard"
     if credits_hard:
         lent |= {f"credits:account:{key.account_id}"}
     return Terms(
         organization=organization,
+        payer=payer,
         catalogue=card.catalogue,
         plain=Asked(operation),
         card=card,

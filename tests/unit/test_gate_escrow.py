@@ -19,7 +19,17 @@ from sluicegate.operations import Operation
 from sluicegate.publisher import Control
 from sluicegate_schemas.envelope import DECODE_LEASE_REQUEST, WireLeaseRequest
 from sluicegate_schemas.outputs import Lease, OrganizationEntitlement, Scope, Sequence
-from tests.gating import NOW, NOW_MS, SECRET, Known, TopicRecord, heron
+from tests.gating import (
+    NOW,
+    NOW_MS,
+    SECRET,
+    Known,
+    TopicRecord,
+    catalogue_record,
+    heron,
+    key_record,
+    organization_record,
+)
 from tests.metering import Recorder
 
 CREDIT = 1_000_000
@@ -72,10 +82,10 @@ class Service:
         await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[operator]
         await send({"type": "http.response.body", "body": b"{}"})  # type: ignore[operator]
 
-    async def call(self, operation: str = "inference.llm") -> httpx.Response:
+    async def call(self, operation: str = "inference.llm", *, secret: str = SECRET) -> httpx.Response:
         transport = httpx.ASGITransport(app=self.app)  # type: ignore[arg-type]  # ASGI
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            return await client.post(f"/{operation}", headers={"Authorization": f"Bearer {SECRET}"})
+            return await client.post(f"/{operation}", headers={"Authorization": f"Bearer {secret}"})
 
     async def asked(self, number: int = 0) -> WireLeaseRequest:
         async with asyncio.timeout(5):
@@ -204,6 +214,47 @@ async def test_a_gate_that_cannot_borrow_admits_nothing_under_a_hard_limit() -> 
     gate = Gate(heron(hard()), clock=lambda: NOW_MS)
     assert gate.check(SECRET, "inference.llm").status == 503
     assert gate.check(SECRET, "collections.list").status == 200
+
+
+MEMBER_SECRET = "sk_live_demo_key_wren_1"
+
+
+def pool(*, is_root_known: bool = True) -> Known:
+    """An organization whose cost another one's account pays for, hard; its own plan is soft."""
+    member = organization_record("org_wren", account_id="org_heron")
+    member_key = key_record(MEMBER_SECRET, name="key_wren_1", organization="org_wren", account="org_heron")
+    return (heron(hard()) if is_root_known else Known().learn(catalogue_record())).learn(member, member_key)
+
+
+@pytest.mark.contract("9.14")
+async def test_a_member_of_a_pool_spends_out_of_leases_where_its_payers_credits_are_hard() -> None:
+    service = Service(pool())
+    call = asyncio.create_task(service.call(secret=MEMBER_SECRET))
+    request = await service.asked()
+    assert (request.org_id, request.scope) == ("org_wren", "account:org_heron")
+    service.answer(request, 200 * CREDIT)
+    assert (await call).status_code == 200
+    assert [event["leases"] for event in service.meter.events] == [[f"0-{request.request_id}"]]
+
+
+@pytest.mark.contract("9.14")
+async def test_a_gate_that_cannot_borrow_admits_no_member_of_a_hard_pool() -> None:
+    gate = Gate(pool(), clock=lambda: NOW_MS)
+    assert gate.check(MEMBER_SECRET, "inference.llm").status == 503
+    assert gate.check(MEMBER_SECRET, "collections.list").status == 200
+
+
+async def test_a_member_whose_payer_is_not_known_is_answered_503() -> None:
+    gate = Gate(pool(is_root_known=False), clock=lambda: NOW_MS)
+    assert gate.check(MEMBER_SECRET, "collections.list").status == 503
+
+
+async def test_a_pool_that_becomes_hard_needs_leases_from_then_on() -> None:
+    known = pool().learn(organization_record(rank=(3, 0)))
+    gate = Gate(known, clock=lambda: NOW_MS)
+    assert gate.check(MEMBER_SECRET, "inference.llm").allowed
+    known.learn(hard(sequence=Sequence(epoch=4, counter=0)))
+    assert gate.check(MEMBER_SECRET, "inference.llm").status == 503
 
 
 async def test_everything_goes_back_in_the_end_behind_its_events() -> None:
