@@ -80,19 +80,27 @@ class CategoryShares(Record):
 Quotas = Annotated[dict[ResourceName, Count | None], Field(max_length=8)]
 """How much of each resource an organization may hold; None, or not named: no limit."""
 FeatureValue = bool | Count | Name | Annotated[tuple[Name, ...], Field(max_length=64)]
+FEATURES_MAX: Final = 64
 FEATURES_SIGNS_MAX: Final = 8 * 1024
-"""Of all names and words together: own features and the plan's have to fit into one entitlement."""
+"""Of all names and words of ``Features`` together."""
 
 
-def _short(features: dict[str, FeatureValue]) -> dict[str, FeatureValue]:
-    texts = [text for value in features.values() for text in (value if isinstance(value, tuple) else (str(value),))]
-    if sum(map(len, features)) + sum(map(len, texts)) > FEATURES_SIGNS_MAX:
-        raise ValueError(f"must have {FEATURES_SIGNS_MAX} signs at most, all names and words together")
-    return features
+def _of_signs(signs_max: int) -> AfterValidator:
+    def short(features: dict[str, FeatureValue]) -> dict[str, FeatureValue]:
+        texts = [text for value in features.values() for text in (value if isinstance(value, tuple) else (str(value),))]
+        if sum(map(len, features)) + sum(map(len, texts)) > signs_max:
+            raise ValueError(f"must have {signs_max} signs at most, all names and words together")
+        return features
+
+    return AfterValidator(short)
 
 
-Features = Annotated[dict[LabelName, FeatureValue], Field(max_length=64), AfterValidator(_short)]
-"""Plain flags of a plan, readable by the gate; they limit nothing by themselves."""
+Features = Annotated[dict[LabelName, FeatureValue], Field(max_length=FEATURES_MAX), _of_signs(FEATURES_SIGNS_MAX)]
+"""Plain flags of a plan or an organization, readable by the gate; they limit nothing by themselves."""
+FeaturesInForce = Annotated[
+    dict[LabelName, FeatureValue], Field(max_length=2 * FEATURES_MAX), _of_signs(2 * FEATURES_SIGNS_MAX)
+]
+"""An organization's own flags among its plan's: as many of each as ``Features`` holds."""
 
 
 class FailureMode(Record):

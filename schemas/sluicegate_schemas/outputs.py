@@ -25,7 +25,7 @@ from .bounds import (
     Time,
 )
 from .catalogue import Breakdown, Tier
-from .limits import Category, CategoryShares, FailureModes, Features, LimitMode, LimitName, Quotas, RateLimits
+from .limits import Category, CategoryShares, FailureModes, FeaturesInForce, LimitMode, LimitName, Quotas, RateLimits
 
 
 class Sequence(Record):
@@ -112,7 +112,7 @@ class OrganizationEntitlement(Record):
     concurrency: Annotated[int, Field(ge=1)] | None = None
     quotas: Quotas | None = None
     objects_per_batch: Annotated[int, Field(ge=1)] | None = None
-    features: Features | None = None
+    features: FeaturesInForce | None = None
     credits_mode: LimitMode | None = None
     failure_modes: FailureModes | None = None
     exempt: Exempt = ()

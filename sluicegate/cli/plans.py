@@ -8,7 +8,7 @@ from sluicegate_schemas.limits import (
     Category,
     CategoryShares,
     FailureModes,
-    Features,
+    FeaturesInForce,
     LimitMode,
     LimitName,
     OperationLimits,
@@ -43,7 +43,7 @@ class EffectivePlan(Record):
     concurrency: int | None
     quotas: Quotas
     objects_per_batch: int | None
-    features: Features
+    features: FeaturesInForce
     failure_modes: FailureModes
     rollover: bool
     test_keys_spend: bool

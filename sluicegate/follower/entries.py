@@ -8,7 +8,7 @@ from sluicegate_schemas.catalogue import Tier
 from sluicegate_schemas.limits import (
     CategoryShares,
     FailureModes,
-    Features,
+    FeaturesInForce,
     LimitMode,
     LimitName,
     Quotas,
@@ -39,7 +39,7 @@ class Organization(NamedTuple):
     concurrency: int | None = None
     quotas: Quotas | None = None
     objects_per_batch: int | None = None
-    features: Features | None = None
+    features: FeaturesInForce | None = None
     credits_mode: LimitMode | None = None
     failure_modes: FailureModes | None = None
     exempt: tuple[LimitName, ...] = ()

@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from sluicegate_schemas.accounts import ACCOUNT_COMMAND
+from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue
-from sluicegate_schemas.limits import FEATURES_SIGNS_MAX
+from sluicegate_schemas.limits import FEATURES_MAX, FEATURES_SIGNS_MAX
 from streams.domain.settings import DomainSettings
 from tests.domain_world import NOW_MS, World, default_catalogue, organization_put
 from tests.unit.test_overrides import HOUR_MS, between, command
@@ -68,6 +69,34 @@ def test_features_up_to_the_bound_are_taken_and_told() -> None:
     world.obey(organization_put(features=features))
     (told,) = world.sent("entitlements")
     assert {name: told["features"][name] for name in features} == features
+
+
+def words_of(letter: str) -> dict[str, list[str]]:
+    """As many features as one may have, with as many signs as they may have."""
+    return {f"{letter}{number:02}": ["w" * (61 if number % 2 else 64), "v" * 62] for number in range(FEATURES_MAX)}
+
+
+def later_version(features: dict[str, Any]) -> Catalogue:
+    first = default_catalogue()
+    plans = first.plans | {"pro": first.plans["pro"].model_copy(update={"features": features})}
+    effective_at = from_epoch_ms(NOW_MS + 1_000)
+    return first.model_copy(update={"version": 2, "plans": plans, "effective_at": effective_at})
+
+
+def test_own_features_up_to_the_bound_are_told_with_those_of_the_plan() -> None:
+    world = World()
+    world.obey(organization_put(features={f"own_{number}": True for number in range(FEATURES_MAX)}))
+    (told,) = world.sent("entitlements")
+    assert len(told["features"]) == FEATURES_MAX + len(default_catalogue().plans["pro"].features)
+
+
+def test_a_version_with_as_many_features_as_fit_is_told_to_who_has_as_many_of_its_own() -> None:
+    world = World()
+    world.obey(organization_put(features=words_of("o")))
+    world.machine.use_catalogues([*world.catalogues, later_version(words_of("p"))])
+    world.pass_time(NOW_MS + 1_001)
+    world.pass_time(NOW_MS + 2_000)
+    assert world.sent("entitlements")[-1]["features"] == words_of("p") | words_of("o")
 
 
 @pytest.mark.parametrize("field", ["operation_limits", "alert_rules"])
