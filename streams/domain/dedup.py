@@ -119,7 +119,10 @@ class Producers:
 
 
 class EventIds:
-    """The own ids of events that were counted, by second of their ``ts``."""
+    """The own ids of events that were counted, by second of their ``ts``, each second's as a heap.
+
+    Above ``dedup_ids_max`` the horizon passes the oldest second, and each further id takes one of it away.
+    """
 
     def __init__(self, settings: DomainSettings, changed: ChangedRows, horizon: Horizon) -> None:
         self._settings = settings
@@ -156,23 +159,24 @@ class EventIds:
         row = EventIdRow(event.ts_ms // 1000, digest)
         self._changed[key] = row
         self._insert(key, row)
-        while len(self._rows) > self._settings.dedup_ids_max:
-            second = self._seconds[0]
-            self._forget(len(self._keys_by_second[second]))
-            self._horizon.raise_ids((second + 1) * 1000)
+        if len(self._rows) > self._settings.dedup_ids_max:
+            # a second may hold all ids (a backfill's stamp): the horizon passes it at once, its rows go one by one
+            self._horizon.raise_ids((self._seconds[0] + 1) * 1000)
+            self._forget(1)
 
     def _insert(self, key: bytes, row: EventIdRow) -> None:
         self._rows[key] = row
         if row.second not in self._keys_by_second:
             heapq.heappush(self._seconds, row.second)
-        self._keys_by_second[row.second].append(key)
+        heapq.heappush(self._keys_by_second[row.second], key)
 
     def _forget(self, at_most: int) -> int:
-        """Forgets up to ``at_most`` ids of the oldest second; returns how many."""
+        """Forgets up to ``at_most`` ids of the oldest second, in their order (each owner the same); returns how
+        many."""
         keys = self._keys_by_second[self._seconds[0]]
         count = min(at_most, len(keys))
         for _ in range(count):
-            key = keys.pop()
+            key = heapq.heappop(keys)
             del self._rows[key]
             self._changed[key] = None
         if not keys:
@@ -181,7 +185,7 @@ class EventIds:
 
     def expire(self, now_ms: int) -> None:
         """Forgets ids that lie before the horizon, some at a time."""
-        horizon_second = (now_ms - self._settings.dedup_horizon_ms) // 1000
+        horizon_second = self.reach_ms(now_ms) // 1000
         left = _EXPIRED_AT_ONCE
         while left > 0 and self._seconds and self._seconds[0] < horizon_second:
             left -= self._forget(left)

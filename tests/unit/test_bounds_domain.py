@@ -54,6 +54,31 @@ def test_dedup_ids_stay_within_their_number_and_what_is_forgotten_is_rejected_no
     assert [reject.reason for reject in world.rejects] == ["older_than_dedup_horizon"]
 
 
+def test_a_second_full_of_own_ids_is_forgotten_one_by_one_the_same_by_every_owner() -> None:
+    settings = DomainSettings(dedup_ids_max=2_000)
+    owner, heir = small_world(settings=settings), small_world(settings=settings)
+    for begin in range(1_999, -1, -500):
+        stamped_alike = [usage(event_id=f"own-{number:04}") for number in range(begin, begin - 500, -1)]
+        for world in (owner, heir):
+            world.send(*stamped_alike)
+    heir.take_over()
+    later = [usage(event_id=f"later-{number}", ts=NOW_MS + 1_000) for number in range(2)]
+    for world in (owner, heir):
+        world.offset += 1
+        world.machine.apply_usage([(world.offset, NOW_MS, None, world.envelope(*later))], accounts_current=True)
+        assert world.machine.changed_rows < 20
+        world.flush()
+        assert (len(world.machine.event_ids), rows(world, "f")) == (2_000, 2_000)
+        world.send(usage(event_id="own-0001"), usage(event_id="own-0002"), usage(event_id="unheard-of"))
+        assert [(one.reason, one.event_id) for one in world.rejects] == [
+            ("older_than_dedup_horizon", "own-0001"), ("older_than_dedup_horizon", "unheard-of"),
+        ]  # fmt: skip
+    minutes = [NOW_MS + number * 60_000 for number in range(1, 3)]
+    for minute in minutes:
+        owner.pass_time(minute)
+    assert rows(owner, "f") == 2
+
+
 def test_producers_stay_within_their_number_and_a_forgotten_ones_repeat_is_rejected() -> None:
     world = small_world(settings=DomainSettings(producers_max=20))
     first = world.envelope(usage(), producer="p0")
