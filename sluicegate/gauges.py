@@ -3,13 +3,16 @@ need not think that it died (requirements, section 2)."""
 
 import asyncio
 import contextlib
+import heapq
 import logging
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from sluicegate_schemas.envelope import ENCODE, GAUGE_VERSION, WireGauge, WireInFlight
+from sluicegate_schemas.gauge_checks import GAUGE_ORGANIZATIONS_MAX, GAUGE_SUBJECTS_MAX
 
 from .clock import Clock, epoch_ms
 from .gate.in_flight import InFlight, Serving
@@ -47,11 +50,16 @@ class Gauges:
 
     While one is on its way no other is made, so that what waits for a broker that is away is one record an account, and
     what follows it says how things are by then. Only accounts with something to say are held.
+
+    A gauge holds so many organizations and subjects; what is left out of one, counted in ``organizations_left_out`` and
+    ``subjects_left_out`` anew with each, is limited by what each process itself serves.
     """
 
     def __init__(
         self, in_flight: InFlight, send: SendControl, settings: GaugeSettings | None = None, *, clock: Clock = epoch_ms
     ) -> None:
+        self.organizations_left_out = 0
+        self.subjects_left_out = 0
         self._in_flight = in_flight
         self._send = send
         self._settings = settings or GaugeSettings()
@@ -99,11 +107,13 @@ class Gauges:
             if organization_id in in_flight.changed or is_silent:
                 due.add(one.account_id)
         for account_id in due:
-            counts = [WireInFlight(one.organization_id, one.running, _subjects(one)) for one in serving[account_id]]
+            counts = _within_bounds(serving[account_id])
             if self._say(account_id, counts):
                 self._accounts[account_id].said_ms = now_ms
+                self._count_left_out(serving[account_id], counts)
+                said = {count.org_id: count.in_flight for count in counts}
                 for one in serving[account_id]:
-                    one.say(now_ms)
+                    one.say(now_ms, said.get(one.organization_id, 0))
                     in_flight.changed.discard(one.organization_id)
         in_flight.forget(now_ms)
         for account_id in [account_id for account_id in self._accounts if account_id not in serving]:
@@ -127,6 +137,28 @@ class Gauges:
         account.control = self._send(account_id, ENCODE(gauge))
         return account.control is not None
 
+    def _count_left_out(self, serving: list[Serving], counts: list[WireInFlight]) -> None:
+        organizations = sum(one.running > 0 for one in serving) - sum(one.in_flight > 0 for one in counts)
+        subjects = sum(len(one.subjects) for one in serving) - sum(len(one.subjects) for one in counts)
+        if (organizations or subjects) and not (self.organizations_left_out or self.subjects_left_out):
+            log.warning(
+                "%s: a gauge has no room for %d organizations and %d subjects that are served here, so other nodes do "
+                "not know of them; organizations_left_out and subjects_left_out count what follows",
+                serving[0].account_id, organizations, subjects,
+            )  # fmt: skip
+        self.organizations_left_out += organizations
+        self.subjects_left_out += subjects
 
-def _subjects(serving: Serving) -> list[tuple[str, str, int]]:
-    return [(operation, subject, count) for (operation, subject), count in serving.subjects.items()]
+
+def _within_bounds(serving: list[Serving]) -> list[WireInFlight]:
+    """What one gauge holds of ``serving``: the busiest organizations, and of each the subjects that began first. What
+    some do not need of their equal shares of the subjects goes to those that have more."""
+    busiest = heapq.nlargest(GAUGE_ORGANIZATIONS_MAX, serving, key=lambda one: one.running)
+    busiest.sort(key=lambda one: len(one.subjects))
+    counts, room = [], GAUGE_SUBJECTS_MAX
+    for at, one in enumerate(busiest):
+        first = islice(one.subjects.items(), room // (len(busiest) - at))
+        subjects = [(operation, subject, count) for (operation, subject), count in first]
+        room -= len(subjects)
+        counts.append(WireInFlight(one.organization_id, one.running, subjects))
+    return counts

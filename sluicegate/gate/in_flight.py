@@ -25,9 +25,9 @@ class Serving:
         self._others = 0
         self._others_of = ""
 
-    def say(self, now_ms: int) -> None:
-        """Its count was put into a gauge."""
-        self._said.append((now_ms, self.running))
+    def say(self, now_ms: int, requests: int) -> None:
+        """A gauge was made that says ``requests`` of it: 0 where it was left out."""
+        self._said.append((now_ms, requests))
 
     def is_over(self, now_ms: int) -> bool:
         """Whether nothing runs, and nothing has for so long that no decision speaks of it any more."""

@@ -129,8 +129,8 @@ def test_under_a_concurrency_block_a_node_goes_on_with_its_own_share() -> None:
     node = Serving(organization(concurrency=5))
     for _ in range(3):
         node.ask("collections.list")
-    node.gate.in_flight.serving["org_heron"].say(NOW_MS - 5_000)
-    node.gate.in_flight.serving["org_heron"].say(NOW_MS - 4_000)
+    node.gate.in_flight.serving["org_heron"].say(NOW_MS - 5_000, 3)
+    node.gate.in_flight.serving["org_heron"].say(NOW_MS - 4_000, 3)
     node.known.learn(used_record("concurrency", 5, 5, verdict="block"))
     assert node.ask("collections.list").status == 429
     node.end()
