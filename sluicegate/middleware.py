@@ -101,11 +101,13 @@ class Middleware:
         answer = self._gate.check(_bearer(scope), operation.name, now_ms=started_at_ms, **described)
         usage = Usage(operation.name, cached=described.get("cached", False), subject=described.get("subject"))
         usage.labels.update(described.get("labels", {}))
+        admitted_at_ms = started_at_ms
         if answer.pending is not None:
             answer = await self._wait(answer, usage, started_at_ms)
+            admitted_at_ms = self._clock()
         if answer.allowed:
             scope.setdefault("state", {})["sluicegate"] = usage
-            running = self._gate.begin(answer, started_at_ms)
+            running = self._gate.begin(answer, admitted_at_ms)
             await self._run(scope, receive, send, answer, usage, started_at_ms, running)
             return
         self._publish(answer.key, usage, started_at_ms, answer.status)

@@ -291,19 +291,29 @@ class Gate:
         concurrent: ConcurrentPerSubject | None = terms.priced.concurrent
         subject = None if concurrent is None or asked.subject is None else (asked.operation, asked.subject)
         running = Running(admission, (key.organization_id, subject))
+        running.holds = self._holds(spend, now)
+        self._take_of_providers(running, now)
         self.in_flight.begin(key.organization_id, key.account_id, subject)
         once = firing.subject_of(admission)
         if once is not None and terms.priced.once is not None:
             until_ms = now + terms.priced.once.seconds * 1000
             self._intervals.close(once, until_ms, now)
             running.interval = once, until_ms
-        running.holds = self._holds(spend, now)
-        self._take_of_providers(running, now)
         return running
 
     def _holds(self, spend: Spend | None, now: int) -> list[tuple[Reserve, Hold]]:
-        """Holds back what a request may cost."""
-        return [] if spend is None else [(reserve, reserve.hold(spend, now)) for reserve in self._reserves]
+        """Holds back what a request may cost: with all reserves, or with none."""
+        holds: list[tuple[Reserve, Hold]] = []
+        if spend is None:
+            return holds
+        try:
+            for reserve in self._reserves:
+                holds.append((reserve, reserve.hold(spend, now)))  # noqa: PERF401  # where one fails, these are undone
+        except BaseException:
+            for reserve, hold in holds:
+                reserve.settle(hold, 0, now)
+            raise
+        return holds
 
     def _take_of_providers(self, running: Running, now: int) -> None:
         """Takes what the request may use of providers."""

@@ -62,20 +62,25 @@ class EscrowReserve:
         self._waits: Final = waits
         self._pending: dict[Waiter, asyncio.Future[None]] = {}
         self._cards: dict[int, Card] = {}
+        self._paid: tuple[Spend, EscrowHold] | None = None
+        """What ``short`` found last: ``hold`` takes that, since a lease may expire from one millisecond to the next."""
 
     # ---- the gate ----
 
     def short(self, spend: Spend, now_ms: int) -> Shortfall | None:
         """See ``Reserve``. A request that is not paid for waits, in the order in which they come."""
+        self._paid = None
         covering = self._covering(spend, now_ms)
         if not covering:
+            self._paid = spend, EscrowHold(LeaseHold((), spend.worst_micro), 0, self._now_ms)
             return None
         if len(covering) > LEASES_MAX:
             return _unknown(covering[0], None)
-        worst_micro, _ = self._worst_micro(spend, now_ms)
+        worst_micro, is_certain = self._worst_micro(spend, now_ms)
         now = self._now_ms()
         found = self.escrow.find(covering, worst_micro, now)
         if isinstance(found, LeaseHold):
+            self._paid = spend, EscrowHold(found, 0 if is_certain else worst_micro, self._now_ms)
             return None
         for limit in found:
             refusal = self.escrow.refusal(limit, worst_micro, now)
@@ -104,13 +109,12 @@ class EscrowReserve:
 
     def hold(self, spend: Spend, now_ms: int) -> Hold:
         """See ``Reserve``."""
-        covering = self._covering(spend, now_ms)
-        worst_micro, is_certain = self._worst_micro(spend, now_ms)
-        now = self._now_ms()
-        found = self.escrow.find(covering, worst_micro, now)
-        assert isinstance(found, LeaseHold), "short said that it is paid for, a moment ago"
-        self.escrow.hold(found, now)
-        return EscrowHold(found, 0 if is_certain else worst_micro, self._now_ms)
+        if self._paid is None or self._paid[0] is not spend:
+            self.short(spend, now_ms)
+        assert self._paid is not None, "short said that it is paid for, a moment ago"
+        (_, hold), self._paid = self._paid, None
+        self.escrow.hold(hold.hold, self._now_ms())
+        return hold
 
     def suspend(self, hold: Hold) -> None:
         """See ``Reserve``."""
