@@ -24,15 +24,7 @@ from sluicegate_schemas.decode import Malformed, validate_event
 from sluicegate_schemas.envelope import WireEnvelope, WireEvent, WireForward
 from sluicegate_schemas.partitioning import partition_of
 from stack.errors import StackError
-from stack.rating import (
-    MissingQuantityError,
-    RateCards,
-    month_booked,
-    month_of,
-    month_span_ms,
-    price_micro,
-    quantity,
-)
+from stack.rating import MissingQuantityError, RateCards, month_booked, month_of, month_span_ms, price_micro, quantity
 from stack.usage_log import Usage
 
 REMEMBERED_MAX: Final = 5_000_000
@@ -106,6 +98,8 @@ class Totals:
     by_account: Counter[tuple[str, str]] = field(default_factory=Counter)
     by_organization: Counter[tuple[str, str]] = field(default_factory=Counter)
     by_key: Counter[tuple[str, str]] = field(default_factory=Counter)
+    by_label: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """All labels of an organization together."""
     by_breakdown: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """Keyed by (account, month, group)."""
     requests_by_organization: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -368,6 +362,8 @@ class Expectation:
             totals.by_breakdown[account_id, month, group] += micro
             if event.api_key_id is not None:
                 totals.by_key[event.api_key_id, month] += micro
+            if event.labels:
+                totals.by_label[event.org_id, month] += micro * len(event.labels)
 
 
 def _validate(event: WireEvent) -> None:

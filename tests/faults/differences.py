@@ -81,6 +81,7 @@ def differences(expected: HourlyExpectation, found: Found) -> list[Difference]:
     """Where ``found`` is not what the usage log comes to; empty where all is exact."""
     totals = expected.totals
     ledgers = {"account": totals.by_account, "organization": totals.by_organization, "key": totals.by_key}
+    ledgers["label"] = totals.by_label
     used = {(kind, *name): micro for kind, amounts in ledgers.items() for name, micro in amounts.items()}
     requests = {(name, month, ""): count for (name, month), count in totals.requests_by_organization.items()}
     fates = totals.events_counted + totals.events_duplicate + totals.events_rejected

@@ -87,7 +87,8 @@ class Verifier:
                 self._rejects[reject.id] = reject.reason
         for _, value in await self._values(topics.BALANCES):
             balance = Balance.model_validate_json(value)
-            place = (balance.kind, balance.id, balance.month)
+            name = balance.id if balance.label is None else f"{balance.id} {balance.label}"
+            place = (balance.kind, name, balance.month)
             if place not in self._balances or _rank(balance) > _rank(self._balances[place]):
                 self._balances[place] = balance
         for _, value in await self._values(topics.DECISIONS):
@@ -101,9 +102,12 @@ class Verifier:
         finally:
             client.close()
         balances = self._balances.items()
+        used: Counter[tuple[str, str, str]] = Counter()
+        for (kind, _, month), balance in balances:  # labels that found no room share one: all together
+            used[kind, balance.id, month] += balance.used_micro
         return Found(
             hourly={(row[0], int(row[1])): Amounts(*map(int, row[2:])) for row in usage},
-            used_micro={place: balance.used_micro for place, balance in balances},
+            used_micro=dict(used),
             groups_micro={
                 (name, month, group): micro
                 for (kind, name, month), balance in balances

@@ -62,6 +62,7 @@ def shown() -> Found:
             ("account", "org_heron", month): micro,
             ("organization", "org_heron", month): micro,
             ("key", "key_heron_1", month): micro,
+            ("label", "org_heron", month): micro,
         },
         groups_micro={("org_heron", month, "search"): micro},
         requests={("org_heron", month, ""): 3},
