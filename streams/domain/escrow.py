@@ -7,7 +7,7 @@ back is known before it can be lent again (requirements, section 3; ADR 18; Bale
 from collections.abc import Iterable
 from typing import Final
 
-from sluicegate_schemas.bounds import from_epoch_ms
+from sluicegate_schemas.bounds import CREDITS_MICRO_MAX, from_epoch_ms
 from sluicegate_schemas.envelope import WireEvent, WireGauge, WireLeaseRequest
 from sluicegate_schemas.outputs import Lease, RejectReason, Scope
 
@@ -23,20 +23,18 @@ from .record_context import RecordContext
 from .recovery import Recovery, by_names
 from .routes import Route
 from .scopes import parse_scope
-from .tables import LeaseRow, LeaseTimeRow
+from .tables import COUNT_MAX, LeaseRow, LeaseTimeRow
 
 _FREED_AT_ONCE_MAX: Final = 2_000
 
 
-def lendable(left_micro: int | None, request: WireLeaseRequest, share: int) -> int:
-    """How much of ``left_micro`` (None: no limit) a request is lent.
+def lendable(left_micro: int, request: WireLeaseRequest, share: int) -> int:
+    """How much of ``left_micro`` a request is lent.
 
     Whoever waits is served as far as it goes; what is wanted ahead of need is at most one part in ``share`` of what is
     left, so that parts shrink as it gets scarce, and are not lent ahead at all once they would help nobody. Less than
     the least that helps is not lent.
     """
-    if left_micro is None:
-        return request.wanted_micro
     if left_micro <= 0 or left_micro < request.least_micro:
         return 0
     if left_micro < request.needed_micro:
@@ -76,11 +74,12 @@ class Escrow(Participant):
             lease = self.book.get(lease_id)
             figures = self.time.row
             if lease is None or lease.account_id != route.account_id:
-                figures.late_micro += cost_micro
+                figures.late_micro = min(figures.late_micro + cost_micro, COUNT_MAX)
             else:
-                figures.excess_micro += self.book.use(lease_id, cost_micro)
+                excess_micro = self.book.use(lease_id, cost_micro)
+                figures.excess_micro = min(figures.excess_micro + excess_micro, COUNT_MAX)
                 if lease.limit_name == CREDITS and route.account.month not in lease.windows:
-                    figures.astray_micro += cost_micro
+                    figures.astray_micro = min(figures.astray_micro + cost_micro, COUNT_MAX)
                 self._show(_purse_of(lease), lease.account_id, lease.windows)
             self.time.mark()
 
@@ -150,8 +149,8 @@ class Escrow(Participant):
         lives_ms = settings.lease_ttl_ms + settings.lease_request_ms
         first, last = (_window(purse, time_ms) for time_ms in (moment.now_ms, moment.now_ms + lives_ms))
         windows = list(range(first, last + 1))
-        lefts = [left for one in windows if (left := self._left_micro(purse, request.account_id, one)) is not None]
-        amount = lendable(min(lefts, default=None), request, settings.lease_share)
+        left_micro = min(self._left_micro(purse, request.account_id, one) for one in windows)
+        amount = lendable(left_micro, request, settings.lease_share)
         if amount:
             frees_at_ms = self.time.now_ms + lives_ms + settings.lease_late_ms
             row = LeaseRow(
@@ -178,9 +177,11 @@ class Escrow(Participant):
         ledger = ledger or ledgers.find("account", account_id, month, account_id, None)
         return ledger.total_micro, ledger.used_micro
 
-    def _left_micro(self, purse: Purse, account_id: str, window: int) -> int | None:
+    def _left_micro(self, purse: Purse, account_id: str, window: int) -> int:
+        """Without a limit, what is lent is still an amount that a lease can state."""
         total, used = self._standing(purse, account_id, window)
-        return None if total is None else total - used - self.book.lent_micro(purse, window)
+        left_micro = CREDITS_MICRO_MAX if total is None else total - used
+        return left_micro - self.book.lent_micro(purse, window)
 
     def _answer(self, moment: Moment, request: WireLeaseRequest, lease_id: str) -> None:
         settings, lease = self.context.settings, self.book.get(lease_id)
@@ -202,8 +203,8 @@ class Escrow(Participant):
                     "ttl_ms": settings.lease_ttl_ms,
                     "request_ms_max": settings.lease_request_ms,
                     "limit": total,
-                    "used": used,
-                    "lent_micro": self.book.lent_micro(purse, window),
+                    "used": min(used, CREDITS_MICRO_MAX),  # a budget takes in what belongs to other months, too
+                    "lent_micro": min(self.book.lent_micro(purse, window), CREDITS_MICRO_MAX),
                     "until": from_epoch_ms(_start_ms(purse, window + 1)),
                     "plan_version": moment.version,
                     "sequence": self.context.outbox.next_sequence(),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from sluicegate_schemas.bounds import from_epoch_ms
+from sluicegate_schemas.bounds import CREDITS_MICRO_MAX, from_epoch_ms
 from sluicegate_schemas.envelope import DECODE_LEASE_REQUEST, WireEvent
 from sluicegate_schemas.outputs import Balance
 from streams.domain.escrow import lendable
 from streams.domain.lease_time import STEP_MS_MAX
 from streams.domain.period import DAY_MS
 from streams.domain.settings import DomainSettings
-from streams.domain.tables import LeaseRow, LeaseTimeRow
+from streams.domain.tables import COUNT_MAX, LeaseRow, LeaseTimeRow
 from tests.domain_world import NOW_MS, World, key_put, organization_put, usage
 from tests.grants import command
 from tests.leases import ask, lease_request, leases
@@ -231,6 +231,45 @@ def test_a_hard_budget_is_lent_by_the_day_and_held_against_the_next_one_at_its_e
     assert ask(world, 50 * CREDIT, **limit).credits_micro == 10 * CREDIT
 
 
+@pytest.mark.parametrize(
+    "limit", [{}, {"limit_name": "budget_day", "scope": "organization:org_a"}], ids=["credits", "no such budget"]
+)
+def test_without_a_limit_no_more_is_lent_than_a_lease_can_state(limit: dict[str, str]) -> None:
+    world = World(SETTINGS)
+    world.obey(organization_put(tier="enterprise"), key_put())
+    world.durable.clear()
+    answers = [ask(world, CREDITS_MICRO_MAX, node=f"node-{number}", **limit) for number in range(3)]
+    assert [answer.credits_micro for answer in answers] == [CREDITS_MICRO_MAX, 0, 0]
+    assert {answer.limit for answer in answers} == {None}
+
+
+def test_a_budget_that_took_in_more_than_a_lease_can_state_is_answered_all_the_same() -> None:
+    world = World(SETTINGS)
+    world.obey(organization_put(tier="enterprise"), key_put())
+    world.pass_time(DECEMBER_MS + 3_600_000)
+    budget = {"period": "month", "credits_micro": CREDITS_MICRO_MAX, "blocks": True, "mode": "hard"}
+    world.obey(command("budget.put", "budget", organization_id="org_a", **budget))
+    for month in ("2026-11", "2026-12"):
+        charge = {"month": month, "direction": "charge", "credits_micro": CREDITS_MICRO_MAX}
+        world.obey(command("correction.put", f"correction-{month}", organization_id="org_a", **charge))
+    assert not world.rejects
+    world.durable.clear()
+    answer = ask(world, CREDIT, limit_name="budget_month", scope="organization:org_a")
+    assert (answer.credits_micro, answer.used) == (0, CREDITS_MICRO_MAX)
+
+
+def test_breaches_are_counted_as_far_as_a_row_holds_them() -> None:
+    world = world_of(100)
+    lease = ask(world, 20 * CREDIT)
+    full = LeaseTimeRow(excess_micro=COUNT_MAX - 1, late_micro=COUNT_MAX - 1, astray_micro=COUNT_MAX - 1)
+    world.rows[b"et|leases"] = msgspec.msgpack.encode(full)
+    world.take_over()
+    world.send(spent(25, lease.lease_id, ts=DECEMBER_MS), at=DECEMBER_MS)
+    world.send(spent(5, "0-never", ts=DECEMBER_MS))
+    found = breaches(world)
+    assert (found.excess_micro, found.late_micro, found.astray_micro) == (COUNT_MAX,) * 3
+
+
 def test_a_budget_that_is_no_more_limits_nothing() -> None:
     lease = ask(world_of(100), 500 * CREDIT, limit_name="budget_month", scope="organization:org_a")
     assert (lease.credits_micro, lease.limit) == (500 * CREDIT, None)
@@ -257,7 +296,6 @@ def test_a_request_about_what_is_not_there_is_rejected_by_its_field(fields: dict
 @pytest.mark.parametrize(
     ("left", "wanted", "needed", "least", "lent_micro"),
     [
-        (None, 80, 0, 0, 80),
         (1000, 80, 0, 0, 80),
         (100, 80, 0, 0, 25),
         (100, 80, 0, 40, 0),
@@ -270,7 +308,7 @@ def test_a_request_about_what_is_not_there_is_rejected_by_its_field(fields: dict
     ],
 )
 def test_parts_shrink_as_it_gets_scarce_and_never_below_what_helps(
-    left: int | None, wanted: int, needed: int, least: int, lent_micro: int
+    left: int, wanted: int, needed: int, least: int, lent_micro: int
 ) -> None:
     request = DECODE_LEASE_REQUEST(lease_request(wanted, needed_micro=needed, least_micro=least))
     assert lendable(left, request, 4) == lent_micro
