@@ -17,6 +17,11 @@ from .settings import DomainSettings
 from .tables import ChangedRows, CommandRow
 from .trail import Change, trail_entry
 
+_CAME_LATER: Final = frozenset(
+    {"shares", "concurrency", "quotas", "objects_per_batch", "features", "credits_mode", "failure_modes", "pool"}
+)
+"""Fields that ``organization.put`` got after digests of it were first kept."""
+
 
 class Commands:
     """Remembers which commands acted. One that came before changes nothing; one that can't be obeyed is rejected."""
@@ -66,7 +71,7 @@ class Commands:
         if partition_of(command.account_id, self._partitions) != self._partition:
             raise RefusedError("came to a partition that is not its account's home", "account_id")
         memory = f"m|{command.account_id}|{command.command_id}".encode()
-        digest = digest_of(command.model_dump(mode="json"))
+        digest = _digest(command)
         before = self._done.get(memory)
         if before is not None:
             if before.digest != digest:
@@ -109,3 +114,10 @@ class Commands:
     def resume(self) -> None:
         """All rows are back: the memory of commands is put in the order in which they came."""
         self._done = dict(sorted(self._done.items(), key=lambda item: item[1].offset))
+
+
+def _digest(command: AnyCommand) -> int:
+    """``digest_of`` the command's fields. Those that came later and are not given don't count: a command is the same to
+    workers that do not know them yet."""
+    content = command.model_dump(mode="json")
+    return digest_of({name: value for name, value in content.items() if value is not None or name not in _CAME_LATER})

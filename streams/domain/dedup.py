@@ -18,6 +18,8 @@ from .tables import COUNT_MAX, ChangedRows, EventIdRow, HorizonRow, ProducerRow,
 
 _PRODUCER_SLACK_MS: Final = 3_600_000
 _EXPIRED_AT_ONCE: Final = 2_000
+_EVENT_FIELDS_MIN: Final = 17
+"""The fields that events had when their digests were first kept."""
 _HORIZON_KEY: Final = row_key("z", "horizon")
 _ENCODE: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 
@@ -25,6 +27,15 @@ _ENCODE: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 def digest_of(value: object) -> int:
     """64 bits of ``value``'s content: the same for equal content, whatever the order of its fields."""
     return int.from_bytes(hashlib.blake2b(_ENCODE(value), digest_size=8).digest(), "big")
+
+
+def event_digest(event: WireEvent) -> int:
+    """``digest_of`` the event's fields. Those at its end that came later and are not given don't count: an event is the
+    same to workers that do not know them yet."""
+    fields = list(msgspec.structs.astuple(event))
+    while len(fields) > _EVENT_FIELDS_MIN and fields[-1] is None:
+        fields.pop()
+    return digest_of(fields)
 
 
 class Horizon:

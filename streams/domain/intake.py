@@ -8,7 +8,7 @@ from sluicegate_schemas.envelope import TICK, WireEnvelope, WireEvent, WireForwa
 from sluicegate_schemas.outputs import RejectReason
 
 from .admit import Admission, Admitter
-from .dedup import EventIds, Producers, digest_of
+from .dedup import EventIds, Producers, event_digest
 from .meter import Meter
 from .outputs import Outbox, RecordOrigin
 from .period import LogTime
@@ -159,7 +159,7 @@ class Intake:
         """Counts an event with an id of its own, unless that id was counted before or could have been."""
         if route is None:
             return
-        digest = digest_of(event)
+        digest = event_digest(event)
         known = self._event_ids.find(event)
         if known is not None:
             if known.digest == digest:
