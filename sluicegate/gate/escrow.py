@@ -92,7 +92,8 @@ class Escrow:
     # ---- requests ----
 
     def find(self, covering: Iterable[Covering], worst_micro: int, now_ms: int) -> LeaseHold | list[Covering]:
-        """The leases that pay for the worst case; else the limits of which none does."""
+        """The leases that pay for the worst case; else the limits of which none does. A worst case of 0 needs none; the
+        leases at hand are named all the same, for a request that costs more than it was said to."""
         parts, missing = [], []
         for limit in covering:
             purse = self._purses.get(limit[:2])
@@ -101,7 +102,7 @@ class Escrow:
                 missing.append(limit)
             else:
                 parts.append((purse, lease))
-        return missing or LeaseHold(tuple(parts), worst_micro)
+        return missing if missing and worst_micro else LeaseHold(tuple(parts), worst_micro)
 
     def hold(self, hold: LeaseHold, now_ms: int) -> None:
         """A request begins that was found to be paid for, without a pause in between."""

@@ -9,16 +9,17 @@ from .verdicts import MONEY
 
 
 def spends(admission: Admission) -> bool:
-    """Whether the request costs credits: test keys spend none (unless the plan says so), and a cache hit that is
-    known before the gate costs none (requirements, section 9)."""
+    """Whether the request costs credits: test keys spend none (unless the plan says so), and what is known
+    before the gate to be a cache hit, itself or a charge, costs none (requirements, section 9)."""
     key, terms, asked, _ = admission
     if asked.cached or (key.mode == "test" and not terms.test_keys_spend):
         return False
     if terms.priced.costs:
         return True
-    charges = asked.charges
-    return bool(charges) and any(
-        terms.card.priced(one if isinstance(one, str) else one.operation).costs for one in charges
+    return any(
+        terms.card.priced(one if isinstance(one, str) else one.operation).costs
+        for one in asked.charges
+        if isinstance(one, str) or not one.cached
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sluicegate.gate import Answer, Gate, GateSettings
 from sluicegate_schemas.bounds import CREDITS_MICRO_MAX, MICRO_PER_CREDIT, to_epoch_ms
+from sluicegate_schemas.envelope import WireCharge
 from sluicegate_schemas.http import ErrorBody
 from sluicegate_schemas.limits import RateLimits
 from tests.gating import (
@@ -181,6 +182,10 @@ def test_a_credit_block_leaves_open_what_costs_nothing() -> None:
     assert gate.check(SECRET, "collections.list", now_ms=NOW_MS).allowed
     assert gate.check(SECRET, "not.on.card", now_ms=NOW_MS).allowed
     assert gate.check(SECRET, "search.knn", cached=True, now_ms=NOW_MS).allowed
+    charges = [WireCharge("search.knn", cached=True)]
+    assert gate.check(SECRET, "retriever.execute", charges=charges, now_ms=NOW_MS).allowed
+    charges += [WireCharge("search.knn")]
+    assert gate.check(SECRET, "retriever.execute", charges=charges, now_ms=NOW_MS).status == 403
     assert gate.check(TEST_SECRET, "search.knn", now_ms=NOW_MS).allowed
     assert gate.check(SECRET, "retriever.execute", now_ms=NOW_MS).allowed
     assert gate.check(SECRET, "retriever.execute", charges=("search.knn",), now_ms=NOW_MS).status == 403

@@ -8,8 +8,9 @@ import json
 import pytest
 
 from sluicegate.errors import RefusedError
-from sluicegate.gate import Gate
+from sluicegate.gate import Description, Gate
 from sluicegate.metering import current
+from sluicegate_schemas.envelope import WireCharge
 from sluicegate_schemas.outputs import Scope, Sequence
 from tests.borrowing import CREDIT, Service, hard
 from tests.gating import (
@@ -112,6 +113,32 @@ async def test_free_and_soft_requests_need_no_lease() -> None:
     soft = Service(heron())
     assert (await soft.call()).status_code == 200
     assert not service.sent + soft.sent
+
+
+@pytest.mark.parametrize(
+    ("operation", "described"),
+    [
+        ("upload.file", {"quantities": {"bytes": 0}}),
+        ("retriever.execute", {"charges": [WireCharge("search.knn", cached=True)]}),
+    ],
+)
+async def test_what_is_known_to_cost_nothing_needs_no_lease(operation: str, described: Description) -> None:
+    service = Service()
+    service.app._describe = lambda _: described
+    assert (await service.call(operation)).status_code == 200
+    assert not service.sent
+
+
+async def test_what_is_taken_to_cost_nothing_names_the_lease_at_hand_should_it_cost_something() -> None:
+    service = Service()
+    call = asyncio.create_task(service.call())
+    service.answer(await service.asked(), 200 * CREDIT)
+    await call
+    service.app._describe = lambda _: {"quantities": {"bytes": 0}}
+    await service.call("upload.file")
+    assert [len(event["leases"] or ()) for event in service.meter.events] == [1, 1]
+    (purse,) = service.lending.escrow
+    assert [(lease.running, lease.reserved_micro) for lease in purse.leases] == [(0, 0)]
 
 
 @pytest.mark.contract("9.14")
