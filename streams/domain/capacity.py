@@ -81,12 +81,18 @@ class Capacity(Participant):
         self._spent[route.account_id] = None
         self.has_news = True
         row = self._rows.get(route.organization_id, {}).get(route.tariff.category)
-        month = route.account.month
-        if row is None or month < row.month:
+        if row is None:
             return
-        if month > row.month:
-            row.month, row.used_micro = month, 0
-        row.used_micro += cost_micro
+        now = self.context.time.month
+        if now > row.month:
+            row.used_micro, row.ahead_micro, row.month = _used_micro(row, now), 0, now
+        month = route.account.month
+        if month == row.month:
+            row.used_micro += cost_micro
+        elif month == row.month + 1:
+            row.ahead_micro += cost_micro
+        else:
+            return
         self.context.changed.rows[row_key("w", route.organization_id, route.tariff.category)] = row
 
     # ---- verdicts ----
@@ -112,7 +118,7 @@ class Capacity(Participant):
         organization = self.context.accounts.organizations[organization_id]
         share = self.context.peer(Pools).share(organization.account_id, organization_id, moment.month)
         unspent = {
-            category: max(0, row.credits_micro - (row.used_micro if row.month == moment.month else 0))
+            category: max(0, row.credits_micro - _used_micro(row, moment.month))
             for category, row in self._rows[organization_id].items()
         }
         until_ms = month_start_ms(moment.month + 1)
@@ -139,6 +145,13 @@ class Capacity(Participant):
         for organization_id in self._rows:
             account_id = self.context.accounts.organizations[organization_id].account_id
             self._of_account.setdefault(account_id, {})[organization_id] = None
+
+
+def _used_micro(row: CapacityRow, month: int) -> int:
+    """What the category used in the month."""
+    if month == row.month:
+        return row.used_micro
+    return row.ahead_micro if month == row.month + 1 else 0
 
 
 def _shown(row: CapacityRow) -> dict[str, Any]:

@@ -99,11 +99,12 @@ class GrantRow(_ArrayRow):
 
 class CapacityRow(_ArrayRow):
     """``w|organization|category``: credits of each month that only the category may use, and what it used in
-    ``month``, the newest in which it used any."""
+    ``month``, the newest in which it used any; ``ahead_micro`` was used in the one after that already."""
 
     credits_micro: int
     month: int
     used_micro: int = 0
+    ahead_micro: int = 0
 
 
 class BudgetRow(_ArrayRow):

@@ -5,7 +5,7 @@ import pytest
 from sluicegate_schemas.envelope import WireCharge
 from tests.domain_world import World, usage
 from tests.grants import CREDIT, command, grant_put
-from tests.unit.test_grants import MONTH_END_MS, free_world, spend
+from tests.unit.test_grants import MINUTE_MS, MONTH_END_MS, free_world, spend
 
 
 def reserve(category: str, amount: int, command_id: str | None = None) -> bytes:
@@ -31,9 +31,10 @@ def reserving_world() -> World:
     return world
 
 
-def search(world: World, times: int) -> None:
-    """A retriever run that costs ``times`` ten credits; its charges are of its own category."""
-    world.send(usage("retriever.execute", charges=[WireCharge("search.web", {"requests": times})]))
+def search(world: World, times: int, ts: int | None = None) -> None:
+    """A retriever run as of ``ts``, else now, that costs ``times`` ten credits; its charges are of its own category."""
+    when = world.log_time_ms if ts is None else ts
+    world.send(usage("retriever.execute", ts=when, charges=[WireCharge("search.web", {"requests": times})]))
 
 
 @pytest.mark.contract("1.17")
@@ -78,6 +79,32 @@ def test_a_reserve_is_of_each_month() -> None:
     world = reserving_world()
     search(world, 40)
     world.log_time_ms = MONTH_END_MS
+    spend(world, 600)
+    assert verdicts(world) == [("block", "data"), ("block", "upload"), ("block", "compute")]
+
+
+def test_what_is_used_ahead_of_the_month_leaves_the_months_own_use_of_the_reserve_as_it_was() -> None:
+    world = reserving_world()
+    world.log_time_ms = MONTH_END_MS - 4 * MINUTE_MS
+    search(world, 30)
+    search(world, 35, MONTH_END_MS)
+    search(world, 10)
+    world.take_over()
+    spend(world, 599)
+    assert verdicts(world) == []
+    world.log_time_ms = MONTH_END_MS
+    search(world, 1)
+    spend(world, 599)
+    assert verdicts(world) == []
+    spend(world, 1)
+    assert verdicts(world) == [("block", "data"), ("block", "upload"), ("block", "compute")]
+
+
+def test_a_reserve_is_whole_again_in_a_month_that_nothing_was_used_ahead_of() -> None:
+    world = reserving_world()
+    world.log_time_ms = MONTH_END_MS - MINUTE_MS
+    search(world, 40, MONTH_END_MS)
+    world.pass_time(MONTH_END_MS + 31 * 24 * 60 * MINUTE_MS)
     spend(world, 600)
     assert verdicts(world) == [("block", "data"), ("block", "upload"), ("block", "compute")]
 
