@@ -145,13 +145,13 @@ class Middleware:
         running: Running | None,
     ) -> None:
         response = _Response(send, answer.headers)
-        if running is not None:
-            usage.ask_again = self._asker(running, response)
         token = CURRENT.set(usage)
         status: int | None = None
         limit_ms = None if running is None else running.request_ms_max
         try:
             async with asyncio.timeout(None if limit_ms is None else limit_ms / 1000) as deadline:
+                if running is not None:
+                    usage.ask_again = self._asker(running, response, deadline)
                 await self._app(scope, receive, response.send)
             status = response.status or 500
         except asyncio.CancelledError:
@@ -172,7 +172,9 @@ class Middleware:
             self._publish(answer.key, usage, started_at_ms, status or 500, running)
             self._gate.end(running, status or 500, usage.all_charges(), self._clock())
 
-    def _asker(self, running: Running, response: "_Response") -> Callable[[Description], Awaitable[None]]:
+    def _asker(
+        self, running: Running, response: "_Response", deadline: asyncio.Timeout
+    ) -> Callable[[Description], Awaitable[None]]:
         """What ``current().expect`` calls: the refusal becomes the response, whatever the framework makes of the
         error."""
 
@@ -186,6 +188,10 @@ class Middleware:
             if not answer.allowed:
                 response.refusal = answer
                 raise RefusedError(answer.status)
+            if running.request_ms_max is not None:
+                ends_by_s = asyncio.get_running_loop().time() + running.request_ms_max / 1000
+                set_s = deadline.when()
+                deadline.reschedule(ends_by_s if set_s is None else min(set_s, ends_by_s))
 
         return ask
 

@@ -9,6 +9,7 @@ import pytest
 
 from sluicegate.gate import Gate, Hold, Spend
 from sluicegate.gate.soft import SoftReserve
+from sluicegate.metering import current
 from sluicegate_schemas.catalogue import CatalogueRecord, StartedPrice
 from tests.borrowing import CREDIT, Service, hard
 from tests.gating import (
@@ -88,3 +89,42 @@ def test_a_request_that_cannot_begin_holds_nothing() -> None:
         gate.begin(answer)
     assert (len(gate.in_flight), gate.soft.reserved_micro) == (0, 0)
     assert all(line.holds == 0 for line in gate.soft._lines.values())
+
+
+@pytest.mark.parametrize("first_ms", [None, 300_000])
+async def test_a_lease_that_a_running_request_took_ends_it_in_time(first_ms: int | None) -> None:
+    """``first_ms``: how long the lease that it began on lets it run; None: it began on none."""
+
+    async def application(scope: object, receive: object, send: object) -> None:
+        await current().expect(charges=["inference.llm"])
+        await asyncio.sleep(60)
+
+    service = Service()
+    service.app._app = application  # type: ignore[assignment]  # ASGI
+    call = asyncio.create_task(service.call("retriever.execute" if first_ms is None else "inference.llm"))
+    if first_ms is not None:
+        service.answer(await service.asked(), 100 * CREDIT, request_ms_max=first_ms)
+    further = await service.asked(0 if first_ms is None else 1)
+    service.answer(further, further.needed_micro, request_ms_max=50)
+    await asyncio.wait([call], timeout=10)
+    assert call.done()
+    assert isinstance(call.exception(), TimeoutError)
+    assert [event["leases"] for event in service.meter.events] == [[f"0-{further.request_id}"]]
+    (purse,) = service.lending.escrow
+    assert [lease.running for lease in (*purse.leases, *purse.closing)] in ([0], [0, 0])
+
+
+async def test_a_further_lease_does_not_put_off_the_end_of_a_request() -> None:
+    async def application(scope: object, receive: object, send: object) -> None:
+        await current().expect(charges=["inference.llm"])
+        await asyncio.sleep(60)
+
+    service = Service()
+    service.app._app = application  # type: ignore[assignment]  # ASGI
+    call = asyncio.create_task(service.call())
+    service.answer(await service.asked(), 100 * CREDIT, request_ms_max=100)
+    further = await service.asked(1)
+    service.answer(further, further.needed_micro, request_ms_max=300_000)
+    await asyncio.wait([call], timeout=10)
+    assert call.done()
+    assert isinstance(call.exception(), TimeoutError)
