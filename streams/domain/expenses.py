@@ -24,7 +24,7 @@ class _Costs:
 
     def encode(self) -> bytes:
         """The payload of its row."""
-        return ExpensesRow(self.month, self.by_operation).encode()
+        return ExpensesRow(self.month, dict(sorted(self.by_operation.items()))).encode()
 
 
 class Expenses:

@@ -38,3 +38,14 @@ def test_each_month_has_its_own_and_a_late_cost_of_an_older_one_is_passed_over()
     expenses.add("org_a", 7, "search.web", 5)
     assert expenses.costliest("org_a", 8, 5) == ("search.knn",)
     assert expenses.costliest("org_a", 7, 5) == ()
+
+
+def test_the_row_does_not_hang_on_the_order_in_which_costs_are_folded() -> None:
+    rows = []
+    for operations in (("search.web", "cluster.execute"), ("cluster.execute", "search.web")):
+        changed = ChangedRows()
+        expenses = Expenses(changed)
+        for operation in operations:
+            expenses.add("org_a", 5, operation, 7)
+        rows.append(changed.take())
+    assert rows[0] == rows[1]
