@@ -16,6 +16,6 @@ pytestmark = [pytest.mark.broker, pytest.mark.processes, pytest.mark.timeout(900
 async def test_a_hard_limit_is_never_overspent_over_four_gateways(
     broker: Kafka, fresh_prefix: str, tmp_path: Path
 ) -> None:
-    report = await spend(broker, fresh_prefix, tmp_path, print)
+    report = await spend(broker, fresh_prefix, tmp_path, print, is_short=True)
     print("\n".join(report.sentences))
     assert report.failures == []

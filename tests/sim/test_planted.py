@@ -22,7 +22,7 @@ QUICK = (
 )  # fmt: skip
 JOBS = 2
 SEEDS_MAX = 25
-RARE_SEEDS_MAX = 80
+RARE_SEEDS_MAX = 120
 """For what needs orders that meet: a grant that pays before the plan and lapses, a charge for the month before."""
 
 
