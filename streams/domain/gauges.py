@@ -55,7 +55,9 @@ class Gauges(Participant):
         self._news: Final[dict[str, EventCause | None]] = {}
         self._news_of_subjects: Final[dict[_Subject, EventCause | None]] = {}
         self._rules: Final = OperationRules(context.plans)
-        self._verdicts: Final = CountVerdicts(context.settings, context.policy)
+        self._verdicts: Final = CountVerdicts(
+            context.settings, context.policy, {CONCURRENCY: _band, OPERATION_CONCURRENCY: _is_full}
+        )
         self._expiry: Final = Deadlines()
         self._later: Final = Deadlines()
         self._paced: Final = Paced(context.settings, context.changed)
@@ -191,7 +193,7 @@ class Gauges(Participant):
             limit = None
         due_ms = self._verdicts.say(
             moment, ScopeNames("organization", organization_id), CONCURRENCY, limit, self._in_flight[organization_id],
-            _band, context.accounts.organizations[organization_id].tier, cause,
+            context.accounts.organizations[organization_id].tier, cause,
         )  # fmt: skip
         if due_ms is not None:
             self._later.set(organization_id, due_ms)
@@ -204,7 +206,7 @@ class Gauges(Participant):
         observed = self._subjects_of.get(organization_id, _NO_SUBJECTS)[names]
         due_ms = self._verdicts.say(
             moment, ScopeNames("operation", organization_id, operation, subject), OPERATION_CONCURRENCY, limit,
-            observed, _is_full, context.accounts.organizations[organization_id].tier, cause,
+            observed, context.accounts.organizations[organization_id].tier, cause,
         )  # fmt: skip
         if due_ms is not None:
             self._later.set(organization_id, due_ms)

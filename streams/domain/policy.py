@@ -74,6 +74,9 @@ class Policy:
         """Blocks that end too early by now, and when that is to be said: then ``catch_up`` is due."""
         self.bucket_finders: dict[str, Callable[[StandingRow], Bucket | None]] = {}
         """By limit: who knows the bucket of a block of ``rate_debt``; those of the keys are known."""
+        self.use_tellers: dict[str, Callable[[StandingRow], bool]] = {}
+        """By limit: who knows whether gates count with the use that an allow told: then it stands until they are told
+        otherwise, however long that takes."""
 
     def __len__(self) -> int:
         return len(self._standing)
@@ -229,13 +232,14 @@ class Policy:
         return standing is not None and standing.verdict == "block" and standing.until_ms == until_ms
 
     def expire(self, now_ms: int, at_most: int) -> bool:
-        """Forgets the blocks that time has cleared, since readers know from ``until``, and allows of long ago,
-        ``at_most`` so many. Returns whether some are left."""
+        """Forgets the blocks that time has cleared, since readers know from ``until``, and allows of long ago
+        that tell of no use, ``at_most`` so many. Returns whether some are left."""
         settled_ms = now_ms - self._settings.block_interval_ms
         allowed_ms = now_ms - self._settings.allows_kept_ms
         for record_key, row in list(self._standing.items()):
             if row.verdict == "allow":
-                is_over = row.decided_at_ms <= allowed_ms
+                tells_use = self.use_tellers.get(row.limit_name)
+                is_over = row.decided_at_ms <= allowed_ms and not (tells_use is not None and tells_use(row))
             else:
                 is_cleared = row.until_ms is not None and row.until_ms <= now_ms and row.behind is None
                 is_over = is_cleared and row.decided_at_ms <= settled_ms

@@ -43,7 +43,9 @@ class Quotas(Participant):
         super().__init__(context)
         self._rows: Final[dict[str, QuotaRow]] = {}
         self._news: Final[dict[tuple[str, str], EventCause]] = {}
-        self._verdicts: Final = CountVerdicts(context.settings, context.policy)
+        self._verdicts: Final = CountVerdicts(
+            context.settings, context.policy, {f"quota_{resource}": _level for resource in RESOURCE_NAMES}
+        )
         self._later: Final = Deadlines()
         self._paced: Final = Paced(context.settings, context.changed)
 
@@ -144,7 +146,7 @@ class Quotas(Participant):
             limit = None
         due_ms = self._verdicts.say(
             moment, ScopeNames("organization", organization_id), limit_name, limit,
-            self.count_of(organization_id, resource), _level,
+            self.count_of(organization_id, resource),
             self.context.accounts.organizations[organization_id].tier, cause,
         )  # fmt: skip
         if due_ms is not None:

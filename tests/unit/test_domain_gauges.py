@@ -50,6 +50,20 @@ def test_use_is_told_as_it_crosses_bands_and_not_too_often():
     assert said(world)[4:] == [("allow", 25, 50)], "the last is told when the interval is over"
 
 
+def test_use_that_was_told_stands_until_it_is_told_that_it_fell():
+    kept_ms = 2 * TTL_MS
+    world = small_world("free", settings=DomainSettings(allows_kept_ms=kept_ms))
+    begin_ms, step_ms = NOW_MS + kept_ms + 1_000, TTL_MS - 1
+    for step in range(20):
+        world.append(gauge(4, sequence=step + 1), at=begin_ms + step * step_ms)
+        world.pass_time(world.log_time_ms)
+    assert said(world) == [("allow", 4, 5)]
+    world.append(gauge(0, sequence=21), at=begin_ms + 20 * step_ms)
+    assert said(world)[1:] == [("allow", 0, 5)]
+    world.pass_time(world.log_time_ms + kept_ms + 60_000)
+    assert "concurrency:organization:org_a" not in world.standing()
+
+
 @pytest.mark.contract("2.3")
 def test_what_a_crashed_node_held_is_free_when_its_time_to_live_is_over():
     world = small_world("free")

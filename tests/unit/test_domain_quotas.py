@@ -8,6 +8,7 @@ from tests.domain_world import NOW_MS, World, key_put, key_revoke, organization_
 from tests.limits_world import exemption_put, newest, quota_recount
 
 INTERVAL_MS = DomainSettings().block_interval_ms
+KEPT_MS = DomainSettings().allows_kept_ms
 
 
 def change(world: World, at: int = NOW_MS, status: int = 201, **delta: int) -> None:
@@ -131,6 +132,22 @@ def test_a_new_owner_says_again_what_stands_and_takes_back_what_its_rows_do_not_
     assert said(world, "buckets") == [("allow", 1, 5)], "said though it is not near: a block of before may be out"
     change(world, NOW_MS + 20, buckets=1)
     assert said(world, "buckets") == [("allow", 1, 5)]
+
+
+@pytest.mark.parametrize("is_taken_over", [False, True])
+def test_use_that_was_told_stands_until_it_is_told_that_it_fell(is_taken_over):
+    world = small_world("free")
+    begin_ms = NOW_MS + KEPT_MS + 1_000
+    world.pass_time(begin_ms)
+    change(world, begin_ms, collections=4)
+    world.pass_time(begin_ms + 2 * KEPT_MS)
+    if is_taken_over:
+        world.take_over()
+        world.pass_time(begin_ms + 4 * KEPT_MS)
+    change(world, begin_ms + 4 * KEPT_MS, collections=-3)
+    assert said(world)[-1] == ("allow", 1, 5)
+    world.pass_time(begin_ms + 5 * KEPT_MS)
+    assert "quota_collections:organization:org_a" not in world.standing()
 
 
 def test_quotas_of_many_organizations_under_a_new_version_go_out_by_as_many_as_a_flush_holds():
