@@ -41,9 +41,10 @@ class Usage:
 
             await sluicegate.current().expect(creates=len(documents), objects=len(documents))
 
-        The fields are those of ``Asked``. Where a quota, budget or size does not allow it, the request is answered with
-        that refusal: raises RefusedError, which the handler lets through. In the event loop of the request only; a
-        handler in a thread uses its framework's way there (``anyio.from_thread.run``).
+        The fields are those of ``Asked``; ``charges`` come on top of those said before. Where a quota, budget or size
+        does not allow it, the request is answered with that refusal: raises RefusedError, which the handler lets
+        through, unless it can do with less and expects that. In the event loop of the request only; a handler in a
+        thread uses its framework's way there (``anyio.from_thread.run``).
         """
         if self.ask_again is not None:
             await self.ask_again(described)

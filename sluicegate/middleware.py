@@ -188,6 +188,7 @@ class Middleware:
             if not answer.allowed:
                 response.refusal = answer
                 raise RefusedError(answer.status)
+            response.refusal = None
             if running.request_ms_max is not None:
                 ends_by_s = asyncio.get_running_loop().time() + running.request_ms_max / 1000
                 set_s = deadline.when()

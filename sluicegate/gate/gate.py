@@ -250,11 +250,14 @@ class Gate:
         return self._amounts(verdicts, admission, self._headers(terms, levels, now), now)
 
     def revise(self, running: Running, now_ms: int | None = None, **described: Unpack[Description]) -> Answer:
-        """Answers a running request again of which more is known now: ``described`` adds to what was. Only amounts are
-        looked at: quotas, sizes, credits and budgets. What is held back follows; refused, it stays as it was, since the
-        request runs on, and may have used it already."""
+        """Answers a running request again of which more is known now: ``charges`` come on top of those said before, the
+        other fields of ``described`` replace them. Only amounts are looked at: quotas, sizes, credits and budgets. What
+        is held back follows; refused, all stays as it was, since the request runs on, and may have used it already."""
         now = self._clock() if now_ms is None else now_ms
-        asked = running.admission.asked._replace(**described)
+        asked = running.admission.asked
+        if "charges" in described:
+            described["charges"] = (*asked.charges, *described["charges"])
+        asked = asked._replace(**described)
         admission = running.admission._replace(asked=asked, spend=None)
         key, terms, _, _ = admission
         verdicts = verdicts_about(self._knowledge.view, key, asked, terms, now)

@@ -116,6 +116,32 @@ def test_a_handler_that_knows_more_changes_what_is_held_back() -> None:
     assert node.gate.soft.reserved_micro == 0
 
 
+def test_a_further_charge_is_held_back_beside_those_said_before() -> None:
+    node = Serving(organization(), used_record("credits", 1_000_000_000, 0, kind="account"))
+    assert node.ask("retriever.execute", charges=["search.web"]).allowed
+    assert node.gate.revise(node.running[0], NOW_MS, charges=["inference.llm"]).allowed
+    assert node.gate.soft.reserved_micro == 110_000_000
+    assert node.gate.revise(node.running[0], NOW_MS, results=10).allowed
+    assert node.gate.soft.reserved_micro == 110_000_000
+
+
+def test_a_charge_that_was_refused_is_not_held_back_with_the_next() -> None:
+    node = Serving(organization(), used_record("credits", 1_000_000_000, 950_000_000, kind="account"))
+    assert node.ask("retriever.execute", charges=["search.web"]).allowed
+    assert node.ask("search.web").allowed
+    assert node.gate.revise(node.running[0], NOW_MS, charges=["inference.llm"]).status == 403
+    assert node.gate.revise(node.running[0], NOW_MS, charges=["search.web"]).allowed
+    assert node.gate.soft.reserved_micro == 30_000_000
+
+
+def test_a_further_charge_leaves_what_was_taken_of_other_providers() -> None:
+    node = Serving(organization())
+    for _ in range(10):
+        assert node.ask("retriever.execute", charges=["search.web"]).allowed
+        assert node.gate.revise(node.running[-1], NOW_MS, charges=["inference.llm"]).allowed
+    assert node.ask("retriever.execute", charges=["search.web"]).status == 429, "10 web searches a minute"
+
+
 @pytest.mark.contract("1.20")
 def test_flags_of_the_plan_are_readable_and_an_organizations_own_go_before_them() -> None:
     known: Known = heron(organization(features={"namespace": "dedicated"}))

@@ -164,6 +164,19 @@ async def test_a_handler_that_learns_that_it_costs_less_lets_others_in() -> None
     assert (reserved_micro, service.gate.soft.reserved_micro) == ([10_000_000], 0)
 
 
+async def test_a_handler_that_is_refused_may_do_less_and_answer_itself() -> None:
+    async def create(_: Request) -> Response:
+        with pytest.raises(RefusedError):
+            await sluicegate.current().expect(creates=11)
+        await sluicegate.current().expect(creates=5)
+        sluicegate.current().quantities["documents"] = 5
+        return JSONResponse({}, 201)
+
+    service = Service(heron(used_record("quota_documents", 1_000_000, 999_990)), handler=create)
+    assert (await service.call("POST", "/documents")).status_code == 201
+    assert [(event["status"], event["quantities"]) for event in service.meter.events] == [(201, {"documents": 5})]
+
+
 async def test_outside_a_metered_request_everything_may_be_expected() -> None:
     await sluicegate.current().expect(creates=10**9)
 
