@@ -89,9 +89,7 @@ class Escrow(Participant):
             return
         refused = self._refusal(content)
         if refused is not None:
-            self.context.outbox.reject(
-                origin, 0, refused[0], refused[2], moment.now_ms, field=refused[1], organization_id=content.org_id
-            )
+            self.context.refuse(origin, 0, *refused, content.org_id)
             return
         self._free_expired(moment)
         for lease_id, _ in content.returned:

@@ -176,9 +176,10 @@ class Intake:
             self.totals.counted += 1
             self._event_ids.mark(event, digest)
 
-    def refuse(self, origin: RecordOrigin, index: int, reason: RejectReason, field: str | None, detail: str) -> None:
-        """Rejects the part ``index`` of a record that holds no events."""
-        self._reject(origin, index, reason, field, detail, None, None)
+    def refuse(self, origin: RecordOrigin, index: int, reason: RejectReason, field: str | None, detail: str,
+               organization_id: str | None = None) -> None:  # fmt: skip
+        """Rejects the part ``index`` of a record that holds no events; it was to be of ``organization_id``."""
+        self._reject(origin, index, reason, field, detail, None, None, organization_id)
 
     def _reject(
         self,
@@ -189,6 +190,7 @@ class Intake:
         detail: str,
         event: WireEvent | None,
         producer_id: str | None,
+        organization_id: str | None = None,
     ) -> None:
         self.totals.rejected += 1
         self._outbox.reject(
@@ -199,7 +201,7 @@ class Intake:
             self._time.now_ms,
             field=field,
             event_id=None if event is None else event.id,
-            organization_id=None if event is None else event.org_id,
+            organization_id=organization_id if event is None else event.org_id,
             producer_id=producer_id,
         )
 

@@ -5,9 +5,8 @@ order of the calls is that of the log, so a replay repeats them. A participant n
 what it costs: used credits belong to ``meter`` and ``ledger`` alone.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from sluicegate_schemas.accounts import AnyCommand
 from sluicegate_schemas.envelope import WireEvent, WireGauge, WireLeaseRequest
@@ -35,6 +34,21 @@ from .trail import Change as Change
 _ParticipantT = TypeVar("_ParticipantT")
 
 
+class Refuse(Protocol):
+    """Rejects the part ``index`` of a usage record that holds no events."""
+
+    def __call__(
+        self,
+        origin: RecordOrigin,
+        index: int,
+        reason: RejectReason,
+        field: str | None,
+        detail: str,
+        organization_id: str | None = None,
+        /,
+    ) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class PartitionContext:
     """What participants share of their partition."""
@@ -55,8 +69,7 @@ class PartitionContext:
     policy: Policy
     routes: RouteTable
     notices: Notices
-    refuse: Callable[[RecordOrigin, int, RejectReason, str | None, str], None]
-    """Rejects the part ``index`` of a usage record that holds no events: (origin, index, reason, field, detail)."""
+    refuse: Refuse
     peers: dict[type[Any], Any] = field(default_factory=dict)
     """The participants by their class, once all are made."""
 

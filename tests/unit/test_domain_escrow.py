@@ -289,7 +289,9 @@ def test_a_budget_that_is_no_more_limits_nothing() -> None:
 def test_a_request_about_what_is_not_there_is_rejected_by_its_field(fields: dict[str, str], field: str) -> None:
     world = world_of(100)
     world.append(lease_request(CREDIT, **fields))
-    assert [reject.field for reject in world.rejects] == [field]
+    (reject,) = world.rejects
+    assert (reject.field, reject.organization_id) == (field, fields.get("org_id", "org_a"))
+    assert world.machine.tally()[0]["rejected"] == 1
     assert not leases(world)
 
 
