@@ -89,11 +89,11 @@ class Service:
 
     def answer(self, request: WireLeaseRequest, credits_micro: int, *, request_ms_max: int = 300_000) -> None:
         """The worker lends, of 1,000 credits of which 900 are used."""
-        kind, _, name = request.scope.partition(":")
+        kind, name, *label = request.scope.split(":", 2)
         self.lending.reserve.learn(
             Lease(
                 lease_id=f"0-{request.request_id}",
-                scope=Scope.model_validate({"kind": kind, "id": name}),
+                scope=Scope.model_validate({"kind": kind, "id": name, "label": label[0] if label else None}),
                 limit_name=request.limit_name,  # type: ignore[arg-type]  # one of those that can be lent
                 node="node-1",
                 request_id=request.request_id,

@@ -34,8 +34,9 @@ ENVELOPE_EVENTS_MAX: Final = 500
 CHARGES_MAX: Final = 16
 LABELS_MAX: Final = 8
 RESOURCE_DELTAS_MAX: Final = 8
-LEASES_MAX: Final = 4
-"""Leases that one event may name: one for each hard limit that covers it."""
+LEASES_MAX: Final = 1 + 2 * (1 + 1 + LABELS_MAX)
+"""Leases that one event may name: one for each hard limit that may cover it. Those are its account's credits, and a
+day's and a month's budget of its organization, of its key, and of each of its labels."""
 LEASES_RETURNED_MAX: Final = 32
 """Leases that one request may give back."""
 DURATION_MS_MAX: Final = 31 * 86_400_000

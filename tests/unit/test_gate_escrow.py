@@ -10,9 +10,12 @@ import pytest
 from sluicegate.errors import RefusedError
 from sluicegate.gate import Description, Gate
 from sluicegate.metering import current
+from sluicegate_schemas.bounds import LABELS_MAX, LEASES_MAX
+from sluicegate_schemas.decode import check_numbers
 from sluicegate_schemas.envelope import WireCharge
 from sluicegate_schemas.outputs import Scope, Sequence
 from tests.borrowing import CREDIT, Service, hard
+from tests.domain_world import usage
 from tests.gating import (
     NOW_MS,
     SECRET,
@@ -105,6 +108,29 @@ async def test_a_request_under_two_hard_limits_takes_a_lease_of_each() -> None:
         service.answer(request, 200 * CREDIT)
     assert (await call).status_code == 200
     assert len(service.meter.events[-1]["leases"] or ()) == 2
+
+
+async def test_a_request_under_every_hard_limit_that_may_cover_one_takes_a_lease_of_each() -> None:
+    labels = {f"l{number}": "a" for number in range(LABELS_MAX)}
+    scopes = [
+        Scope(kind="organization", id="org_heron"),
+        Scope(kind="key", id="key_heron_1"),
+        *(Scope(kind="label", id="org_heron", label=f"{name}=a") for name in labels),
+    ]
+    budgets = tuple(scope for scope in scopes for _ in range(2))
+    service = Service(
+        heron(hard(hard_budgets=budgets, hard_budget_limits=("budget_day", "budget_month") * len(scopes)))
+    )
+    service.app._describe = lambda _: {"labels": labels}
+    call = asyncio.create_task(service.call())
+    for number in range(1 + len(budgets)):
+        service.answer(await service.asked(number), 200 * CREDIT)
+    assert (await call).status_code == 200
+    leases = service.meter.events[-1]["leases"] or []
+    assert len(leases) == len(set(leases)) == LEASES_MAX
+    event = usage()
+    event.leases = leases
+    check_numbers(event)
 
 
 async def test_free_and_soft_requests_need_no_lease() -> None:
