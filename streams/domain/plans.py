@@ -63,6 +63,11 @@ class Plans:
         plan = self.plan_of(organization_id)
         return "soft" if plan is None else plan.credits_mode
 
+    def test_keys_spend_of(self, organization_id: str) -> bool:
+        """Whether requests of its test keys cost credits."""
+        plan = self.plan_of(organization_id)
+        return plan is not None and plan.test_keys_spend
+
     # ---- rates ----
 
     def rates_of(self, api_key_id: str) -> Rates | None:

@@ -86,7 +86,8 @@ class RouteTable:
             key = self._keys.get(api_key_id)
             account_id = self._organizations[organization_id].account_id
             is_test = key is not None and key.mode == "test"
-            route = Route(organization_id, account_id, api_key_id, operation, is_costless=is_test)
+            is_costless = is_test and not self._plans.test_keys_spend_of(organization_id)
+            route = Route(organization_id, account_id, api_key_id, operation, is_costless=is_costless)
             route.buckets = self._buckets.find(api_key_id) if api_key_id else None
             route.throttled_takes_token = self._plans.throttled_takes_token(organization_id)
             self._routes[identity] = route

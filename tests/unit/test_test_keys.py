@@ -3,7 +3,8 @@
 import pytest
 
 from sluicegate.gate import Gate
-from tests.domain_world import NOW_MS, small_world, usage
+from sluicegate_schemas.bounds import from_epoch_ms
+from tests.domain_world import NOW_MS, default_catalogue, organization_put, small_world, usage
 from tests.gating import NOW_MS as GATE_NOW_MS
 from tests.gating import SECRET, credit_block, heron, key_record, organization
 from tests.limits_world import newest
@@ -30,6 +31,27 @@ def test_a_test_keys_requests_in_flight_are_its_organizations() -> None:
         if answer.allowed:
             gate.begin(answer, GATE_NOW_MS)
     assert statuses == [200, 200, 429, 429]
+
+
+def test_a_plan_may_let_test_keys_spend_and_another_plan_or_version_not() -> None:
+    first = default_catalogue()
+    spending = first.plans | {"pro": first.plans["pro"].model_copy(update={"test_keys_spend": True})}
+    second = {"version": 2, "effective_at": from_epoch_ms(NOW_MS + 10_000)}
+    world = small_world(
+        "pro", catalogues=[first.model_copy(update={"plans": spending}), first.model_copy(update=second)]
+    )
+
+    def used_after_one_search(at: int) -> int:
+        world.send(usage("search.knn", key="key_t", ts=at), at=at)
+        return world.used("account", "org_a")
+
+    cost_micro = used_after_one_search(NOW_MS)
+    assert cost_micro > 0
+    world.obey(organization_put(tier="team"))
+    assert used_after_one_search(NOW_MS + 1) == cost_micro
+    world.obey(organization_put(tier="pro", command_id="back"))
+    assert used_after_one_search(NOW_MS + 2) == 2 * cost_micro
+    assert used_after_one_search(NOW_MS + 10_000) == 2 * cost_micro
 
 
 @pytest.mark.contract("9.17", "1.6")
