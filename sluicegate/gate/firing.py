@@ -17,6 +17,8 @@ from .terms import Terms
 from .verdicts import LIMITS, MONEY
 
 _SECOND_BUCKET: Final[LimitName] = "requests_per_second"
+_TOLD_FROM_PERCENT: Final = 80
+"""From so much of a quota on workers tell each change of its count."""
 
 
 def provider_charges(admission: Admission, charges: Sequence[WireCharge]) -> list[tuple[Provider, int, int]]:
@@ -138,6 +140,8 @@ def amounts(verdicts: Sequence[Verdict], admission: Admission) -> list[Fired]:
     if terms.quota is not None and asked.creates > 0:
         limit_name, limit = terms.quota.limit_name, terms.quota.limit
         said = next((verdict for verdict in verdicts if verdict.limit_name == limit_name), None)
+        if said is not None and not said.blocks and said.observed * 100 < said.limit * _TOLD_FROM_PERCENT:
+            said = None  # it fell below what workers tell of, and may have fallen further since
         if said is not None and (said.blocks or (limit is not None and said.observed + asked.creates > limit)):
             fired.append(_fired(said, said.until_ms)._replace(requested=asked.creates))
         elif said is None and limit is not None and asked.creates > limit:

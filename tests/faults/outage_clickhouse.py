@@ -7,6 +7,7 @@ import time
 from typing import Final
 
 from clickhouse.intake import BYTES_WAITING_MAX, ROWS_WAITING_MAX
+from clickhouse.patience import PAUSE_S_MAX
 from sluicegate.clock import epoch_ms
 from sluicegate_schemas import topics
 from stack.topic_log import end_offsets
@@ -76,7 +77,9 @@ async def clickhouse_away(pipeline: Pipeline, for_s: float, say: Say) -> Report:
         f"{grown['sink'] / MEGABYTE:+.0f} MB beside before; its bound is {SINK_GROWTH_BYTES_MAX / MEGABYTE:+.0f} MB.",
     )
     report.judge(unharmed, "Worker and sink ran on through the outage.")
-    report.judge(catch_up_s <= max(10.0, for_s / 2), f"The sink had caught up {catch_up_s:.1f} s after the return.")
+    report.judge(
+        catch_up_s <= max(2 * PAUSE_S_MAX, for_s / 2), f"The sink had caught up {catch_up_s:.1f} s after the return."
+    )
     report.judge(counted == sent, f"Ledger, rollups and events agree: {counted} of {sent} events counted once.")
     report.figures = {
         "away_s": for_s,

@@ -355,3 +355,8 @@ def test_a_plan_may_charge_a_refused_request_the_tokens_that_there_are(charged: 
     statuses = [gate.check(SECRET, "search.knn", now_ms=NOW_MS).status for _ in range(80)]
     assert statuses == [200] * 50 + [429] * 30
     assert sum(gate.check(SECRET, "collections.list", now_ms=NOW_MS).allowed for _ in range(100)) == left
+
+
+def test_a_count_that_fell_below_what_workers_tell_of_refuses_no_batch() -> None:
+    gate = Gate(heron(organization(), used_record("quota_documents", 1_000_000, 799_000)))
+    assert gate.check(SECRET, "documents.create", creates=900_000, now_ms=NOW_MS).allowed
