@@ -121,6 +121,10 @@ class ExpectedCredits:
                 book.granted_micro += paid
             due -= paid
 
+    def was_boosted(self, name: str) -> bool:
+        """Whether the account has, or had this month, credits of a boost."""
+        return any(one.kind == "boost" for one in self.accounts[name].grants)
+
     def total_micro(self, name: str) -> int | None:
         """The credits of the log's month: the plan's, what grants have paid of it, and what is left of those alive."""
         plan = self._plan_of(name, self.month)

@@ -44,14 +44,10 @@ def _time(at_ms: int) -> str:
 
 
 def _span(draw: random.Random, now_ms: int) -> tuple[int, int]:
-    """From when until when: now and then over the month's end, or right up to it.
-
-    Nothing lives for less than a second: whether a cost of the one millisecond of a boost burns it is a question in
-    which worker and model still differ (docs/reliability.md).
-    """
+    """From when until when: now and then over the month's end, or right up to it."""
     start_ms = now_ms + draw.choice(_AHEAD_MS)
     if draw.random() < 0.25:
-        return start_ms, max(start_ms + 1_000, events.edge_ms(draw, now_ms))
+        return start_ms, max(start_ms + 1, events.edge_ms(draw, now_ms))
     return start_ms, start_ms + draw.choice(_FOR_MS)
 
 
