@@ -131,6 +131,7 @@ class Expected:
         """Takes in a record of the accounts topic."""
         self._advance(log_time_ms)
         self.accounts.obey(offset, value)
+        self.commands.credits.plan_changed()
         self.gauges.forget(self.now_ms)
         for account, organization, key, group, micro, at_ms in self.commands.charges:
             self.cells[organization, key or "", "correction", at_ms // MINUTE_MS][4] += micro

@@ -91,6 +91,11 @@ class ExpectedCredits:
         account.live = [one for one in account.grants if one.is_alive(self.now_ms)]
         self._burn(name, self.month, account.live)
 
+    def plan_changed(self) -> None:
+        """A plan may be another now: what it can pay of what nobody paid, it pays before anything that begins later."""
+        for name, account in self.accounts.items():
+            self._burn(name, self.month, account.live)
+
     def book(self, name: str, month: str, micro: int) -> None:
         """So much was used of an account's month."""
         account = self.accounts[name]
@@ -120,10 +125,6 @@ class ExpectedCredits:
                 grant.burned_micro += paid
                 book.granted_micro += paid
             due -= paid
-
-    def was_boosted(self, name: str) -> bool:
-        """Whether the account has, or had this month, credits of a boost."""
-        return any(one.kind == "boost" for one in self.accounts[name].grants)
 
     def total_micro(self, name: str) -> int | None:
         """The credits of the log's month: the plan's, what grants have paid of it, and what is left of those alive."""
