@@ -43,11 +43,11 @@ class Projection(NamedTuple):
 def project(client: Client, now: datetime, left_micro: Mapping[str, int] | None = None) -> list[Projection]:
     """All organizations with usage in the last eight weeks. ``left_micro``: the credits that are left of those with a
     limit. Raises ValueError for a time without zone, and clickhouse_connect's errors."""
-    origin, _, end = _times(now)
+    origin, start, end = _times(now)
     hours = int((end - origin) / timedelta(hours=1))
     parameters = {
         "origin": origin,
-        "month_hours": _month_hours(origin),
+        "month_hours": int((origin - start) / timedelta(hours=1)),
         "hours": hours,
         "first": 1 - (now - origin) / timedelta(hours=1),
         "samples_min": SAMPLES_MIN,
@@ -100,7 +100,3 @@ def _times(now: datetime) -> tuple[datetime, datetime, datetime]:
     origin = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     start, end = month_range(f"{origin:%Y-%m}")
     return origin, start, end
-
-
-def _month_hours(origin: datetime) -> int:
-    return int((origin - month_range(f"{origin:%Y-%m}")[0]) / timedelta(hours=1))

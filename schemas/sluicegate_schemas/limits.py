@@ -161,12 +161,6 @@ OperationLimit = Annotated[
     OncePerSubject | ConcurrentPerSubject | QuantityPerMinute | ResultsMax, Field(discriminator="kind")
 ]
 OperationLimits = Annotated[tuple[OperationLimit, ...], Field(max_length=100)]
-OPERATION_LIMIT_NAMES: Final[dict[str, LimitName]] = {
-    "once_per_subject": "operation_interval",
-    "concurrent_per_subject": "operation_concurrency",
-    "quantity_per_minute": "operation_quantity",
-    "results_max": "operation_results",
-}
 
 
 def category_limit(category: Category) -> LimitName:

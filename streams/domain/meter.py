@@ -184,7 +184,7 @@ class Meter:
 
     def _note_debt(self, buckets: Buckets, bucket: Bucket, event: WireEvent, record: RecordContext, index: int) -> None:
         if (buckets, bucket) not in self._debts:
-            self._debts[buckets, bucket] = event.org_id, self._cause(event, record, index)
+            self._debts[buckets, bucket] = event.org_id, EventCause.of(event, record, index)
 
     def judge_debts(self) -> None:
         """Decides about the keys that the record's events put, or left, in debt: once each, by all that was counted."""
@@ -284,16 +284,13 @@ class Meter:
             detail = f"lies {record.logged_at_ms - event.started_at_ms} ms before the broker's time"
             record.refuse(index, "too_far_behind", "started_at", detail)
 
-    def _cause(self, event: WireEvent, record: RecordContext, index: int) -> EventCause:
-        return EventCause.of(event, record, index)
-
     def _moment(self, offset: int, index: int) -> Moment:
         time = self._time
         return Moment(time.now_ms, time.month, time.version, f"u{self._partition}-{offset}-{index}")
 
     def _credits_reached(self, event: WireEvent, route: Route, record: RecordContext, index: int) -> None:
         root = self._organizations[route.account_id]
-        cause = self._cause(event, record, index)
+        cause = EventCause.of(event, record, index)
         self._policy.credits_reached(self._moment(record.offset, index), route.account, root.tier, cause)
 
 

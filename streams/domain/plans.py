@@ -149,14 +149,6 @@ class Plans:
     def _boosted_quotas(self, organization_id: str) -> Iterable[Mapping[str, int | None]]:
         return [boost.quotas for boost in self.in_force.boosts_of(organization_id) if boost.quotas]
 
-    def objects_per_batch_of(self, organization_id: str) -> int | None:
-        """How many objects one batch may have; None is unlimited."""
-        own = self._accounts.organizations[organization_id].objects_per_batch_own
-        if own is not None:
-            return own
-        plan = self.plan_of(organization_id)
-        return None if plan is None else plan.objects_per_batch
-
     def features_of(self, organization_id: str) -> dict[str, Feature]:
         """The plan's flags, with the organization's own in their place."""
         plan = self.plan_of(organization_id)

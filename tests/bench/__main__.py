@@ -54,9 +54,7 @@ def main() -> int:
         for sentence in found:
             console.print(f"worse: {sentence}")
         return 1 if found else 0
-    LATEST.parent.mkdir(exist_ok=True)
-    lines = ",\n".join(f" {report.json.dumps(row)}" for row in report.merged(before, rows))
-    LATEST.write_text(f"[\n{lines}\n]\n", "utf-8")
+    report.write(LATEST, report.merged(before, rows))
     picture = LATEST.with_suffix(".svg")
     subprocess.run([PEERS_PYTHON, "-m", "tests.bench.peers.draw", LATEST, picture], cwd=ROOT, check=True)
     console.print(f"written to {LATEST.relative_to(ROOT)} and {picture.relative_to(ROOT)}")

@@ -55,6 +55,13 @@ def merged(before: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]
     return [by_id[name] for name in ROWS if name in by_id]
 
 
+def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One line a row, so that a change of one shows as one."""
+    path.parent.mkdir(exist_ok=True)
+    lines = ",\n".join(f" {json.dumps(row)}" for row in rows)
+    path.write_text(f"[\n{lines}\n]\n", "utf-8")
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The rows that ``path`` holds; none if there is no such file."""
     rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8")) if path.exists() else []

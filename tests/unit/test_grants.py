@@ -5,10 +5,7 @@ import pytest
 
 from sluicegate_schemas.outputs import Balance
 from streams.domain.period import month_index
-from streams.domain.policy import Moment
-from streams.domain.scopes import ScopeNames
 from streams.domain.settings import DomainSettings
-from streams.domain.spendable import spendable_micro
 from streams.domain.tables import GrantRow
 from tests.domain_world import NOW_MS, World, default_catalogue, key_put, organization_put, small_world, usage
 from tests.grants import CREDIT, command, grant_put, grant_revoke, time_text
@@ -317,11 +314,11 @@ def test_the_credits_of_a_boost_are_a_grant_of_its_time() -> None:
 
 def test_what_an_account_may_spend_is_what_its_total_leaves() -> None:
     world = free_world()
-    account = ScopeNames("account", "org_a")
 
     def left() -> int | None:
-        moment = Moment(world.log_time_ms, month_index(world.log_time_ms), 1, "w")
-        return spendable_micro(world.machine.participants.all[0].context, account, "credits", moment)
+        ledger = world.machine.ledgers.get("account", "org_a", month_index(world.log_time_ms))
+        assert ledger is not None
+        return None if ledger.total_micro is None else max(0, ledger.total_micro - ledger.used_micro)
 
     world.obey(grant_put())
     spend(world, 40)
