@@ -41,6 +41,10 @@ def _is_full(observed: int, limit: int) -> int:
     return int(observed >= limit)
 
 
+def _is_older(said: WireGauge, row: GaugeRow) -> bool:
+    return said.boot_id == row.boot_id and said.sequence <= row.sequence
+
+
 class Gauges(Participant):
     """Sums up what the nodes serve, and closes organizations and subjects that have as many requests as they may."""
 
@@ -85,8 +89,8 @@ class Gauges(Participant):
         assert isinstance(content, WireGauge)
         name = f"{content.account_id}|{content.node}"
         before = self._rows.get(name)
-        if before is not None and before.boot_id == content.boot_id and content.sequence <= before.sequence:
-            return
+        if before is not None and _is_older(content, before) and before.until_ms > moment.now_ms:
+            return  # a row whose time is over is only not dealt with yet: it must not depend on when that happens
         known = []
         for at, one in enumerate(content.organizations):
             organization = self.context.accounts.organizations.get(one.org_id)
