@@ -84,7 +84,7 @@ schemas: $(STAMP) ## write JSON Schema and AsyncAPI anew from the models
 lock: $(STAMP) ## pin all dependencies anew, with hashes and without addresses
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o locks/dev.lock
-	$(BIN)/uv pip compile pyproject.toml --extra streams --extra clickhouse --extra webhooks --extra cli --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o locks/runtime.lock
+	$(BIN)/uv pip compile pyproject.toml --extra streams --extra clickhouse --extra webhooks --extra api --extra cli --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o locks/runtime.lock
 	$(BIN)/uv pip compile locks/bench.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -o locks/bench.lock
 
 .PHONY: clean
