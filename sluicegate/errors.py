@@ -5,6 +5,7 @@
     SluicegateError
     ├── ConfigurationError    a setting, a route or a file is wrong: change it (also a ValueError)
     ├── TopicsMissingError    the broker is there, the topics are not: create them, then try again
+    ├── NotFoundError         an operator asked for what does not exist, or no longer
     ├── PublishRefusedError   an operator's command would change what is immutable: nothing was written
     └── RefusedError          the request must not do what its handler expected: let it through, it is answered
 
@@ -31,6 +32,10 @@ class RefusedError(SluicegateError):
     def __init__(self, status: int) -> None:
         super().__init__(f"refused with {status}")
         self.status = status
+
+
+class NotFoundError(SluicegateError):
+    """What an operator asked for does not exist, or no longer; the message names it."""
 
 
 class PublishRefusedError(SluicegateError):

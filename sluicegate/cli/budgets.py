@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigurationError
-from .change import Fields, change
+from ..operator.commands import Fields
+from .change import change
 from .command import group
 from .grants import Credits, account_of
 from .organizations import Organization

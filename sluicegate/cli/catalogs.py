@@ -1,23 +1,27 @@
 """``sluicegate catalog``: plans and the rate card as versions."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sluicegate_schemas.bounds import Record
-from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.files import load_catalogue
 
-from ..operator.catalogue_check import Remark, check_catalogue
-from ..operator.differences import Difference, differences
+from ..operator.catalogue_check import check_catalogue
+from ..operator.catalogue_reports import (
+    CatalogueDifferences,
+    CheckedCatalogue,
+    PublishedCatalogue,
+    checked_catalogue,
+    compared,
+)
+from ..operator.catalogues import published
 from ..operator.plans import LEAD_MIN
 from ..operator.publish import publish
-from .catalogues import published
 from .change import By
 from .command import command, group
-from .exits import CommandError, Exit
+from .exits import Exit
 from .files import read_file
 from .session import Session
 from .text import time_text
@@ -27,45 +31,11 @@ File = Annotated[Path, typer.Argument(help="A catalogue as TOML (catalogue/defau
 app = group("catalog", "Plans and the rate card, as versions.")
 
 
-class CheckedCatalogue(Record):
-    """A file that holds a whole catalogue, how much is in it, and what in it may not be meant."""
-
-    version: int
-    effective_at: datetime
-    operations: int
-    operation_limits: int
-    alert_rules: int
-    remarks: tuple[Remark, ...]
-
-
-class CatalogueDifferences(Record):
-    """What the file has otherwise than the published version."""
-
-    published_version: int
-    version: int
-    differences: tuple[Difference, ...]
-
-
-class PublishedCatalogue(Record):
-    """``published`` is false where exactly this was published before."""
-
-    version: int
-    effective_at: datetime
-    published: bool
-
-
 @command(app, "check", prints=CheckedCatalogue)
 async def check(session: Session, file: File) -> None:
     """Check a catalogue file; what is wrong, or may not be meant, is named with its line. Needs no broker."""
     found, remarks = read_file(file, check_catalogue)
-    checked = CheckedCatalogue(
-        version=found.version,
-        effective_at=found.effective_at,
-        operations=len(found.operations),
-        operation_limits=len(found.operation_limits),
-        alert_rules=len(found.alert_rules),
-        remarks=tuple(remarks),
-    )
+    checked = checked_catalogue(found, remarks)
     counts = f"{checked.operations} operations, {checked.operation_limits} limits, {checked.alert_rules} alert rules"
     line = f"{file}: version {found.version} from {time_text(found.effective_at)}: {counts}"
     said = [f"{file}, line {one.line}: {one.field}: {one.sentence}" for one in remarks]
@@ -80,12 +50,10 @@ async def diff(
 ) -> None:
     """Show what a file would change against a published version; exits with 1 where it differs."""
     new = read_file(file, load_catalogue)
-    old = _version(await published(session), against)
-    found = differences(old, new)
-    record = CatalogueDifferences(published_version=old.version, version=new.version, differences=tuple(found))
-    lines = [f"{one.path}: {one.before} → {one.after}" for one in found]
-    session.screen.record(record, lines or [f"the file holds what version {old.version} is"])
-    if found:
+    record = compared(await published(session), new, against)
+    lines = [f"{one.path}: {one.before} → {one.after}" for one in record.differences]
+    session.screen.record(record, lines or [f"the file holds what version {record.published_version} is"])
+    if record.differences:
         raise typer.Exit(Exit.FOUND)
 
 
@@ -113,11 +81,3 @@ async def publish_file(
     record = PublishedCatalogue(version=catalogue.version, effective_at=catalogue.effective_at, published=is_new)
     said = f"published, in force from {time_text(catalogue.effective_at)}" if is_new else "was published before"
     session.screen.record(record, [f"catalogue version {catalogue.version}: {said}"])
-
-
-def _version(known: dict[int, Catalogue], against: int | None) -> Catalogue:
-    if against is not None and against not in known:
-        raise CommandError(f"catalogue version {against} is not published", Exit.NOT_FOUND)
-    if not known:
-        raise CommandError("no catalogue is published", Exit.NOT_FOUND)
-    return known[against if against is not None else max(known)]

@@ -5,43 +5,26 @@ import inspect
 import secrets
 from collections.abc import Awaitable, Callable
 from inspect import Parameter
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import typer
 
-from sluicegate_schemas.accounts import AnyCommand
-from sluicegate_schemas.bounds import EVENT_ID_PATTERN, Record, full_match
-from sluicegate_schemas.outputs import Reject, TrailEntry
+from sluicegate_schemas.bounds import EVENT_ID_PATTERN, full_match
 
 from ..errors import ConfigurationError
-from ..operator.send import WAIT_S_DEFAULT, Sent, send
+from ..operator.commands import Fields, Outcome, as_command, outcome_of
+from ..operator.send import WAIT_S_DEFAULT, send
 from .command import command, options, with_signature
 from .exits import CommandError, Exit
 from .session import Session
-from .values import as_command
 
 _COMMAND_ID: Final = full_match(EVENT_ID_PATTERN)
-Fields = dict[str, Any]
 Change = TypeVar("Change", bound=Callable[..., Awaitable[Fields]])
 By = Annotated[str | None, typer.Option(help="Who acts; default SLUICEGATE_OPERATOR, else the login name.")]
 Reason = Annotated[str, typer.Option(help="Why, for the audit trail.")]
 Wait = Annotated[float, typer.Option(min=0, max=3_600, help="Seconds to wait for the worker; 0: only send.")]
 _CommandId = Annotated[str | None, typer.Option(help="Of an earlier try: it acts once; default a new one.")]
 CHANGE: Final = options(by=(By, None), reason=(Reason, ""), command_id=(_CommandId, None), wait=(Wait, WAIT_S_DEFAULT))
-
-
-class Outcome(Record):
-    """What became of an operator command. "applied": ``trail`` says what changed. "refused": ``reject`` says why.
-    "unconfirmed": no answer in time. "sent": nobody waited."""
-
-    command_id: str
-    command: str
-    account_id: str
-    organization_id: str
-    outcome: Literal["applied", "refused", "unconfirmed", "sent"]
-    was_known: bool
-    trail: TrailEntry | None
-    reject: Reject | None
 
 
 class Sender(NamedTuple):
@@ -82,20 +65,7 @@ class Sender(NamedTuple):
                 f"--command-id {made.command_id} (it acts once); sluicegate doctor says whether workers run",
                 Exit.UNCONFIRMED,
             )
-        return _outcome(made, sent)
-
-
-def _outcome(made: AnyCommand, sent: Sent) -> Outcome:
-    return Outcome(
-        command_id=made.command_id,
-        command=made.kind,
-        account_id=made.account_id,
-        organization_id=made.about,
-        outcome=sent.outcome,
-        was_known=sent.was_known,
-        trail=sent.trail,
-        reject=sent.reject,
-    )
+        return outcome_of(made, sent)
 
 
 def say(session: Session, one: Outcome) -> None:

@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 import typer
 from aiokafka.errors import KafkaError
 
-from ..errors import ConfigurationError, PublishRefusedError, SluicegateError, TopicsMissingError
+from ..errors import ConfigurationError, NotFoundError, PublishRefusedError, SluicegateError, TopicsMissingError
 from .text import ascii_json, plain
 
 
@@ -56,6 +56,8 @@ def endings(*, as_json: bool) -> Iterator[None]:
         yield
     except CommandError as error:
         _end(str(error), error.exit_code, as_json=as_json)
+    except NotFoundError as error:
+        _end(str(error), Exit.NOT_FOUND, as_json=as_json)
     except PublishRefusedError as error:
         _end(str(error), Exit.REFUSED, as_json=as_json)
     except TopicsMissingError as error:

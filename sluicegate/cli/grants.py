@@ -7,9 +7,11 @@ import typer
 
 from sluicegate_schemas.accounts import PRIORITY_DEFAULT
 
-from .change import Fields, change
+from ..operator.commands import Fields
+from ..operator.known import organization_id
+from .change import change
 from .command import group
-from .known import organization_id, read_known
+from .known import read_known
 from .organizations import Organization
 from .session import Session
 from .values import credits_micro, when

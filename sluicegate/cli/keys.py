@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from sluicegate_schemas.bounds import Record
-
-from ..operator.new_key import new_key
+from ..operator.commands import Fields
+from ..operator.known import key_id, organization_id
+from ..operator.new_key import NewKeyShown, new_key
 from ..operator.send import WAIT_S_DEFAULT
-from .change import By, Fields, Outcome, Reason, Sender, Wait, change
+from .change import By, Reason, Sender, Wait, change
 from .command import command, group
 from .exits import CommandError, Exit
-from .known import key_id, organization_id, read_known
+from .known import read_known
 from .organizations import Organization
 from .session import Session
 
@@ -26,17 +26,6 @@ class Mode(StrEnum):
 
     LIVE = "live"
     TEST = "test"
-
-
-class NewKeyShown(Record):
-    """A new key. ``secret`` is shown this once and kept nowhere; ``outcome`` is null where nothing was sent."""
-
-    api_key_id: str
-    organization_id: str
-    mode: str
-    secret: str
-    key_sha256: str
-    outcome: Outcome | None
 
 
 @command(app, "new", prints=NewKeyShown)

@@ -1,89 +1,14 @@
-"""The organizations and keys that the workers made known, from the entitlements topic."""
+"""The organizations and keys that the workers know, as commands need them."""
 
-from typing import Final, NamedTuple, TypeVar
-
-from pydantic import ValidationError
-
-from sluicegate_schemas.bounds import API_KEY_ID_PATTERN, ORGANIZATION_ID_PATTERN, full_match
-from sluicegate_schemas.outputs import ENTITLEMENT, KeyEntitlement, OrganizationEntitlement
-from sluicegate_schemas.topics import ENTITLEMENTS
-
-from ..errors import ConfigurationError
-from .exits import CommandError, Exit
-from .logs import read_all
+from ..operator.known import Known
+from ..operator.known import read_known as read
 from .screen import note
 from .session import Session
-
-_ORGANIZATION: Final = full_match(ORGANIZATION_ID_PATTERN)
-_KEY: Final = full_match(API_KEY_ID_PATTERN)
-_One = TypeVar("_One", KeyEntitlement, OrganizationEntitlement)
-
-
-class Known(NamedTuple):
-    """By their ids, each as it was last published."""
-
-    organizations: dict[str, OrganizationEntitlement]
-    keys: dict[str, KeyEntitlement]
-
-    def organization(self, organization_id: str) -> OrganizationEntitlement:
-        """Raises CommandError for one that is not known."""
-        found = self.organizations.get(organization_id)
-        if found is None:
-            raise CommandError(f"the workers know no organization {organization_id}", Exit.NOT_FOUND)
-        return found
-
-    def key(self, api_key_id: str) -> KeyEntitlement:
-        """Raises CommandError for one that is not known."""
-        found = self.keys.get(api_key_id)
-        if found is None:
-            raise CommandError(f"the workers know no key {api_key_id}", Exit.NOT_FOUND)
-        return found
-
-    def keys_of(self, organization_id: str) -> list[KeyEntitlement]:
-        """Its keys, by id."""
-        return [self.keys[name] for name in sorted(self.keys) if self.keys[name].organization_id == organization_id]
 
 
 async def read_known(session: Session) -> Known:
     """Everything that gates know, as of now; what cannot be read is left out and counted aside."""
-    known = Known({}, {})
-    unreadable = 0
-    async for record in read_all(session.brokers, session.topic(ENTITLEMENTS)):
-        if record.value is None:
-            continue
-        try:
-            entitlement = ENTITLEMENT.validate_json(record.value)
-        except ValidationError:
-            unreadable += 1
-            continue
-        if isinstance(entitlement, KeyEntitlement):
-            _keep(known.keys, entitlement.api_key_id, entitlement)
-        else:
-            _keep(known.organizations, entitlement.organization_id, entitlement)
+    known, unreadable = await read(session)
     if unreadable:
         note(f"{unreadable} records of the entitlements topic cannot be read and are left out: use the newest version")
     return known
-
-
-def _keep(kept: dict[str, _One], name: str, new: _One) -> None:
-    old = kept.get(name)
-    if old is None or _rank(old) <= _rank(new):
-        kept[name] = new
-
-
-def _rank(one: KeyEntitlement | OrganizationEntitlement) -> tuple[int, int]:
-    return one.sequence.epoch, one.sequence.counter
-
-
-def organization_id(text: str) -> str:
-    """``text``, if it can be an organization's id. Raises ConfigurationError."""
-    if not _ORGANIZATION.match(text):
-        raise ConfigurationError("an organization must look like org_name: letters, digits, _ and -, 1 to 60 of them")
-    return text
-
-
-def key_id(text: str) -> str:
-    """``text``, if it can be a key's id. Raises ConfigurationError."""
-    if not _KEY.match(text):
-        raise ConfigurationError("a key must look like key_name: letters, digits, _ and -, 1 to 60 of them")
-    return text

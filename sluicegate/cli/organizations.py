@@ -9,22 +9,22 @@ import typer
 from sluicegate_schemas.accounts import OrganizationPut
 from sluicegate_schemas.bounds import Record
 from sluicegate_schemas.files import load_accounts
-from sluicegate_schemas.outputs import KeyEntitlement, OrganizationEntitlement
+from sluicegate_schemas.outputs import OrganizationEntitlement
 
-from ..errors import ConfigurationError
+from ..operator.commands import Fields
+from ..operator.known import organization_id
+from ..operator.organizations import OWN, ShownOrganization, home_of, put_fields
+from ..operator.own_values import own_values
 from ..operator.publish import publish
-from .change import Fields, change
+from .change import change
 from .command import command, group
 from .exits import CommandError, Exit
 from .files import read_file
-from .known import organization_id, read_known
-from .own_values import own_values
+from .known import read_known
 from .session import Session
 from .values import count_or_none, failure_mode, feature, optional_credits_micro, rates, table, whole
 
 _HEADINGS = ("organization", "account", "tier", "keys", "own or boosted", "exempt")
-_OWN = ("credits_micro_per_month", "rates", "shares", "concurrency", "quotas", "objects_per_batch", "features",
-        "credits_mode", "failure_modes")  # fmt: skip
 
 Organization = Annotated[str, typer.Argument(metavar="org_…")]
 Amount = Annotated[str | None, typer.Option(metavar="CREDITS", help="Instead of the plan's.")]
@@ -33,14 +33,6 @@ Cap = Annotated[str | None, typer.Option(metavar="CREDITS", help="It may use so 
 Reserved = Annotated[str | None, typer.Option(metavar="CREDITS", help="So much of its pool only it may use.")]
 
 app = group("org", "Organizations: tier, own limits, keys.")
-
-
-class ShownOrganization(Record):
-    """An organization as gates know it, its keys, and what an operator last gave it (null: not on the trail)."""
-
-    organization: OrganizationEntitlement
-    keys: tuple[KeyEntitlement, ...]
-    put: OrganizationPut | None
 
 
 class PublishedAccounts(Record):
@@ -87,28 +79,10 @@ async def put(
     return put_fields(organization, await _home(session, organization, account), standing, given)
 
 
-def put_fields(organization: str, account: str, standing: OrganizationPut | None, given: dict[str, Any]) -> Fields:
-    """The fields of an ``organization.put`` that changes ``standing`` by what is given."""
-    kept: dict[str, Any] = {}
-    if standing is not None:
-        kept = standing.model_dump(mode="json", include={"tier", "pool", *_OWN}, exclude_none=True)
-    return {
-        "kind": "organization.put",
-        "organization_id": organization,
-        "account_id": account,
-        **kept,
-        **{name: value for name, value in given.items() if value is not None},
-    }
-
-
 async def _home(session: Session, organization: str, account: str | None) -> str:
     """The account of an organization: where it is known its own, which never changes."""
     known = (await read_known(session)).organizations.get(organization_id(organization))
-    if known is None:
-        return account or organization
-    if account not in (None, known.account_id):
-        raise ConfigurationError(f"the account of {organization} is {known.account_id}, and never changes")
-    return known.account_id
+    return home_of(known, organization, account)
 
 
 def pool(cap: str | None, reserved: str | None) -> dict[str, Any] | None:
@@ -196,5 +170,5 @@ async def publish_file(
 
 
 def _not_the_plans(one: OrganizationEntitlement) -> dict[str, object]:
-    fields = one.model_dump(mode="json", include=set(_OWN), exclude_none=True)
-    return {name: fields[name] for name in _OWN if name in fields}
+    fields = one.model_dump(mode="json", include=set(OWN), exclude_none=True)
+    return {name: fields[name] for name in OWN if name in fields}

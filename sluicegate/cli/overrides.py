@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from .change import Fields, change
+from ..operator.commands import Fields
+from .change import change
 from .command import group
 from .grants import account_of
 from .organizations import Organization, Pairs

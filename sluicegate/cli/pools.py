@@ -1,26 +1,19 @@
 """``sluicegate pool``: organizations that share the credits of one account."""
 
-from sluicegate_schemas.bounds import Record
 from sluicegate_schemas.money import credits_text
 
-from .change import Fields, change
+from ..operator.commands import Fields
+from ..operator.known import organization_id
+from ..operator.organizations import put_fields
+from ..operator.own_values import own_values
+from ..operator.pools import Member, members_of
+from .change import change
 from .command import command, group
-from .exits import CommandError, Exit
-from .known import organization_id, read_known
-from .organizations import Cap, Organization, Reserved, last_put, pool, put_fields
-from .own_values import own_values
+from .known import read_known
+from .organizations import Cap, Organization, Reserved, last_put, pool
 from .session import Session
 
 app = group("pool", "Credits that several organizations share.")
-
-
-class Member(Record):
-    """A member of a pool. ``cap_micro`` null: as much as the pool leaves."""
-
-    organization_id: str
-    account_id: str
-    cap_micro: int | None
-    reserved_micro: int
 
 
 @change(app, "put")
@@ -42,21 +35,8 @@ async def put(
 async def show(session: Session, account: Organization) -> None:
     """Show the organizations that share an account's credits."""
     known = await read_known(session)
-    members = [one for one in known.organizations.values() if one.account_id == organization_id(account)]
-    if not members:
-        raise CommandError(f"the workers know no organization whose account is {account}", Exit.NOT_FOUND)
-    puts = await own_values(session, account)
-    shown = []
-    for one in sorted(members, key=lambda member: member.organization_id):
-        pool = puts[one.organization_id].pool if one.organization_id in puts else None
-        shown.append(
-            Member(
-                organization_id=one.organization_id,
-                account_id=account,
-                cap_micro=None if pool is None else pool.cap_micro,
-                reserved_micro=0 if pool is None else pool.reserved_micro,
-            )
-        )
+    puts = await own_values(session, organization_id(account))
+    shown = members_of(account, known.organizations.values(), puts)
     rows = [
         (
             one.organization_id,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sluicegate_schemas import topics
 from sluicegate_schemas.alerts import ALERT, AuditDrift, UsageAlert
@@ -13,7 +13,8 @@ from sluicegate_schemas.bounds import Record, from_epoch_ms
 from sluicegate_schemas.outputs import Decision, Lease, Reject, TrailEntry
 from sluicegate_schemas.topics import Topic
 
-from .logs import LogRecord
+from ..operator.decisions import read_decision
+from ..operator.logs import LogRecord
 from .text import amount, time_text
 
 Shown = Decision | Lease | AuditDrift | UsageAlert | Reject | TrailEntry
@@ -29,14 +30,6 @@ class TailedRecord(Record):
     logged_at: datetime
     readable: bool
     record: dict[str, object] | None
-
-
-_DECISION: Final[TypeAdapter[Decision | Lease]] = TypeAdapter(Decision | Lease)
-
-
-def read_decision(value: bytes) -> Decision | Lease:
-    """A record of the decisions topic. Raises ValidationError."""
-    return _DECISION.validate_json(value)
 
 
 READERS: Final[dict[str, tuple[Topic, Callable[[bytes], Shown]]]] = {

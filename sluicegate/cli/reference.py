@@ -12,8 +12,9 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from typer.models import ArgumentInfo, OptionInfo
 
+from ..operator.commands import Outcome
 from . import app  # noqa: F401  # it imports all commands
-from .change import CHANGE, Outcome
+from .change import CHANGE
 from .command import COMMANDS, Described
 from .exits import MEANINGS
 

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Final, Self
 
 from sluicegate_schemas.bounds import NAME_PATTERN, full_match
-from sluicegate_schemas.topics import PREFIX_DEFAULT, Topic
+from sluicegate_schemas.topics import PREFIX_DEFAULT
 
 from ..brokers import Brokers
 from ..errors import ConfigurationError
+from ..operator.system import System
 from .screen import Screen
 
 _NAME: Final = full_match(NAME_PATTERN)
@@ -20,11 +21,9 @@ _TOPIC_PREFIX: Final = full_match(r"^[A-Za-z0-9._-]{0,200}$")
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class Session(System):
     """One run of one command."""
 
-    brokers: Brokers
-    topic_prefix: str
     screen: Screen
     environment: Mapping[str, str]
 
@@ -50,10 +49,6 @@ class Session:
         if not _TOPIC_PREFIX.match(prefix):
             raise ConfigurationError("the topic prefix may hold letters, digits and . _ - only")
         return cls(brokers, prefix, Screen(as_json=as_json), environment)
-
-    def topic(self, topic: Topic) -> str:
-        """Its full name."""
-        return self.topic_prefix + topic.name
 
     @property
     def now(self) -> datetime:

@@ -7,8 +7,8 @@ import typer
 
 from sluicegate_schemas.bounds import to_epoch_ms
 
+from ..operator.logs import follow
 from .command import command
-from .logs import follow
 from .records import READERS, TailedRecord, tailed
 from .session import Session
 from .values import when

@@ -11,9 +11,9 @@ from sluicegate_schemas.outputs import Balance
 from sluicegate_schemas.topics import BALANCES
 
 from ..errors import ConfigurationError
+from ..operator.logs import read_all
 from .command import command
 from .exits import CommandError, Exit
-from .logs import read_all
 from .session import Session
 from .text import time_text
 

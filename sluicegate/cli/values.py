@@ -1,15 +1,11 @@
 """Values as people write them on a command line, each read once; what is wrong is a ConfigurationError that names the
 option and says what it may be."""
 
-import json
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from pydantic import ValidationError
-
-from sluicegate_schemas.accounts import ACCOUNT_COMMAND, AnyCommand
 from sluicegate_schemas.bounds import from_epoch_ms, parse_time
 from sluicegate_schemas.money import parse_credits
 
@@ -100,21 +96,3 @@ def failure_mode(option: str, text: str) -> dict[str, object]:
     """``open``, ``closed`` or ``allowance:PERCENT``."""
     mode, colon, percent = text.partition(":")
     return {"mode": mode, "allowance_percent": whole(option, percent)} if colon else {"mode": mode}
-
-
-def as_command(fields: dict[str, object]) -> AnyCommand:
-    """The operator command with these fields; those that are None are left out."""
-    given = {name: value for name, value in fields.items() if value is not None}
-    try:
-        return ACCOUNT_COMMAND.validate_json(json.dumps(given, default=_plain))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"][1:])
-        said = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"{name}: {said}" if name else said) from None
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    raise TypeError(type(value).__name__)

@@ -1,39 +1,21 @@
 """``sluicegate why``: a decision explained, from its id to the event that caused it and what came before."""
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from sluicegate_schemas.bounds import EVENT_ID_PATTERN, Record, full_match
-from sluicegate_schemas.outputs import Decision, TrailEntry
-from sluicegate_schemas.topics import TRAIL
+from sluicegate_schemas.bounds import EVENT_ID_PATTERN, full_match
 
-from ..errors import ConfigurationError, TopicsMissingError
-from .catalogues import published
+from ..errors import ConfigurationError
+from ..operator.events import SeenEvent
+from ..operator.explain import Explanation, explain
 from .command import command
 from .decisions import find_decision
-from .events import Background, SeenEvent, background, concerns
-from .logs import read_all
 from .session import Session
 from .text import amount, time_text
 
 _ID = full_match(EVENT_ID_PATTERN)
-
-
-class Explanation(Record):
-    """A decision and what led to it. ``stands``: it is in force now. ``command`` is the last operator's command on the
-    organization before a decision that no event caused. ``notes`` say what is no longer there."""
-
-    decision: Decision
-    found: str
-    stands: bool
-    event: SeenEvent | None
-    before: tuple[SeenEvent, ...]
-    command: TrailEntry | None
-    notes: tuple[str, ...]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,56 +32,8 @@ async def why(
     if not _ID.match(decision_id):
         raise ConfigurationError("a decision's id has 1 to 128 letters, digits and ._:/+=@#~-")
     found = await find_decision(session, decision_id)
-    decision, notes = found.decision, list(found.notes)
-    led = Background(None, [], [])
-    entry: TrailEntry | None = None
-    if decision.cause is None:
-        entry = await _last_command(session, decision)
-        notes.append("no event caused it: a command, a plan, the time or a takeover did")
-    else:
-        catalogue = (await published(session)).get(decision.plan_version)
-        operations = {} if catalogue is None else catalogue.operations
-        if catalogue is None and decision.scope.kind == "category":
-            notes.append(f"plan version {decision.plan_version} is not on the catalog topic: no categories are known")
-        led = await background(
-            session,
-            decision.cause.position,
-            concerns(decision.scope, lambda name: operations[name].category if name in operations else None),
-            count=last,
-        )
-        notes += led.notes
-    explanation = Explanation(
-        decision=decision,
-        found=found.where,
-        stands=not found.superseded and _in_force(decision, session.now),
-        event=led.event,
-        before=tuple(led.before),
-        command=entry,
-        notes=tuple(notes),
-    )
+    explanation = await explain(session, found, session.now, last=last)
     session.screen.record(explanation, lines(explanation))
-
-
-def _in_force(decision: Decision, now: datetime) -> bool:
-    return decision.verdict == "block" and (decision.until is None or decision.until > now)
-
-
-async def _last_command(session: Session, decision: Decision) -> TrailEntry | None:
-    newest: TrailEntry | None = None
-    try:
-        async for record in read_all(session.brokers, session.topic(TRAIL)):
-            if record.value is None or decision.scope.id.encode() not in record.value:
-                continue
-            try:
-                entry = TrailEntry.model_validate_json(record.value)
-            except ValidationError:
-                continue
-            about = (entry.organization_id, entry.account_id, entry.subject)
-            if decision.scope.id in about and entry.applied_at <= decision.decided_at:
-                newest = entry if newest is None or newest.applied_at <= entry.applied_at else newest
-    except TopicsMissingError:
-        return None
-    return newest
 
 
 def lines(one: Explanation) -> Iterator[str]:

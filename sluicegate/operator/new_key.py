@@ -5,9 +5,10 @@ import secrets
 from typing import NamedTuple
 
 from sluicegate_schemas.accounts import KeyMode
-from sluicegate_schemas.bounds import ORGANIZATION_ID_PATTERN, full_match
+from sluicegate_schemas.bounds import ORGANIZATION_ID_PATTERN, Record, full_match
 
 from ..errors import ConfigurationError
+from .commands import Outcome
 
 
 class NewKey(NamedTuple):
@@ -16,6 +17,17 @@ class NewKey(NamedTuple):
     api_key_id: str
     secret: str
     key_sha256: str
+
+
+class NewKeyShown(Record):
+    """A new key. ``secret`` is shown this once and kept nowhere; ``outcome`` is null where nothing was sent."""
+
+    api_key_id: str
+    organization_id: str
+    mode: str
+    secret: str
+    key_sha256: str
+    outcome: Outcome | None
 
 
 def new_key(organization_id: str, mode: KeyMode) -> NewKey:

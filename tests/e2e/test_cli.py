@@ -14,6 +14,7 @@ from typer.testing import Result
 from sluicegate.cli import decisions
 from sluicegate.cli.exits import Exit
 from sluicegate.cli.session import Session
+from sluicegate.errors import NotFoundError
 from stack.clickhouse import ClickHouse
 from stack.kafka import Kafka
 from tests.command_line import run
@@ -177,7 +178,7 @@ async def _in_clickhouse(operator: Operator, decision_id: str) -> Any:
         patch.setattr(decisions, "_on_topic", forgotten)
         try:
             found = await decisions.find_decision(session, decision_id)
-        except decisions.CommandError:
+        except NotFoundError:
             return None
     assert found.where == "clickhouse"
     return found.decision.model_dump(mode="json")

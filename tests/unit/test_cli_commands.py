@@ -17,9 +17,9 @@ from sluicegate.cli import change, grants, keys, usage
 from sluicegate.cli import organizations as organizations_
 from sluicegate.cli.command import COMMANDS
 from sluicegate.cli.exits import MEANINGS, Exit
-from sluicegate.cli.known import Known
 from sluicegate.cli.organizations import put_fields
 from sluicegate.errors import TopicsMissingError
+from sluicegate.operator.known import Known
 from sluicegate.operator.send import Sent
 from sluicegate_schemas.accounts import AnyCommand, KeyPut, OrganizationPut
 from tests.command_line import ESCAPE, HERON, MEMBER, Worker, refused, run

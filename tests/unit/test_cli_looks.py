@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 
 from clickhouse.decisions import DecisionRow, decision_row
 from clickhouse.migrate import read_migrations
-from sluicegate.cli.catalogues import in_force
 from sluicegate.cli.clickhouse import ClickHouse, ClickHouseError
-from sluicegate.cli.decisions import from_row
 from sluicegate.cli.doctor import clock, history, lags, topics
-from sluicegate.cli.events import concerns, events_of
-from sluicegate.cli.exits import CommandError
 from sluicegate.cli.text import plain
 from sluicegate.cli.values import rates, when
-from sluicegate.cli.why import Explanation, lines
-from sluicegate.errors import ConfigurationError
+from sluicegate.cli.why import lines
+from sluicegate.errors import ConfigurationError, SluicegateError
+from sluicegate.operator.catalogues import in_force
+from sluicegate.operator.decisions import from_row
 from sluicegate.operator.differences import differences
+from sluicegate.operator.events import concerns, events_of
+from sluicegate.operator.explain import Explanation
 from sluicegate_schemas.bounds import from_epoch_ms, to_epoch_ms
 from sluicegate_schemas.envelope import ENCODE, ENVELOPE_VERSION, TICK, WireEnvelope, WireEvent
 from sluicegate_schemas.outputs import Cause, Decision, Position, Scope, Sequence
@@ -117,7 +117,7 @@ def test_a_decision_comes_back_from_clickhouse_as_it_was(one: Decision) -> None:
 
 @pytest.mark.parametrize("spoiled", [{"verdict": "\x1b[2J"}, {"decided_at": 7}, {"version": None}, {"tier": "gold"}])
 def test_a_row_that_is_no_decision_is_refused(spoiled: dict[str, Any]) -> None:
-    with pytest.raises(CommandError, match="cannot read"):
+    with pytest.raises(SluicegateError, match="cannot read"):
         from_row(as_row(decision()) | spoiled)
 
 

@@ -12,11 +12,11 @@ from aiokafka.errors import KafkaError
 from sluicegate_schemas.bounds import Record
 from sluicegate_schemas.topics import USAGE
 
-from ..catalogues import in_force, published
+from ...operator.catalogues import in_force, published
+from ...operator.logs import reader
 from ..clickhouse import ClickHouse
 from ..command import command
 from ..exits import Exit
-from ..logs import reader
 from ..session import Session
 from .clock import check_clock
 from .finding import Finding, broken, well

@@ -1,4 +1,4 @@
-"""The published catalogues, as the commands need them."""
+"""The published catalogues, as operators need them."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,13 +9,13 @@ from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 from sluicegate_schemas.topics import CATALOG
 
 from .logs import read_all
-from .session import Session
+from .system import System
 
 
-async def published(session: Session) -> dict[int, Catalogue]:
+async def published(system: System) -> dict[int, Catalogue]:
     """By version; the first record of a version counts, and what cannot be read is left out."""
     found: dict[int, Catalogue] = {}
-    async for record in read_all(session.brokers, session.topic(CATALOG)):
+    async for record in read_all(system.brokers, system.topic(CATALOG)):
         if record.value is None:
             continue
         try:

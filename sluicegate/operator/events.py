@@ -17,7 +17,7 @@ from sluicegate_schemas.usage import UsageEvent
 from sluicegate_schemas.wire_checks import Malformed
 
 from .logs import LogRecord, read_between, reader
-from .session import Session
+from .system import System
 
 RECORDS_BACK: Final = (200, 5_000)
 """How many records before an event are read for what came before it, the second time if the first were too few."""
@@ -39,12 +39,10 @@ class Background(NamedTuple):
     notes: list[str]
 
 
-async def background(
-    session: Session, at: Position, concerns: Callable[[UsageEvent], bool], *, count: int
-) -> Background:
+async def background(system: System, at: Position, concerns: Callable[[UsageEvent], bool], *, count: int) -> Background:
     """What stands at ``at`` in the usage log and the last ``count`` events before it that ``concerns`` holds for."""
-    partition = TopicPartition(session.topic(USAGE), at.partition)
-    async with reader(session.brokers) as consumer:
+    partition = TopicPartition(system.topic(USAGE), at.partition)
+    async with reader(system.brokers) as consumer:
         consumer.assign([partition])
         begin = (await consumer.beginning_offsets([partition]))[partition]
         end = (await consumer.end_offsets([partition]))[partition]

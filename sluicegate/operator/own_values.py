@@ -10,20 +10,20 @@ from sluicegate_schemas.topics import ACCOUNTS, TRAIL
 
 from ..topic_partitions import partitions_of
 from .logs import read_between, reader
-from .session import Session
+from .system import System
 
 
-async def own_values(session: Session, account_id: str) -> dict[str, OrganizationPut]:
+async def own_values(system: System, account_id: str) -> dict[str, OrganizationPut]:
     """The last ``organization.put`` that acted, for each organization of the account.
 
     The trail says which acted and where they stand; both topics are kept for ever. Raises KafkaError.
     """
-    trail, accounts = session.topic(TRAIL), session.topic(ACCOUNTS)
-    count = len(await partitions_of(session.brokers, [trail]))
+    trail, accounts = system.topic(TRAIL), system.topic(ACCOUNTS)
+    count = len(await partitions_of(system.brokers, [trail]))
     home = partition_of(account_id, count)
     offsets: dict[int, str] = {}
     found: dict[str, OrganizationPut] = {}
-    async with reader(session.brokers) as consumer:
+    async with reader(system.brokers) as consumer:
         for topic in (trail, accounts):
             tp = TopicPartition(topic, home)
             begins, ends = await consumer.beginning_offsets([tp]), await consumer.end_offsets([tp])
