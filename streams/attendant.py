@@ -97,8 +97,13 @@ class Attendant:
             halts = self._progress.look(monotonic(), self._worked.works())
             self._health = self._worked.health(halts)
             self._say(halts)
+            if error := self._group_error():
+                await self._end_in_order(f"its part in the group has ended: {error}")
             if stuck := [halt for halt in halts if halt.stuck]:
-                await self._leave([halt for halt in halts if halt.partition == stuck[0].partition and not halt.waits])
+                now = monotonic()
+                of_one = [halt for halt in halts if halt.partition == stuck[0].partition and not halt.waits]
+                steps = (f"its {one.step} has not gone on for {now - one.since:.0f} s, on {one.on}" for one in of_one)
+                await self._end_in_order(f"{stuck[0].partition}: {'; '.join(steps)}")
             await asyncio.sleep(INTERVAL_S)
 
     def _say(self, halts: list[Halt]) -> None:
@@ -117,14 +122,16 @@ class Attendant:
                 log.warning("%s: its %s goes on", partition, step)
         self._said = names
 
-    async def _leave(self, halts: list[Halt]) -> None:
-        """Flushes what can be, leaves the group, and ends the process. ``halts``: of one partition."""
-        now = monotonic()
+    def _group_error(self) -> BaseException | None:
+        consumer: Any = None if self._app is None else self._app.consumer
+        return consumer.group_error if isinstance(consumer, BatchConsumer) else None
+
+    async def _end_in_order(self, why: str) -> None:
+        """Flushes what can be, leaves the group, and ends the process."""
         log.critical(
-            "STUCK: %s: %s. Leaving the group and ending with status %d, so that others take over. Nothing is lost: "
+            "STUCK: %s. Leaving the group and ending with status %d, so that others take over. Nothing is lost: "
             "the state stands at the last flush.",
-            halts[0].partition,
-            "; ".join(f"its {halt.step} has not gone on for {now - halt.since:.0f} s, on {halt.on}" for halt in halts),
+            why,
             EXIT_STUCK,
         )
         limit = threading.Timer(LEAVE_LIMIT_S, self._end, (EXIT_STUCK,))

@@ -120,6 +120,21 @@ class BatchConsumer(Consumer):
         """When the last heartbeat that the broker accepted was sent (monotonic seconds)."""
         return self._thread.heartbeat_sent_at
 
+    @property
+    def group_error(self) -> BaseException | None:
+        """What ended this process's part in the group for good, while the process goes on; None where nothing did.
+
+        aiokafka's coordination may end by an error of its own (a broker that just came back may tell of no brokers),
+        and nothing takes it up again.
+        """
+        consumer: Any = self._thread._consumer
+        coordination: asyncio.Task[None] | None = getattr(
+            getattr(consumer, "_coordinator", None), "_coordination_task", None
+        )
+        if coordination is None or not coordination.done() or coordination.cancelled():
+            return None
+        return coordination.exception()
+
     def rejoin(self) -> None:
         """Gives all partitions back and asks the group for a new assignment."""
         thread = self._thread

@@ -1,7 +1,8 @@
 """A counting worker that gets stuck at the marker: ``python -m faust -A tests.faults.stuck_worker worker``.
 
 STUCK_AT says where, once usage with ``MARKER`` comes: ``loop`` blocks the event loop inside the machine, ``flush``
-keeps the broker's reply to the next flush for ever. ``slow`` makes it slow, without the marker. Else it is well.
+keeps the broker's reply to the next flush for ever. Without the marker ``slow`` makes it slow, and ``group`` ends its
+client's part in the group before it has begun. Else it is well.
 """
 
 import asyncio
@@ -9,6 +10,8 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
+
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 
 from streams.engine.actions import StateRecord
 from streams.engine.broker import Broker
@@ -42,5 +45,15 @@ async def _append_without_reply(self: Broker, topic: str, partition: int, record
     return await _append(self, topic, partition, records)
 
 
+_ensure_coordinator_known = GroupCoordinator.ensure_coordinator_known
+
+
+async def _ensure_no_broker_known(self: GroupCoordinator) -> None:
+    assert _stuck_at != "group", "Did we not perform bootstrap?"
+    await _ensure_coordinator_known(self)
+
+
 Broker.append = _append_without_reply  # type: ignore[method-assign]  # as where the reply gets lost in the client
+# As aiokafka does where a broker that has just come back tells of no brokers at all.
+GroupCoordinator.ensure_coordinator_known = _ensure_no_broker_known
 app = build_worker(Settings.from_environment(), StuckMachine)

@@ -77,6 +77,12 @@ async def test_a_stuck_worker_says_so_and_ends_and_another_counts_on(system: Sys
     assert 0 < report.seen["events"] <= events + PARTITIONS
 
 
+async def test_a_worker_whose_client_has_given_the_group_up_says_so_and_ends(system: System) -> None:
+    victim = system.start("victim", "tests.faults.stuck_worker", STUCK_AT="group")
+    assert await victim.ends() == EXIT_STUCK
+    assert "STUCK: its part in the group has ended: " in victim.log
+
+
 async def test_a_worker_is_ready_only_once_it_is_recovered_and_within_the_bound(system: System) -> None:
     await system.feed(600, 5_000, seed=6)
     worker, address = start(
