@@ -1,0 +1,1 @@
+"""The usage API: what a customer sees of its own usage, limits and alerts (requirements, section 4)."""

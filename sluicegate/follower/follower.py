@@ -1,17 +1,18 @@
-"""Reads the compacted topics into a ``View`` with a consumer of its own, and never gives up.
+"""Reads whole topics with a consumer of its own, and never gives up.
 
-No group and no commits: every gate reads all partitions of ``catalog``, ``entitlements`` and ``decisions``. Reading a
-record again changes nothing, so the positions live in memory alone.
+No group and no commits: who follows reads all partitions. A fold that takes a record twice changes nothing the second
+time, so the positions live in memory alone. ``Follower`` is what every gate needs: ``catalog``, ``entitlements`` and
+``decisions``, folded into a ``View``.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -34,6 +35,9 @@ RECORDS_PER_TURN: Final = 500
 
 log = logging.getLogger("sluicegate.follower")
 
+LogRecord: TypeAlias = ConsumerRecord[bytes, bytes]
+Fold = Callable[[str, LogRecord], None]
+"""Takes in one record of a topic (name without prefix); must be quick, and never raise for what a record holds."""
 OnChange = Callable[[Change], None]
 
 
@@ -49,29 +53,27 @@ class FollowerSettings:
     retry_ms_max: int = 5_000
 
 
-class Follower:
-    """Keeps ``view`` up to date from ``start`` to ``stop``.
+class TopicFollower:
+    """Folds all that ``followed`` topics hold and get, from ``start`` to ``stop``.
 
-    ``ready`` turns true once, when everything that stood in the topics at the start is folded. ``on_change`` is called
-    with every change, in the event loop: it must be quick; what it raises is logged and goes no further.
+    ``ready`` turns true once, when everything that stood in the topics at the start is folded.
     """
 
     def __init__(
         self,
         brokers: Brokers,
-        settings: FollowerSettings | None = None,
+        settings: FollowerSettings,
+        followed: Sequence[topics.Topic],
+        fold: Fold,
         *,
-        view: View | None = None,
-        on_change: OnChange | None = None,
         clock: Clock = epoch_ms,
     ) -> None:
-        self.view = view or View()
         self.reconnects = 0
         self.ready = False
-        self.lags = Lags()
         self._brokers = brokers
-        self._settings = settings or FollowerSettings()
-        self._listeners = [] if on_change is None else [on_change]
+        self._settings = settings
+        self._followed = followed
+        self._fold = fold
         self._clock = clock
         self._caught_up = asyncio.Event()
         self._positions: dict[TopicPartition, int] = {}
@@ -88,10 +90,6 @@ class Follower:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-    def listen(self, on_change: OnChange) -> None:
-        """Calls ``on_change``, too, with every change from now on."""
-        self._listeners.append(on_change)
 
     def start(self) -> None:
         """Begins to follow in the running event loop, in the background; a broker that is away is waited for."""
@@ -144,7 +142,7 @@ class Follower:
             wait_ms = self._settings.retry_ms_min if held_s > 60 else min(wait_ms * 2, self._settings.retry_ms_max)
 
     async def _follow_once(self) -> None:
-        names = [self._settings.topic_prefix + topic.name for topic in FOLLOWED]
+        names = [self._settings.topic_prefix + topic.name for topic in self._followed]
         partitions = await partitions_of(self._brokers, names)
         consumer = AIOKafkaConsumer(
             **self._brokers.options(),
@@ -174,7 +172,7 @@ class Follower:
                 await self._drop_reached(consumer, behind)
             batches = await consumer.getmany(timeout_ms=self._settings.fetch_wait_ms, max_records=RECORDS_PER_TURN)
             for partition, records in batches.items():
-                self._fold(partition, records)
+                self._take(partition, records)
             self._note_contact()
             if batches:
                 await asyncio.sleep(0)
@@ -186,18 +184,47 @@ class Follower:
         if not behind and not self.ready:
             self.ready = True
             self._caught_up.set()
-            log.info("caught up: %s", dict(self.view.outcomes))
+            log.info("caught up with %s", ", ".join(topic.name for topic in self._followed))
 
-    def _fold(self, partition: TopicPartition, records: list[ConsumerRecord[bytes, bytes]]) -> None:
+    def _take(self, partition: TopicPartition, records: list[LogRecord]) -> None:
         topic = partition.topic.removeprefix(self._settings.topic_prefix)
         for record in records:
-            change = self.view.apply(topic, record.key, record.value)
+            self._fold(topic, record)
             self._positions[partition] = record.offset + 1
-            decided = change.record
-            if self.ready and isinstance(decided, Decision) and decided.cause is not None:
-                self.lags.add(to_epoch_ms(decided.cause.logged_at), self._clock())
-            for on_change in self._listeners:
-                try:
-                    on_change(change)
-                except Exception:
-                    log.exception("on_change failed; following goes on")
+
+
+class Follower(TopicFollower):
+    """Keeps ``view`` up to date from ``start`` to ``stop``.
+
+    ``on_change`` is called with every change, in the event loop: it must be quick; what it raises is logged and goes no
+    further.
+    """
+
+    def __init__(
+        self,
+        brokers: Brokers,
+        settings: FollowerSettings | None = None,
+        *,
+        view: View | None = None,
+        on_change: OnChange | None = None,
+        clock: Clock = epoch_ms,
+    ) -> None:
+        super().__init__(brokers, settings or FollowerSettings(), FOLLOWED, self._apply, clock=clock)
+        self.view = view or View()
+        self.lags = Lags()
+        self._listeners = [] if on_change is None else [on_change]
+
+    def listen(self, on_change: OnChange) -> None:
+        """Calls ``on_change``, too, with every change from now on."""
+        self._listeners.append(on_change)
+
+    def _apply(self, topic: str, record: LogRecord) -> None:
+        change = self.view.apply(topic, record.key, record.value)
+        decided = change.record
+        if self.ready and isinstance(decided, Decision) and decided.cause is not None:
+            self.lags.add(to_epoch_ms(decided.cause.logged_at), self._clock())
+        for on_change in self._listeners:
+            try:
+                on_change(change)
+            except Exception:
+                log.exception("on_change failed; following goes on")

@@ -28,7 +28,7 @@ PASSWORDS = (
 
 
 def _python_files() -> list[Path]:
-    folders = ("sluicegate", "schemas", "streams", "clickhouse", "webhooks", "stack", "examples", "tests")
+    folders = ("sluicegate", "schemas", "streams", "clickhouse", "webhooks", "api", "stack", "examples", "tests")
     return [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
 
 

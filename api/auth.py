@@ -1,0 +1,92 @@
+"""Who asks: a customer by its API key, an operator by a credential of its own (requirements, section 4).
+
+An unknown, a revoked and a malformed key get the same answer after the same work: one SHA-256 and one look-up by it, of
+which a caller learns nothing by timing. Only hashes are held.
+"""
+
+import hashlib
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+from fastapi.security.http import HTTPAuthorizationCredentials
+
+from sluicegate.gate.gate import Knowledge
+
+from .operators import Operator, OperatorScope, operator_with
+from .problems import ProblemError, away
+
+AUTHORIZATION_BYTES_MAX: Final = 512
+Scope = Literal["usage:read"]
+KEY_SCOPES: Final[frozenset[Scope]] = frozenset({"usage:read"})
+"""What every key may do: read its own organization's usage."""
+Headers = list[tuple[bytes, bytes]]
+
+
+class Caller(NamedTuple):
+    """The customer's key that a request carries."""
+
+    api_key_id: str
+    organization_id: str
+    account_id: str
+    scopes: frozenset[Scope]
+
+
+def bearer(headers: Headers) -> str | None:
+    """The Bearer token (RFC 6750, section 2.1); None where there is none, or more than one Authorization field."""
+    found = [value for name, value in headers if name == b"authorization"]
+    if len(found) != 1 or len(found[0]) > AUTHORIZATION_BYTES_MAX:
+        return None
+    scheme, _, token = found[0].strip().partition(b" ")
+    return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
+
+
+def customer_of(knowledge: Knowledge, headers: Headers) -> Caller:
+    """The key that ``headers`` carry. Raises ProblemError: 401, or 503 until the keys are known."""
+    if not knowledge.ready:
+        raise away("Keys are not known yet")
+    secret = bearer(headers)
+    key = knowledge.view.key(hashlib.sha256((secret or "").encode()).hexdigest())
+    if key is None and not knowledge.view.complete:
+        raise away("The key cannot be checked")
+    if secret is None or key is None or key.revoked:
+        raise unauthenticated()
+    return Caller(key.api_key_id, key.organization_id, key.account_id, KEY_SCOPES)
+
+
+def unauthenticated() -> ProblemError:
+    """401, the same for every reason."""
+    return ProblemError(401, "This needs a valid credential.", {"WWW-Authenticate": "Bearer"})
+
+
+_KEY: Final = HTTPBearer(scheme_name="ApiKey", description="An API key: sk_live_… or sk_test_….", auto_error=False)
+_CREDENTIAL: Final = HTTPBearer(scheme_name="Operator", description="An operator's credential.", auto_error=False)
+_Declared = HTTPAuthorizationCredentials | None
+
+
+async def _customer(request: Request, _declared: Annotated[_Declared, Security(_KEY)]) -> Caller:
+    found: Caller | None = request.scope.get("state", {}).get("caller")
+    return found or customer_of(request.app.state.parts.knowledge, request.scope["headers"])
+
+
+def _operator(scope: OperatorScope) -> Any:
+    async def find(request: Request, _declared: Annotated[_Declared, Security(_CREDENTIAL)]) -> Operator:
+        operators: tuple[Operator, ...] = request.app.state.parts.operators
+        if not operators:
+            raise ProblemError(403, "The operator API is off until it is configured.")
+        operator = operator_with(operators, bearer(request.scope["headers"]))
+        if operator is None:
+            raise unauthenticated()
+        if not operator.may(scope):
+            raise ProblemError(403, "This credential may not do that.")
+        return operator
+
+    return find
+
+
+Customer = Annotated[Caller, Depends(_customer)]
+"""A parameter of this type makes a route need an API key; its organization is all that the route may read of."""
+OperatorReads = Annotated[Operator, Depends(_operator("read"))]
+"""A parameter of this type makes a route need an operator's credential."""
+OperatorWrites = Annotated[Operator, Depends(_operator("write"))]
+"""The same, with the scope ``write``."""

@@ -1,0 +1,144 @@
+"""The current numbers: balances as the workers publish them, of this month and the last (requirements, section 4).
+
+``BalanceTable`` is the fold, without I/O; ``stream.py`` feeds it from the compacted topic. Only a higher sequence of a
+record key replaces what is there.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sluicegate_schemas.bounds import from_epoch_ms
+
+BALANCES_MAX: Final = 400_000
+"""Balances that are held: at four a month for an organization with two keys, of 50,000 organizations and two months."""
+BALANCE_BYTES_MAX: Final = 64 * 1024
+
+
+class _Rank(msgspec.Struct, frozen=True, gc=False):
+    epoch: int
+    counter: int
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """``sluicegate_schemas.outputs.Balance``, as far as it is shown; a topic holds many."""
+
+    kind: str
+    id: str
+    account_id: str
+    organization_id: str | None
+    month: str
+    total_micro: int | None
+    used_micro: int
+    breakdown_micro: dict[str, int]
+    requests: int
+    as_of: datetime
+    sequence: _Rank
+    label: str | None = None
+    overage_micro: int = 0
+    granted_micro: int = 0
+    lent_micro: int = 0
+    corrections_micro: dict[str, int] = {}
+    final: bool = False
+
+
+class Held(NamedTuple):
+    """A balance, and when this process took it in (UTC epoch ms)."""
+
+    balance: Balance
+    taken_ms: int
+
+    @property
+    def lag_ms(self) -> int:
+        """From the log's time that it counts up to until it was here; never below 0."""
+        return max(0, self.taken_ms - int(self.balance.as_of.timestamp() * 1000))
+
+
+_DECODE: Final = msgspec.json.Decoder(Balance).decode
+OnBalance = Callable[[Held, Balance | None], None]
+"""Called with what is new and what was there before."""
+
+
+def month_of(now_ms: int) -> str:
+    """The month of an instant, as ``2026-03``."""
+    return f"{from_epoch_ms(now_ms):%Y-%m}"
+
+
+def month_before(month: str) -> str:
+    """The month before ``month``."""
+    year, number = int(month[:4]), int(month[5:])
+    return f"{year - (number == 1)}-{number - 1 or 12:02d}"
+
+
+def month_end(month: str) -> datetime:
+    """The first instant of the next month: when its credits reset."""
+    year, number = int(month[:4]), int(month[5:])
+    return datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+
+
+class BalanceTable:
+    """All balances of this month and the last; an older one is let go when the month changes.
+
+    Beyond ``balances_max`` a new one is not kept, and ``complete`` says so: then a missing balance may be no zero.
+    """
+
+    def __init__(self, balances_max: int = BALANCES_MAX) -> None:
+        self.complete = True
+        self.malformed = 0
+        self._max = balances_max
+        self._held: dict[str, Held] = {}
+        self._floor = ""
+        self._listeners: list[OnBalance] = []
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def listen(self, on_balance: OnBalance) -> None:
+        """Calls ``on_balance`` with every balance from now on; it must be quick and not raise."""
+        self._listeners.append(on_balance)
+
+    def get(self, kind: str, identifier: str, month: str) -> Held | None:
+        """The newest balance under this key; None: nothing was used, or ``complete`` is False."""
+        return self._held.get(f"{kind}:{identifier}:{month}")
+
+    def keeps(self, month: str, now_ms: int) -> bool:
+        """Whether ``month`` is one of those that are held."""
+        return month_before(month_of(now_ms)) <= month
+
+    def apply(self, key: bytes | None, value: bytes | None, now_ms: int) -> None:
+        """Takes in one record of the topic. Never raises for what it holds."""
+        floor = month_before(month_of(now_ms))
+        if floor != self._floor:
+            self._floor = floor
+            self._held = {name: held for name, held in self._held.items() if held.balance.month >= floor}
+        if key is None or not key.isascii():
+            self.malformed += 1
+            return
+        name = key.decode("ascii")
+        if value is None:
+            self._held.pop(name, None)
+            return
+        try:
+            balance = _DECODE(value) if len(value) <= BALANCE_BYTES_MAX else None
+        except (msgspec.MsgspecError, RecursionError):
+            balance = None
+        if balance is None or balance.as_of.tzinfo is None:
+            self.malformed += 1
+            return
+        if balance.month < floor:
+            return
+        before = self._held.get(name)
+        if before is not None and _rank(before.balance) >= _rank(balance):
+            return
+        if before is None and len(self._held) >= self._max:
+            self.complete = False
+            return
+        held = self._held[name] = Held(balance, now_ms)
+        for on_balance in self._listeners:
+            on_balance(held, None if before is None else before.balance)
+
+
+def _rank(balance: Balance) -> tuple[int, int]:
+    return balance.sequence.epoch, balance.sequence.counter

@@ -1,0 +1,105 @@
+"""The API as a process: its followers and its publisher, then HTTP, until it is told to stop."""
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from sluicegate import Sluicegate
+from streams.endpoint import Answer, ListenError
+from streams.endpoint import Endpoint as HealthEndpoint
+from streams.health import Health, write_forever
+
+from .app import create_app
+from .balances import BalanceTable
+from .operators import load_operators
+from .parts import Parts
+from .settings import ApiSettings
+from .stream import follow_balances
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS_MAX: Final = 2_000
+STOP_LIMIT_S: Final = 5
+
+
+async def serve(settings: ApiSettings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises ListenError, FileError, ConfigurationError, OSError."""
+    listening = _listen(settings)
+    async with _running(settings) as parts:
+        app = create_app(parts)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                limit_concurrency=CONNECTIONS_MAX,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=STOP_LIMIT_S,
+                h11_max_incomplete_event_size=32 * 1024,
+            )
+        )
+        host, port = listening.getsockname()[:2]
+        sys.stdout.write(f"http://{f'[{host}]' if ':' in host else host}:{port}\n")
+        sys.stdout.flush()
+        await server.serve(sockets=[listening])
+
+
+def _listen(settings: ApiSettings) -> socket.socket:
+    """Bound before anything starts: a port that is taken is said at once."""
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=512)
+    except OSError as error:
+        raise ListenError(f"nothing can listen on {settings.host}:{settings.port} ({error.strerror})") from error
+
+
+@asynccontextmanager
+async def _running(settings: ApiSettings) -> AsyncIterator[Parts]:
+    process = settings.process
+    operators = load_operators(settings.operators_file) if settings.operators_file else ()
+    sluicegate = Sluicegate.from_environment()
+    table = BalanceTable()
+    balances = follow_balances(process.brokers, process.topic_prefix, table)
+    parts = Parts(
+        knowledge=sluicegate.follower,
+        balances=table,
+        balances_from=balances,
+        gate=sluicegate.gate,
+        meter=sluicegate.publisher,
+        operators=operators,
+    )
+
+    def health() -> Health:
+        """Kafka being away is waited for, and no reason to start this process anew."""
+        ready = sluicegate.follower.ready and balances.ready
+        return Health.now((), "" if ready else "what stands in its topics")
+
+    folder = Path(process.data_dir)
+    await asyncio.to_thread(os.makedirs, folder, exist_ok=True)
+    registry = CollectorRegistry()
+    registry.register(ProcessCollector(registry=None))
+    endpoint = HealthEndpoint(
+        process.health_listen,
+        registry=registry,
+        live=lambda: Answer(True, {"state": "runs"}),
+        ready=lambda: Answer((now := health()).ready, now),
+    )
+    writing = asyncio.create_task(write_forever(folder, health))
+    try:
+        async with balances, sluicegate:
+            yield parts
+    finally:
+        writing.cancel()
+        endpoint.close()

@@ -1,0 +1,24 @@
+"""What the API follows beside what a gate does: balances and alerts, each into its table."""
+
+from typing import Final
+
+from sluicegate.brokers import Brokers
+from sluicegate.clock import Clock, epoch_ms
+from sluicegate.follower import FollowerSettings, LogRecord, TopicFollower
+from sluicegate_schemas.topics import BALANCES
+
+from .balances import BalanceTable
+
+FETCH_WAIT_MS: Final = 20
+
+
+def follow_balances(
+    brokers: Brokers, topic_prefix: str, table: BalanceTable, *, clock: Clock = epoch_ms
+) -> TopicFollower:
+    """A follower, not started yet, that folds the balances topic into ``table``."""
+
+    def fold(_topic: str, record: LogRecord) -> None:
+        table.apply(record.key, record.value, clock())
+
+    settings = FollowerSettings(topic_prefix=topic_prefix, fetch_wait_ms=FETCH_WAIT_MS)
+    return TopicFollower(brokers, settings, (BALANCES,), fold, clock=clock)
