@@ -13,8 +13,9 @@ from .logs import read_between, reader
 from .system import System
 
 
-async def own_values(system: System, account_id: str) -> dict[str, OrganizationPut]:
-    """The last ``organization.put`` that acted, for each organization of the account.
+async def own_values(system: System, account_id: str, *, before: int | None = None) -> dict[str, OrganizationPut]:
+    """The last ``organization.put`` that acted, for each organization of the account;
+    with ``before`` of the commands that stand below that offset.
 
     The trail says which acted and where they stand; both topics are kept for ever. Raises KafkaError.
     """
@@ -33,7 +34,8 @@ async def own_values(system: System, account_id: str) -> dict[str, OrganizationP
                 try:
                     if topic == trail:
                         entry = TrailEntry.model_validate_json(record.value)
-                        offsets[entry.source.offset] = entry.command_id
+                        if before is None or entry.source.offset < before:
+                            offsets[entry.source.offset] = entry.command_id
                     elif record.offset in offsets:
                         command = ACCOUNT_COMMAND.validate_json(record.value)
                         if isinstance(command, OrganizationPut) and command.account_id == account_id:

@@ -15,9 +15,11 @@ from sluicegate_schemas.topics import ACCOUNTS, REJECTS, TRAIL
 from ..brokers import Brokers
 from ..consumers import stop_consumer
 from ..topic_partitions import partitions_of
+from .system import System
 from .topic_io import appender
 
 WAIT_S_DEFAULT: Final = 15.0
+CATCH_UP_S_MAX: Final = 10.0
 _POLL_MS: Final = 100
 
 
@@ -71,6 +73,27 @@ async def send(
         await stop_consumer(consumer)
 
 
+async def answer_of(
+    system: System, command: AnyCommand, position: Position, logged_at_ms: int, *, wait_s: float
+) -> Sent:
+    """What became of ``command``, which stands at ``position`` since ``logged_at_ms`` (UTC epoch): what trail and
+    rejects say by now, and for ``wait_s`` seconds. Raises TopicsMissingError and KafkaError."""
+    trail, rejects = system.topic(TRAIL), system.topic(REJECTS)
+    home = TopicPartition(trail, position.partition)
+    partitions = await partitions_of(system.brokers, [trail, rejects])
+    answers = [tp for tp in partitions if tp.topic == rejects or tp == home]
+    consumer = AIOKafkaConsumer(**system.brokers.options(), group_id=None, auto_offset_reset="earliest")
+    try:
+        await consumer.start()
+        ends = await consumer.end_offsets(answers)
+        since = await consumer.offsets_for_times(dict.fromkeys(answers, logged_at_ms))
+        begins = {tp: ends[tp] if at is None else at.offset for tp, at in since.items()}
+        sent = await _answer(consumer, begins, command, position, wait_s, ends)
+        return sent._replace(was_known=True)
+    finally:
+        await stop_consumer(consumer)
+
+
 async def _find(
     consumer: AIOKafkaConsumer, partition: TopicPartition, end: int, command: AnyCommand
 ) -> TrailEntry | None:
@@ -89,13 +112,16 @@ async def _answer(
     command: AnyCommand,
     position: Position,
     wait_s: float,
+    ends: Mapping[TopicPartition, int] | None = None,
 ) -> Sent:
+    """Reads until ``wait_s`` are over; with ``ends`` at least up to there, if that takes no ``CATCH_UP_S_MAX``."""
     consumer.assign(list(begins))
     for partition, begin in begins.items():
         consumer.seek(partition, begin)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
-    while loop.time() < deadline:
+    given_up = deadline + CATCH_UP_S_MAX
+    while (now := loop.time()) < deadline or (ends and now < given_up and await _is_behind(consumer, ends)):
         found: Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]]
         found = await consumer.getmany(*begins, timeout_ms=_POLL_MS)
         for record in (record for records in found.values() for record in records):
@@ -104,6 +130,10 @@ async def _answer(
             if (reject := _reject(record, position)) is not None:
                 return Sent("refused", position, reject=reject)
     return Sent("unconfirmed", position)
+
+
+async def _is_behind(consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int]) -> bool:
+    return any([await consumer.position(partition) < end for partition, end in ends.items()])
 
 
 def _entry(record: ConsumerRecord[bytes, bytes], command: AnyCommand) -> TrailEntry | None:

@@ -20,6 +20,7 @@ from sluicegate.cli.text import plain
 from sluicegate.cli.values import rates, when
 from sluicegate.cli.why import lines
 from sluicegate.errors import ConfigurationError, SluicegateError
+from sluicegate.operator import groups
 from sluicegate.operator.catalogues import in_force
 from sluicegate.operator.decisions import from_row
 from sluicegate.operator.differences import differences
@@ -227,8 +228,8 @@ def test_a_topics_settings_are_held_against_the_table() -> None:
 
 def test_a_lag_is_what_stands_behind_the_position() -> None:
     one, two = TopicPartition("t", 0), TopicPartition("t", 1)
-    assert lags.lag_of({one: 5, two: 0}, {one: 10, two: 3}, {one: 8}) == 2 + 3
-    assert lags.lag_of({one: 9, two: 0}, {one: 10, two: 3}, {one: 2, two: 3}) == 1
+    assert groups.lag_of({one: 5, two: 0}, {one: 10, two: 3}, {one: 8}) == 2 + 3
+    assert groups.lag_of({one: 9, two: 0}, {one: 10, two: 3}, {one: 2, two: 3}) == 1
 
 
 def test_nobody_at_work_is_an_error_and_a_long_lag_a_warning() -> None:
@@ -252,7 +253,7 @@ def test_the_schema_that_the_doctor_wants_is_the_newest_migration() -> None:
 
 def test_the_doctor_looks_for_the_groups_that_workers_and_sink_join() -> None:
     settings = Settings()
-    assert (settings.group, settings.sink_group) == (lags.WORKER_GROUP, lags.SINK_GROUP)
+    assert (settings.group, settings.sink_group) == (groups.WORKER_GROUP, groups.SINK_GROUP)
 
 
 # ---- ClickHouse ----
