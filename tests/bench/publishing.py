@@ -5,7 +5,6 @@ The peer sends one event a record with aiokafka and waits for nothing but its bu
 
 import asyncio
 import json
-import secrets
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from sluicegate import Publisher, PublisherSettings
 from sluicegate.clock import epoch_ms
 from sluicegate_schemas.topics import USAGE
-from tests.bench import worker, workload
+from tests.bench import system, workload
 from tests.bench.session import ROOT, Session
 
 _SLICE: Final = 100
@@ -88,9 +87,9 @@ def measure(session: Session, wanted: Collection[str]) -> dict[str, float]:
     ):
         if not rows & set(wanted):
             continue
-        prefix = f"bench-{secrets.token_hex(4)}."
+        prefix = system.fresh_prefix()
         topic = prefix + USAGE.name
-        asyncio.run(worker.create_topic(session.bootstrap, topic, USAGE.settings))
+        asyncio.run(system.create_topic(session.bootstrap, topic, USAGE.settings))
         command = [sys.executable, "-m", "tests.bench.publishing", who, session.bootstrap]
         command += [prefix if who == "ours" else topic, str(session.count(count))]
         done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=180)

@@ -42,6 +42,14 @@ GROUPS: Final = (
                 "worker_records_eps", _EPS, "more", "one worker, all features on, one JSON event a record",
                 ("faust_plain_eps", "quix_eps", "consumer_bare_records_eps"),
             ),
+            Row(
+                "worker_2_eps", _EPS, "more", "two workers that share the partitions, the same envelopes",
+                ("worker_envelopes_eps",),
+            ),
+            Row("worker_envelopes_cpu_us", "µs", "less", "processor time of the worker for an event in an envelope"),
+            Row("worker_records_cpu_us", "µs", "less", "the same of a JSON event in a record of its own"),
+            Row("worker_2_cpu_us", "µs", "less", "the same of an event in an envelope, by two workers",
+                ("worker_envelopes_cpu_us",)),
             Row("faust_plain_eps", _EPS, "more", "plain Faust, two tables, one event a record", is_peer=True),
             Row("quix_eps", _EPS, "more", "Quix Streams, two counters in its state, one event a record", is_peer=True),
             Row("consumer_bare_eps", _EPS, "more", "aiokafka that only decodes the envelopes", is_peer=True),
@@ -73,6 +81,45 @@ GROUPS: Final = (
                 is_peer=True),
             Row("limits_redis_us", "µs", "less", "limits, in Redis on loopback: one fixed window and its statistics",
                 is_peer=True),
+        ),
+    ),
+    Group(
+        "decisions",
+        (
+            Row("decision_latency_p50_ms", "ms", "less",
+                "from the call of publish to the gate that obeys, at 20,000 events/s, half of the decisions"),
+            Row("decision_latency_p99_ms", "ms", "less", "the same, 99 of 100 decisions"),
+            Row("decision_load_eps", _EPS, "more", "what the machine carried of these 20,000 beside the measurement"),
+        ),
+    ),
+    Group(
+        "overshoot",
+        (
+            Row("overshoot_pct", "%", "less",
+                "passed beyond a limit in a minute in which ten times as much was offered to four gates"),
+            Row("overshoot_bound_pct", "%", "less", "the most that it could have been, as these gates stated it"),
+        ),
+    ),
+    Group(
+        "recovery",
+        (
+            Row("recovery_1m_keys_s", "s", "less",
+                "a worker's start with a million rows, and two million records written over and not compacted",
+                ("recovery_clean_s",)),
+            Row("recovery_clean_s", "s", "less", "the same with a log that holds each row once", is_peer=True),
+        ),
+    ),
+    Group(
+        "takeover",
+        (Row("takeover_s", "s", "less", "from kill -9 to the other worker's first decision, with a session of 6 s"),),
+    ),
+    Group(
+        "freshness",
+        (
+            Row("freshness_p50_ms", "ms", "less",
+                "from an event to the ClickHouse query that shows it, at 5,000 events/s, half of the events"),
+            Row("freshness_p99_ms", "ms", "less", "the same, 99 of 100 events"),
+            Row("freshness_load_eps", _EPS, "more", "what the machine carried of these 5,000 beside the measurement"),
         ),
     ),
     Group(

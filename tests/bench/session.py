@@ -37,13 +37,18 @@ class Session:
         return max(1_000, round(events * self.scale))
 
     @property
-    def bootstrap(self) -> str:
+    def kafka(self) -> Kafka:
         """The embedded broker."""
         if self._kafka is None:
             self._kafka = Kafka(self._folder / "kafka")
             self._kafka.start()
             self.cleanup.callback(self._kafka.stop)
-        return self._kafka.bootstrap
+        return self._kafka
+
+    @property
+    def bootstrap(self) -> str:
+        """Its address."""
+        return self.kafka.bootstrap
 
     @property
     def clickhouse(self) -> ClickHouse:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from tests.bench import worker, workload
+from tests.bench import system, worker, workload
 from tests.bench.session import ROOT, Session
 
 
@@ -43,7 +43,7 @@ def _filled(
 ) -> str:
     """A fresh topic that holds ``contents``."""
     topic = f"{name}-{secrets.token_hex(4)}"
-    asyncio.run(worker.create_topic(session.bootstrap, topic))
+    asyncio.run(system.create_topic(session.bootstrap, topic))
     asyncio.run(_preload(session.bootstrap, topic, contents, key))
     return topic
 
@@ -53,12 +53,19 @@ def _rate(line: str) -> float:
     return float(result["events"] / result["seconds"])
 
 
-def _worker_envelopes(session: Session) -> float:
-    return worker.run_envelopes(session.bootstrap, session.count(600_000))
+def _worker(session: Session) -> dict[str, float]:
+    run = worker.run_envelopes(session.bootstrap, session.count(600_000))
+    return {"worker_envelopes_eps": run.eps, "worker_envelopes_cpu_us": run.cpu_us}
 
 
-def _worker_records(session: Session) -> float:
-    return worker.run_records(session.bootstrap, session.count(200_000))
+def _worker_records(session: Session) -> dict[str, float]:
+    run = worker.run_records(session.bootstrap, session.count(200_000))
+    return {"worker_records_eps": run.eps, "worker_records_cpu_us": run.cpu_us}
+
+
+def _two_workers(session: Session) -> dict[str, float]:
+    run = worker.run_envelopes(session.bootstrap, session.count(600_000), workers=2)
+    return {"worker_2_eps": run.eps, "worker_2_cpu_us": run.cpu_us}
 
 
 def _bare(session: Session, kind: str) -> float:
@@ -108,17 +115,22 @@ def _plain_faust(session: Session) -> float:
             child.wait()
 
 
-_CONTENDERS: dict[str, Callable[[Session], float]] = {
-    "worker_envelopes_eps": _worker_envelopes,
-    "worker_records_eps": _worker_records,
-    "faust_plain_eps": _plain_faust,
-    "quix_eps": _quix,
-    "consumer_bare_eps": lambda session: _bare(session, "envelopes"),
-    "consumer_bare_records_eps": lambda session: _bare(session, "records"),
-    "confluent_bare_eps": _confluent,
-}
+_CONTENDERS: tuple[tuple[Collection[str], Callable[[Session], dict[str, float]]], ...] = (
+    (("worker_envelopes_eps", "worker_envelopes_cpu_us"), _worker),
+    (("worker_records_eps", "worker_records_cpu_us"), _worker_records),
+    (("worker_2_eps", "worker_2_cpu_us"), _two_workers),
+    (("faust_plain_eps",), lambda session: {"faust_plain_eps": _plain_faust(session)}),
+    (("quix_eps",), lambda session: {"quix_eps": _quix(session)}),
+    (("consumer_bare_eps",), lambda session: {"consumer_bare_eps": _bare(session, "envelopes")}),
+    (("consumer_bare_records_eps",), lambda session: {"consumer_bare_records_eps": _bare(session, "records")}),
+    (("confluent_bare_eps",), lambda session: {"confluent_bare_eps": _confluent(session)}),
+)
 
 
 def measure(session: Session, wanted: Collection[str]) -> dict[str, float]:
     """One round of the wanted rows."""
-    return {name: run(session) for name, run in _CONTENDERS.items() if name in wanted}
+    figures: dict[str, float] = {}
+    for names, run in _CONTENDERS:
+        if any(name in wanted for name in names):
+            figures |= run(session)
+    return {name: figure for name, figure in figures.items() if name in wanted}

@@ -1,0 +1,104 @@
+"""How long a worker takes from its start until it owns all partitions, whose state logs hold a million live rows.
+
+The logs are written as workers write them: whole flushes with headers. Beside the live rows they hold what was written
+over since and is not compacted yet; a busy row is written with each flush, so that part is the larger one.
+"""
+
+import asyncio
+import itertools
+import tempfile
+import time
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+
+from sluicegate_schemas import topics
+from sluicegate_schemas.state import ENCODE, Claim
+from streams.domain.tables import BucketsRow, KeyRow, OrganizationRow, row_key
+from streams.engine.flush import FlushWriter
+from tests.bench import system, workload
+from tests.bench.session import Session
+
+ROWS: Final = 1_000_000
+OVERWRITTEN: Final = 2_000_000
+_FLUSH_ROWS: Final = 10_000
+_ROWS_OF_ORGANIZATION: Final = 201
+_LIMIT_S: Final = 180.0
+_EPOCH: Final = 1 << 32 | 7
+_ARRIVAL: Final = 1_800_000_000_000_000
+
+Change = tuple[bytes, bytes | None]
+
+
+def _live(partition: int, rows: int) -> Iterator[Change]:
+    """An organization, a hundred keys of it and their buckets; and the next."""
+    numbers = itertools.count()
+    while rows > 0:
+        organization = f"org_{partition}_{next(numbers)}"
+        yield row_key("o", organization), OrganizationRow(organization, "pro", None, None).encode()
+        for number in range(_ROWS_OF_ORGANIZATION // 2):
+            name = f"key_{organization}_{number}"
+            yield row_key("k", name), KeyRow(organization, f"{number:064x}", "live", revoked=False).encode()
+            yield row_key("b", name), _buckets(number)
+        rows -= _ROWS_OF_ORGANIZATION
+
+
+def _buckets(moved: int) -> bytes:
+    arrival = str(_ARRIVAL + moved)
+    return BucketsRow(
+        100, 200, 6_000, arrival, arrival, [6_000] * 5, [arrival] * 5, 0, 1_790_000_000_000, is_said=True
+    ).encode()
+
+
+def _flushes(changes: Iterable[Change]) -> Iterator[list[Change]]:
+    changes = iter(changes)
+    while flush := list(itertools.islice(changes, _FLUSH_ROWS)):
+        yield flush
+
+
+async def _fill(bootstrap: str, prefix: str, rows: int, overwritten: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=15_000_000, max_request_size=16_000_000)
+    await producer.start()
+    try:
+        for partition in range(workload.PARTITIONS):
+            live = list(_live(partition, rows // workload.PARTITIONS))
+            hot = [key for key, _ in live if key.startswith(b"b|")]
+            count = overwritten // workload.PARTITIONS
+            over = ((key, _buckets(number)) for number, key in enumerate(itertools.islice(itertools.cycle(hot), count)))
+            writer = FlushWriter(_EPOCH, ENCODE(Claim("bench", 1, 0)), {})
+            for number, changes in enumerate(_flushes(itertools.chain(live, over)), 1):
+                records = writer.build(
+                    changes, flush=number, usage_offset=-1, accounts_offset=-1, log_time_ms=1_790_000_000_000,
+                    catalogue_version=0, outbox=[],
+                )  # fmt: skip
+                batch = producer.create_batch()
+                for record in records:
+                    batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers))
+                await (await producer.send_batch(batch, prefix + topics.STATE.name, partition=partition))
+    finally:
+        await producer.stop()
+
+
+async def start_s(bootstrap: str, rows: int, overwritten: int) -> float:
+    """Seconds from the start of a worker's process until all partitions are recovered and claimed."""
+    prefix = system.fresh_prefix()
+    await system.prepare(bootstrap, prefix, commands=())
+    await system.publish_catalogue(bootstrap, prefix)
+    await _fill(bootstrap, prefix, rows, overwritten)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        with system.Worker(bootstrap, prefix, Path(folder)) as worker:
+            await system.until_shared([worker], _LIMIT_S)
+            return time.monotonic() - began
+
+
+def measure(session: Session, wanted: Collection[str]) -> dict[str, float]:
+    """One round of the wanted rows."""
+    figures = {}
+    for name, overwritten in (("recovery_1m_keys_s", OVERWRITTEN), ("recovery_clean_s", 0)):
+        if name in wanted:
+            scaled = round(overwritten * session.scale)
+            figures[name] = asyncio.run(start_s(session.bootstrap, session.count(ROWS), scaled))
+    return figures
