@@ -1,0 +1,1 @@
+"""Past traffic through the metering state machine under another catalogue (requirements, section 7)."""
