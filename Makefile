@@ -37,8 +37,12 @@ lint: $(STAMP) ## formatting, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: browser
+browser: $(STAMP)
+	@$(BIN)/python -m tests.browser
+
 .PHONY: test
-test: $(STAMP) ## all tests, on a real Kafka and the real ClickHouse engine (ARGS: options of pytest)
+test: $(STAMP) browser ## all tests, on a real Kafka and the real ClickHouse engine (ARGS: options of pytest)
 	$(BIN)/python -m pytest -n 2 $(ARGS) tests/unit tests/property tests/contract tests/tidy tests/fuzz
 	$(BIN)/python -m pytest $(ARGS) tests/sim tests/e2e tests/faults
 

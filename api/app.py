@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from .answers import encode
+from .dashboard import mount_dashboard
 from .limits import Bounds
 from .metered import Metered
 from .parts import Parts
@@ -32,6 +33,7 @@ def create_app(parts: Parts) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.add_api_route("/health", _health(parts), include_in_schema=False)
+    mount_dashboard(app)
     app.add_middleware(Metered, parts=parts)
     app.add_middleware(Bounds)
     _describe(app)

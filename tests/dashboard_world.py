@@ -1,0 +1,340 @@
+"""An API for the dashboard's tests whose figures a test sets: the routes' own forms, over a world made up here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import random
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from api.dashboard import mount_dashboard
+
+KEY = "sk_test_dashboard"
+OPERATOR = "op-credential"
+STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+Json = dict[str, Any]
+
+
+def iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class World:
+    """What the API would tell. ``tell`` sends an event to all who follow; ``cut`` ends their streams."""
+
+    def __init__(self, organization: str = "org_heron", seed: int = 7) -> None:
+        self.chance = random.Random(seed)
+        self.organization = organization
+        self.now = datetime.now(UTC)
+        self.used = 61_842.3
+        self.total: float | None = 100_000
+        self.decisions: list[Json] = []
+        self.alerts: list[Json] = []
+        self.refused = False
+        self.broken = False
+        self.history_is_away = False
+        self.groups: tuple[tuple[str, float], ...] | None = None
+        self._followers: list[tuple[asyncio.AbstractEventLoop, asyncio.Queue[str | None]]] = []
+
+    # customer's answers
+
+    def usage(self) -> Json:
+        month = datetime.now(UTC)
+        reset = datetime(month.year + month.month // 12, month.month % 12 + 1, 1, tzinfo=UTC)
+        total, used = self.total, round(self.used, 6)
+        parts = {"inference": 0.68, "search": 0.17, "documents": 0.09, "storage": 0.04, "upload": 0.02}
+        return {
+            "credits": {
+                "total": total,
+                "used": used,
+                "remaining": None if total is None else round(max(0, total - used), 6),
+                "reset_date": iso(reset),
+                "granted": 0,
+                "overage": 0,
+                "lent": 0,
+            },
+            "breakdown": {name: round(share * used, 1) for name, share in parts.items()},
+            "requests": 1_204_331,
+            "corrections": {},
+            "month": f"{month:%Y-%m}",
+            "as_of": iso(month),
+            "lag_ms": 41,
+            "final": False,
+        }
+
+    def about(self) -> Json:
+        names = (
+            "namespaces",
+            "collections",
+            "buckets",
+            "documents",
+            "retrievers",
+            "taxonomies",
+            "clusters",
+            "api_keys",
+        )
+        limits = (10, 50, 50, 1_000_000, 50, 20, 10, 10)
+        used = (4, 44, 12, 612_340, 9, 2, 10, 3)
+        return {
+            "id": self.organization,
+            "tier": "pro",
+            "account_id": self.organization,
+            "credits_per_month": 100_000,
+            "limits": {
+                "per_second": 100,
+                "burst": 200,
+                "per_minute": 600,
+                "by_category": {"metadata": 600, "data": 480, "search": 300, "upload": 150, "compute": 60},
+            },
+            "concurrency": 50,
+            "objects_per_batch": 10_000,
+            "quotas": {name: {"used": u, "limit": m} for name, u, m in zip(names, used, limits, strict=True)},
+            "features": {},
+            "plan_version": 3,
+            "as_of": iso(datetime.now(UTC)),
+            "lag_ms": 41,
+            "final": False,
+        }
+
+    def limits(self) -> Json:
+        key = {"kind": "key", "id": "key_heron_1"}
+        organization = {"kind": "organization", "id": self.organization}
+        rows = [
+            ("requests_per_minute", key, 600, 212),
+            ("search_per_minute", key, 300, 252),
+            ("data_per_minute", key, 480, 88),
+            ("compute_per_minute", key, 60, 58),
+            ("concurrency", organization, 50, 17),
+            ("operation_quantity", {**organization, "kind": "operation", "operation": "search.web"}, 10, 4),
+            ("budget_day", {**organization, "kind": "label", "label": "pipeline=nightly"}, 2_500, 1_902.5),
+        ]
+        return {
+            "as_of": iso(datetime.now(UTC)),
+            "lag_ms": 41,
+            "limits": [
+                {"limit_name": name, "scope": scope, "limit": limit, "used": used, "utilization": used / limit}
+                for name, scope, limit, used in rows
+            ],
+            "decisions": self.decisions,
+        }
+
+    def projection(self) -> Json:
+        return {
+            "used": self.used,
+            "projected": 83_900,
+            "low": 77_250,
+            "high": 92_400,
+            "exhausted_at": None,
+            "exhausted_early": None,
+            "exhausted_late": None,
+            "last_hour": 131.4,
+            "last_day": 2_911.8,
+            "history_hours": 1344,
+            "as_of": iso(datetime.now(UTC)),
+            "lag_ms": 900,
+        }
+
+    def series(self, start: datetime, end: datetime, interval: str, group_by: str | None) -> Json:
+        step = STEPS[interval]
+        groups = self.groups or {
+            "category": (("compute", 0.62), ("search", 0.2), ("data", 0.11), ("upload", 0.05), ("metadata", 0.0)),
+            "operation": (
+                ("inference.llm", 0.48), ("search.hybrid", 0.15), ("inference.embedding", 0.14),
+                ("documents.create", 0.11), ("search.web", 0.06), ("upload.file", 0.05), ("documents.list", 0.0),
+            ),
+            "api_key": (("key_heron_1", 0.71), ("key_heron_2", 0.27), ("key_heron_test", 0.0)),
+            "label": (("pipeline=nightly", 0.55), ("retriever=support", 0.3), ("", 0.15)),
+            None: (("", 1.0),),
+        }[group_by]  # fmt: skip
+        points = []
+        at = start
+        while at < min(end, datetime.now(UTC)):
+            hour = at.hour if interval != "day" else 12
+            wave = 1 + 0.6 * math.sin((hour - 8) / 24 * 2 * math.pi) if interval != "day" else 1.0
+            if at.weekday() >= 5:
+                wave *= 0.55
+            for name, share in groups:
+                spent = share * wave * step.total_seconds() / 86_400 * 3_300 * self.chance.uniform(0.8, 1.2)
+                requests = int((share + 0.03) * wave * step.total_seconds() * 0.9 * self.chance.uniform(0.9, 1.1))
+                points.append(
+                    {
+                        "at": iso(at),
+                        "group": name,
+                        "requests": requests,
+                        "errors": requests // 90,
+                        "throttled": requests // 400,
+                        "units": requests,
+                        "credits": round(spent, 3),
+                    }
+                )
+            at += step
+        return {
+            "from": iso(start), "to": iso(end), "interval": interval, "points": points, "next_cursor": None,
+            "as_of": iso(datetime.now(UTC)), "lag_ms": 700, "final": False,
+        }  # fmt: skip
+
+    # what happens
+
+    def spend(self, amount: float) -> None:
+        self.used += amount
+        self.tell("balance", self.usage())
+
+    def decide(self, limit_name: str, scope: Json, *, limit: float, observed: float, **more: Any) -> Json:
+        at = datetime.now(UTC)
+        decision: Json = {
+            "decision_id": f"dec_{len(self.decisions) + 1}",
+            "scope": scope,
+            "verdict": "block",
+            "limit_name": limit_name,
+            "limit": limit,
+            "observed": observed,
+            "until": None,
+            "tier": "pro",
+            "plan_version": 3,
+            "cause": {
+                "event_id": "evt_01JD9QX2M7F4",
+                "organization_id": self.organization,
+                "ts": iso(at),
+                "logged_at": iso(at),
+                "position": {"topic": "sluicegate.usage", "partition": 7, "offset": 48_211_902, "index": 14},
+            },
+            "decided_at": iso(at),
+            **more,
+        }
+        self.decisions.append(decision)
+        self.tell("decision", decision)
+        return decision
+
+    def alert(self, rule: str, severity: str, sentence: str, advice: str, *, ago: timedelta, **more: Any) -> None:
+        at = iso(datetime.now(UTC) - ago)
+        alert = {
+            "alert_id": f"alert_{len(self.alerts) + 1}",
+            "rule": rule,
+            "severity": severity,
+            "state": "fired",
+            "sentence": sentence,
+            "advice": advice,
+            "fired_at": at,
+            "at": at,
+            **more,
+        }
+        self.alerts.append(alert)
+        self.tell("alert", alert)
+
+    def tell(self, event: str, data: Json) -> None:
+        text = f"event: {event}\nid: {time.time_ns()}\ndata: {json.dumps(data)}\n\n"
+        self._send(text)
+
+    def cut(self) -> None:
+        self._send(None)
+
+    @property
+    def followers(self) -> int:
+        return len(self._followers)
+
+    def _send(self, text: str | None) -> None:
+        for loop, queue in list(self._followers):
+            loop.call_soon_threadsafe(queue.put_nowait, text)
+
+    async def follow(self) -> AsyncIterator[str]:
+        mine = (asyncio.get_running_loop(), asyncio.Queue[str | None]())
+        self._followers.append(mine)
+        try:
+            yield ": hello\n\n"
+            while (text := await mine[1].get()) is not None:
+                yield text
+        finally:
+            self._followers.remove(mine)
+
+
+def make_app(world: World) -> FastAPI:
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.middleware("http")
+    async def _authenticated(request: Request, call_next: Any) -> Response:
+        if request.url.path.startswith("/v1/"):
+            wanted = OPERATOR if request.url.path.startswith("/v1/operator/") else KEY
+            assert request.headers["authorization"].removeprefix("Bearer ") not in str(request.url)
+            if world.refused or request.headers["authorization"] != f"Bearer {wanted}":
+                return JSONResponse({"title": "Unauthorized", "status": 401}, 401)
+            is_history = request.url.path.endswith(("/series", "/projection"))
+            if world.broken or (world.history_is_away and is_history):
+                return JSONResponse({"title": "Away", "detail": "History is away at the moment"}, 503)
+        answer: Response = await call_next(request)
+        return answer
+
+    @app.get("/v1/organizations")
+    async def _about() -> Json:
+        return world.about()
+
+    @app.get("/v1/organizations/usage")
+    async def _usage() -> Json:
+        return world.usage()
+
+    @app.get("/v1/organizations/usage/series")
+    async def _series(request: Request) -> Json:
+        asked = request.query_params
+        start = datetime.fromisoformat(asked["from"])
+        end = datetime.fromisoformat(asked["to"]) if "to" in asked else datetime.now(UTC)
+        return world.series(start, end, asked["interval"], asked.get("group_by"))
+
+    @app.get("/v1/organizations/projection")
+    async def _projection() -> Json:
+        return world.projection()
+
+    @app.get("/v1/organizations/limits")
+    async def _limits() -> Json:
+        return world.limits()
+
+    @app.get("/v1/organizations/alerts")
+    async def _alerts() -> Json:
+        return {"alerts": world.alerts, "next_cursor": None}
+
+    @app.get("/v1/organizations/decisions/{decision_id}")
+    async def _why(decision_id: str) -> Response:
+        found = [decision for decision in world.decisions if decision["decision_id"] == decision_id]
+        if not found:
+            return JSONResponse({"title": "Not Found"}, 404)
+        now = datetime.now(UTC)
+        events = [
+            {"ts": iso(now - timedelta(seconds=n)), "operation": "search.web", "status": 200, "credits": 10}
+            for n in range(1, 7)
+        ]
+        return JSONResponse({"decision": found[0], "events": events})
+
+    @app.get("/v1/organizations/live")
+    async def _live() -> StreamingResponse:
+        return StreamingResponse(world.follow(), media_type="text/event-stream")
+
+    mount_dashboard(app)
+    return app
+
+
+@contextlib.contextmanager
+def serving(world: World) -> Iterator[str]:
+    """The API of ``world`` on a free port; its address."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(make_app(world), log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        world.cut()
+        server.should_exit = True
+        thread.join(10)
+        listener.close()

@@ -1,0 +1,139 @@
+"""The dashboard for everyone: audited by axe, by keyboard, on a phone, on paper, without motion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import browser
+from tests.dashboard_world import KEY, World, serving
+
+PHONE = {"width": 360, "height": 740}
+DESKTOP = {"width": 1280, "height": 900}
+pytestmark = [pytest.mark.processes]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    world = World()
+    world.decide("quota_clusters", {"kind": "organization", "id": world.organization}, limit=10, observed=10)
+    for number, severity in enumerate(("info", "warning", "critical")):
+        world.alert("rule", severity, f"Sentence {number}", "Advice", ago=timedelta(hours=number))
+    world.alert("rule", "warning", "It was so", "", ago=timedelta(days=1), state="cleared")
+    with serving(world) as url:
+        yield url
+
+
+def signed_in(page: Page, address: str, key: str = KEY) -> Page:
+    page.goto(f"{address}/dashboard/")
+    page.get_by_label("API key").fill(key)
+    page.keyboard.press("Enter")
+    expect(page.locator(".status")).to_contain_text("Live")
+    expect(page.locator("canvas").first).to_be_visible()
+    return page
+
+
+def found_by_axe(page: Page) -> list[tuple[str, str, list[str]]]:
+    """What breaks WCAG 2.2 A or AA, or is serious by axe's own practices."""
+    violations = Axe().run(page).response["violations"]
+    return [
+        (one["id"], one["impact"], [" ".join(map(str, node["target"])) for node in one["nodes"]])
+        for one in violations
+        if one["impact"] in ("serious", "critical") or any(tag.startswith("wcag") for tag in one["tags"])
+    ]
+
+
+def test_axe_finds_nothing_in_both_themes_on_a_phone_and_on_a_desk(chromium: Browser, address: str) -> None:
+    context = chromium.new_context(viewport=PHONE, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(f"{address}/dashboard/")
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        assert found_by_axe(page) == []
+    signed_in(page, address)
+    for closed in page.locator("details > summary").all():
+        closed.click()
+    expect(page.get_by_role("row", name="projected")).to_be_visible()
+    expect(page.get_by_text("dec_1")).to_be_visible()
+    for size, theme in ((PHONE, "light"), (PHONE, "dark"), (DESKTOP, "dark"), (DESKTOP, "light")):
+        page.set_viewport_size(size)
+        page.emulate_media(color_scheme=theme)
+        assert found_by_axe(page) == []
+    context.close()
+
+
+def test_nothing_is_wider_than_a_phone(chromium: Browser, address: str) -> None:
+    context = chromium.new_context(viewport=PHONE)
+    page = signed_in(context.new_page(), address)
+    for closed in page.locator("details > summary").all():
+        closed.click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    context.close()
+
+
+def test_the_keyboard_reaches_every_control_in_the_order_of_the_page(chromium: Browser, address: str) -> None:
+    context = chromium.new_context(viewport=DESKTOP)
+    page = signed_in(context.new_page(), address)
+    page.reload()
+    expect(page.locator("canvas").first).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the figures")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    seen: list[str] = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("(document.activeElement.labels?.[0] ?? document.activeElement).textContent.trim()"))
+        outline = page.evaluate(
+            "getComputedStyle(document.activeElement.closest('label') ?? document.activeElement).outlineStyle"
+        )
+        assert outline == "solid", seen[-1]
+        if seen[-1] == "Credits":
+            break
+    wanted = ["Why", "Figures as a table", "Category", "Hour", "Credits"]
+    assert [name for name in seen if name in wanted] == wanted
+    context.close()
+
+
+def test_a_chosen_theme_stays_and_the_charts_follow_it(chromium: Browser, address: str) -> None:
+    context = chromium.new_context(viewport=DESKTOP, color_scheme="light")
+    page = signed_in(context.new_page(), address)
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    light = page.evaluate(background)
+    page.get_by_role("button", name="Theme: system").click()
+    page.get_by_role("button", name="Theme: light").click()
+    assert page.evaluate(background) != light
+    page.reload()
+    expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+    assert page.evaluate(background) != light
+    context.close()
+
+
+def test_paper_is_light_and_has_figures_but_no_controls(chromium: Browser, address: str) -> None:
+    context = chromium.new_context(viewport=DESKTOP, color_scheme="dark")
+    page = signed_in(context.new_page(), address)
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+    expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
+    expect(page.locator("#credits-left")).to_be_visible()
+    context.close()
+
+
+def test_nothing_moves_for_those_who_asked_for_stillness(chromium: Browser, address: str) -> None:
+    context = chromium.new_context(viewport=DESKTOP, reduced_motion="reduce")
+    page = signed_in(context.new_page(), address)
+    moving = """() => [...document.querySelectorAll("*")].flatMap(node => ["", "::before"].map(part =>
+        getComputedStyle(node, part || null))).filter(style => style.transitionDuration !== "0s" ||
+        style.animationName !== "none").length"""
+    assert page.evaluate(moving) == 0
+    context.close()
