@@ -19,6 +19,11 @@ _CREDITS_SCHEMA: Final = {
     "description": "Credits: a decimal with at most six places, without exponent; whole numbers have no point.",
 }
 Credits = Annotated[msgspec.Raw, SkipValidation, WithJsonSchema(_CREDITS_SCHEMA)]
+Amount = Annotated[
+    msgspec.Raw,
+    SkipValidation,
+    WithJsonSchema({"type": "number", "description": "Credits where the limit is one on money, else a count."}),
+]
 Instant = Annotated[datetime, SkipValidation, WithJsonSchema({"type": "string", "format": "date-time"})]
 """An aware time in UTC."""
 
@@ -32,6 +37,11 @@ class Body(BaseModel):
 def in_credits(micro: int) -> msgspec.Raw:
     """An amount of micro-credits as a JSON number of credits."""
     return msgspec.Raw(credits_text(micro).encode("ascii"))
+
+
+def in_count(count: int) -> msgspec.Raw:
+    """A count as it is."""
+    return msgspec.Raw(str(count).encode("ascii"))
 
 
 def some_credits(micro: int | None) -> msgspec.Raw | None:
@@ -58,6 +68,10 @@ def answer(body: Body, status: int = 200, headers: Mapping[str, str] | None = No
     return Response(encode(body), status, dict(headers or {}), "application/json")
 
 
-def shown_as(model: type[Body], *, also: Mapping[int | str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
-    """What a route's decorator says of its 200: the form of its body alone, which ``answer`` makes."""
-    return {"response_model": None, "responses": {200: {"model": model}, **(also or {})}}
+def shown_as(model: type[Body], *, also_200: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a route's decorator says of its 200: the form of its body alone, which ``answer`` makes; ``also_200`` are
+    further media types of it."""
+    said: dict[str, Any] = {"model": model}
+    if also_200 is not None:
+        said["content"] = dict(also_200)
+    return {"response_model": None, "responses": {200: said}}

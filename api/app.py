@@ -1,24 +1,27 @@
 """The application, built from its parts."""
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from .answers import encode
 from .dashboard import mount_dashboard
 from .limits import Bounds
+from .live import Hub
 from .metered import Metered
+from .news import News
 from .parts import Parts
 from .problems import PROBLEM_RESPONSES, Problem, install
-from .routes import usage
+from .projections import Projections
+from .routes import alerts, decisions, limits, live, organization, projection, series, usage
 
-ROUTERS = (usage.router,)
+ROUTERS = tuple(room.router for room in (organization, usage, series, projection, limits, decisions, alerts, live))
 DESCRIPTION = """What a customer of a metered API sees of its own usage, limits and alerts, and what its operators do.
 
 Customers sign in with an API key and see their own organization only. Amounts are credits, exact to six places."""
 
 
 def create_app(parts: Parts) -> FastAPI:
-    """The application. Whoever starts it keeps the parts running."""
+    """The application. Whoever starts it keeps the parts running, and tells ``app.state.news`` of decisions."""
     app = FastAPI(
         title="Sluicegate",
         version="1",
@@ -29,10 +32,13 @@ def create_app(parts: Parts) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.parts = parts
+    app.state.projections = Projections(parts)
+    app.state.hub = Hub()
+    app.state.news = News(parts, app.state.hub)
     install(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_api_route("/health", _health(parts), include_in_schema=False)
+    app.add_api_route("/health", _health, include_in_schema=False)
     mount_dashboard(app)
     app.add_middleware(Metered, parts=parts)
     app.add_middleware(Bounds)
@@ -40,12 +46,9 @@ def create_app(parts: Parts) -> FastAPI:
     return app
 
 
-def _health(parts: Parts):  # type: ignore[no-untyped-def]
-    async def health() -> Response:
-        ready = parts.knowledge.ready and parts.balances_from.ready
-        return Response(encode({"ready": ready}), 200 if ready else 503, media_type="application/json")
-
-    return health
+async def _health(request: Request) -> Response:
+    ready = request.app.state.parts.ready
+    return Response(encode({"ready": ready}), 200 if ready else 503, media_type="application/json")
 
 
 def _describe(app: FastAPI) -> None:

@@ -4,7 +4,7 @@
 record key replaces what is there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -102,6 +102,12 @@ class BalanceTable:
     def get(self, kind: str, identifier: str, month: str) -> Held | None:
         """The newest balance under this key; None: nothing was used, or ``complete`` is False."""
         return self._held.get(f"{kind}:{identifier}:{month}")
+
+    def of_month(self, kind: str, month: str) -> Iterator[Balance]:
+        """All balances of a kind and month."""
+        return (
+            held.balance for held in self._held.values() if held.balance.kind == kind and held.balance.month == month
+        )
 
     def keeps(self, month: str, now_ms: int) -> bool:
         """Whether ``month`` is one of those that are held."""

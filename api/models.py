@@ -2,7 +2,7 @@
 
 from sluicegate_schemas.catalogue import Tier
 
-from .answers import Body, Credits, Instant
+from .answers import Amount, Body, Credits, Instant
 
 
 class Fresh(Body):
@@ -75,5 +75,166 @@ class Organization(Fresh):
     concurrency: int | None
     objects_per_batch: int | None
     quotas: dict[str, Quota]
-    features: dict[str, bool | int | str | list[str]]
+    features: dict[str, bool | int | str | tuple[str, ...]]
     plan_version: int
+
+
+class Scope(Body):
+    """What a limit or decision is about; see ``sluicegate_schemas.outputs.Scope``."""
+
+    kind: str
+    id: str
+    operation: str | None
+    subject: str | None
+    label: str | None
+    category: str | None
+
+
+class LimitInForce(Body):
+    """A limit that the workers speak of. Money is in credits, all else a count. ``used`` is as of ``told_at``: it is
+    told when it crosses a band, not with each request; ``utilization`` is its share of the limit."""
+
+    limit_name: str
+    scope: Scope
+    limit: Amount
+    used: Amount
+    utilization: float | None
+    told_at: Instant
+
+
+class Place(Body):
+    """Where in the usage log an event stands."""
+
+    topic: str
+    partition: int
+    offset: int
+    index: int
+
+
+class Cause(Body):
+    """The event that made a decision."""
+
+    event_id: str
+    ts: Instant
+    logged_at: Instant
+    position: Place
+
+
+class Decision(Body):
+    """A block, or an allow that ends one or says how much of a limit is used. ``until`` is when it ends by itself;
+    null: not by time. ``cause`` is null where no event of the organization made it."""
+
+    decision_id: str
+    scope: Scope
+    verdict: str
+    limit_name: str
+    limit: Amount
+    observed: Amount
+    reason: str | None
+    until: Instant | None
+    tier: Tier
+    plan_version: int
+    cause: Cause | None
+    decided_at: Instant
+
+
+class Limits(Fresh):
+    """What limits the organization now, and the blocks that stand."""
+
+    limits: list[LimitInForce]
+    decisions: list[Decision]
+
+
+class Alert(Body):
+    """An alert that fired, and when it cleared. ``observed`` and ``limit`` are in ``unit``; ``limit`` is null where the
+    rule counts only."""
+
+    alert_id: str
+    state: str
+    rule: str
+    severity: str
+    sentence: str
+    advice: str
+    scope: Scope
+    threshold: int
+    observed: Amount
+    limit: Amount | None
+    unit: str
+    fired_at: Instant
+    at: Instant
+    cleared_at: Instant | None
+    reset_at: Instant | None
+    costliest: list[str]
+
+
+class Alerts(Fresh):
+    """A page of alerts, the newest first; ``next_cursor`` leads to the page behind it."""
+
+    alerts: list[Alert]
+    next_cursor: str | None
+
+
+class Point(Body):
+    """The usage of a minute, hour or day that begins ``at``, of one ``group`` or, without a grouping (""), of all.
+    Storage has the group "" too (by key and category). ``requests`` holds errors and throttled ones too."""
+
+    at: Instant
+    group: str
+    requests: int
+    errors: int
+    throttled: int
+    units: int
+    credits: Credits
+
+
+class Series(Fresh):
+    """Usage over time, the oldest first; times without usage are left out. ``next_cursor`` leads to the page behind."""
+
+    start: Instant
+    end: Instant
+    interval: str
+    group_by: str | None
+    points: list[Point]
+    next_cursor: str | None
+
+
+class SeenEvent(Body):
+    """One of the organization's own usage events."""
+
+    id: str
+    ts: Instant
+    operation: str
+    status: int
+    api_key_id: str | None
+    cached: bool
+    quantities: dict[str, int]
+
+
+class Why(Fresh):
+    """Why a decision was made: it with its limit, plan version and numbers; the event that caused it (null where no
+    event did, or it is gone) and the last ``events`` of its scope before that, the oldest first. ``stands``: it is in
+    force now; ``notes`` say what is no longer there."""
+
+    decision: Decision
+    stands: bool
+    event: SeenEvent | None
+    events: list[SeenEvent]
+    notes: list[str]
+
+
+class Projection(Fresh):
+    """Where the month ends, from ``history_hours`` of usage, as of ``made_at``; ``low`` and ``high`` hold it four times
+    of five. ``exhausted_at`` is null where the credits last, or there is no limit. ``last_hour`` and ``last_day`` are
+    what the last full hour and the last 24 burned."""
+
+    made_at: Instant
+    used: Credits
+    projected: Credits
+    low: Credits
+    high: Credits
+    exhausted_at: Instant | None
+    exhausted_early: Instant | None
+    exhausted_late: Instant | None
+    last_hour: Credits
+    last_day: Credits
+    history_hours: int

@@ -6,8 +6,12 @@ from typing import Protocol
 from sluicegate.clock import Clock, epoch_ms
 from sluicegate.gate.gate import Gate, Knowledge
 from sluicegate.middleware import Meter
+from sluicegate.operator.system import System
 
+from .alerts import AlertTable
 from .balances import BalanceTable
+from .directory import Directory
+from .history import History
 from .operators import Operator
 
 
@@ -25,13 +29,33 @@ class Following(Protocol):
 
 @dataclass(slots=True)
 class Parts:
-    """``knowledge`` are keys, organizations, plans and verdicts; ``balances`` are kept fresh by ``balances_from``.
+    """``knowledge`` are keys, organizations, plans and verdicts, and ``directory`` what is whose among them;
+    ``balances`` and ``alerts`` are kept fresh by ``balances_from`` and ``alerts_from``; ``history`` is ClickHouse.
     Without a ``gate`` and a ``meter`` the API's own requests are neither limited nor metered."""
 
     knowledge: Knowledge
+    knowledge_from: Following
+    directory: Directory
     balances: BalanceTable
     balances_from: Following
+    alerts: AlertTable
+    alerts_from: Following
+    history: History
+    system: System
+    """Kafka, for what is read when it is asked for: the events before a decision."""
+    partitions: int
+    """Of the topics that are partitioned by account."""
     gate: Gate | None = None
     meter: Meter | None = None
     operators: tuple[Operator, ...] = ()
     clock: Clock = epoch_ms
+
+    @property
+    def ready(self) -> bool:
+        """Whether all that stood in the topics at the start is known."""
+        return all(one.ready for one in (self.knowledge_from, self.balances_from, self.alerts_from))
+
+    @property
+    def knowledge_stale_ms(self) -> int:
+        """How long ago keys, plans and verdicts were heard of."""
+        return self.knowledge_from.staleness_ms or 0

@@ -11,49 +11,87 @@ from pathlib import Path
 from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from sluicegate import Sluicegate
+from sluicegate.operator.system import System
 from streams.endpoint import Answer, ListenError
 from streams.endpoint import Endpoint as HealthEndpoint
 from streams.health import Health, write_forever
 
+from .alerts import AlertTable
 from .app import create_app
 from .balances import BalanceTable
+from .directory import Directory
+from .history import ClickHouseHistory
 from .operators import load_operators
 from .parts import Parts
 from .settings import ApiSettings
-from .stream import follow_balances
+from .stream import follow_alerts, follow_balances
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS_MAX: Final = 2_000
+HEAD_BYTES_MAX: Final = 32 * 1024
 STOP_LIMIT_S: Final = 5
 
 
 async def serve(settings: ApiSettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises ListenError, FileError, ConfigurationError, OSError."""
     listening = _listen(settings)
-    async with _running(settings) as parts:
-        app = create_app(parts)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                limit_concurrency=CONNECTIONS_MAX,
-                timeout_keep_alive=30,
-                timeout_graceful_shutdown=STOP_LIMIT_S,
-                h11_max_incomplete_event_size=32 * 1024,
-            )
+    process = settings.process
+    operators = load_operators(settings.operators_file) if settings.operators_file else ()
+    sluicegate = Sluicegate.from_environment()
+    directory = Directory(sluicegate.follower.view)
+    sluicegate.follower.listen(directory.on_change)
+    balances, alerts = BalanceTable(), AlertTable()
+    balances_from = follow_balances(process.brokers, process.topic_prefix, balances)
+    alerts_from = follow_alerts(process.brokers, process.topic_prefix, alerts)
+    history = ClickHouseHistory(settings.clickhouse)
+    parts = Parts(
+        knowledge=sluicegate.follower,
+        knowledge_from=sluicegate.follower,
+        directory=directory,
+        balances=balances,
+        balances_from=balances_from,
+        alerts=alerts,
+        alerts_from=alerts_from,
+        history=history,
+        system=System(process.brokers, process.topic_prefix),
+        partitions=process.partitions,
+        gate=sluicegate.gate,
+        meter=sluicegate.publisher,
+        operators=operators,
+    )
+    app = create_app(parts)
+    sluicegate.follower.listen(app.state.news.on_change)
+    try:
+        async with _watched(settings, parts), balances_from, alerts_from, sluicegate:
+            await _answer(app, listening)
+    finally:
+        history.close()
+
+
+async def _answer(app: FastAPI, listening: socket.socket) -> None:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=STOP_LIMIT_S,
+            h11_max_incomplete_event_size=HEAD_BYTES_MAX,
         )
-        host, port = listening.getsockname()[:2]
-        sys.stdout.write(f"http://{f'[{host}]' if ':' in host else host}:{port}\n")
-        sys.stdout.flush()
-        await server.serve(sockets=[listening])
+    )
+    host, port = listening.getsockname()[:2]
+    sys.stdout.write(f"http://{f'[{host}]' if ':' in host else host}:{port}\n")
+    sys.stdout.flush()
+    await server.serve(sockets=[listening])
 
 
 def _listen(settings: ApiSettings) -> socket.socket:
@@ -66,40 +104,26 @@ def _listen(settings: ApiSettings) -> socket.socket:
 
 
 @asynccontextmanager
-async def _running(settings: ApiSettings) -> AsyncIterator[Parts]:
-    process = settings.process
-    operators = load_operators(settings.operators_file) if settings.operators_file else ()
-    sluicegate = Sluicegate.from_environment()
-    table = BalanceTable()
-    balances = follow_balances(process.brokers, process.topic_prefix, table)
-    parts = Parts(
-        knowledge=sluicegate.follower,
-        balances=table,
-        balances_from=balances,
-        gate=sluicegate.gate,
-        meter=sluicegate.publisher,
-        operators=operators,
-    )
+async def _watched(settings: ApiSettings, parts: Parts) -> AsyncIterator[None]:
+    """Health and metrics, as of every process."""
 
     def health() -> Health:
         """Kafka being away is waited for, and no reason to start this process anew."""
-        ready = sluicegate.follower.ready and balances.ready
-        return Health.now((), "" if ready else "what stands in its topics")
+        return Health.now((), "" if parts.ready else "what stands in its topics")
 
-    folder = Path(process.data_dir)
+    folder = Path(settings.process.data_dir)
     await asyncio.to_thread(os.makedirs, folder, exist_ok=True)
     registry = CollectorRegistry()
     registry.register(ProcessCollector(registry=None))
     endpoint = HealthEndpoint(
-        process.health_listen,
+        settings.process.health_listen,
         registry=registry,
         live=lambda: Answer(True, {"state": "runs"}),
         ready=lambda: Answer((now := health()).ready, now),
     )
     writing = asyncio.create_task(write_forever(folder, health))
     try:
-        async with balances, sluicegate:
-            yield parts
+        yield
     finally:
         writing.cancel()
         endpoint.close()

@@ -5,8 +5,9 @@ from typing import Final
 from sluicegate.brokers import Brokers
 from sluicegate.clock import Clock, epoch_ms
 from sluicegate.follower import FollowerSettings, LogRecord, TopicFollower
-from sluicegate_schemas.topics import BALANCES
+from sluicegate_schemas.topics import ALERTS, BALANCES
 
+from .alerts import AlertTable
 from .balances import BalanceTable
 
 FETCH_WAIT_MS: Final = 20
@@ -22,3 +23,12 @@ def follow_balances(
 
     settings = FollowerSettings(topic_prefix=topic_prefix, fetch_wait_ms=FETCH_WAIT_MS)
     return TopicFollower(brokers, settings, (BALANCES,), fold, clock=clock)
+
+
+def follow_alerts(brokers: Brokers, topic_prefix: str, table: AlertTable, *, clock: Clock = epoch_ms) -> TopicFollower:
+    """The same with the alerts topic."""
+
+    def fold(_topic: str, record: LogRecord) -> None:
+        table.apply(record.value)
+
+    return TopicFollower(brokers, FollowerSettings(topic_prefix=topic_prefix), (ALERTS,), fold, clock=clock)

@@ -28,7 +28,20 @@ _USAGE: Final = """(
 )"""
 _SUMS: Final = "sum(requests), sum(errors), sum(throttled), sum(units), sum(credits_micro), sum(events)"
 _OF_ORGANIZATION: Final = "org_id = {org:String}"
+_OF_KEY: Final = _OF_ORGANIZATION + " AND api_key_id = {api_key_id:String}"
 _TRUNCATIONS: Final = {"minute": "toStartOfMinute(at)", "hour": "toStartOfHour(at)", "day": "toStartOfDay(at)"}
+
+_REACHED: Final = """
+    SELECT log_ms, shown_ms FROM (
+        SELECT toUnixTimestamp64Milli(newest_log_at) AS log_ms, toUnixTimestamp64Milli(visible_at) AS shown_ms,
+               1 AS best
+        FROM sink_freshness WHERE topic = {topic:String} AND partition = {partition:UInt32}
+        UNION ALL
+        SELECT toUnixTimestamp64Milli(written_at), toUnixTimestamp64Milli(written_at), 0
+        FROM sink_position FINAL WHERE topic = {topic:String} AND partition = {partition:UInt32}
+    ) ORDER BY best DESC, shown_ms DESC LIMIT 1
+"""
+"""A partition that the freshness (kept for a day) knows nothing of has been idle since its position was written."""
 
 Interval = Literal["minute", "hour", "day"]
 Grouping = Literal["api_key_id", "operation", "category"]
@@ -56,6 +69,14 @@ class UsageAt(NamedTuple):
     """The usage of one minute, hour or day, which begins ``at``."""
 
     at: datetime
+    usage: Usage
+
+
+class UsagePoint(NamedTuple):
+    """The usage of one group (empty: all, or storage) in the minute, hour or day that begins ``at``."""
+
+    at: datetime
+    name: str
     usage: Usage
 
 
@@ -99,12 +120,16 @@ def usage(client: Client, org_id: str, start: datetime, end: datetime) -> Usage:
     return _sums(_rows(client, _select(where=_OF_ORGANIZATION), org_id, start, end)[0])
 
 
-def usage_by(client: Client, org_id: str, grouping: Grouping, start: datetime, end: datetime) -> list[UsageOf]:
-    """The usage of an organization by key, operation or category; the costliest first."""
+def usage_by(
+    client: Client, org_id: str, grouping: Grouping, start: datetime, end: datetime, *, api_key_id: str = ""
+) -> list[UsageOf]:
+    """The usage of an organization, or of its key ``api_key_id`` alone, by key, operation or category; the costliest
+    first."""
     if grouping not in ("api_key_id", "operation", "category"):
         raise ValueError(f"usage is not grouped by {grouping!r}")
-    query = _select(grouping, where=_OF_ORGANIZATION, order="sum(credits_micro) DESC, name")
-    return [UsageOf(str(row[0]), _sums(row[1:])) for row in _rows(client, query, org_id, start, end)]
+    query = _select(grouping, where=_OF_KEY if api_key_id else _OF_ORGANIZATION, order="sum(credits_micro) DESC, name")
+    rows = _rows(client, query, org_id, start, end, api_key_id=api_key_id)
+    return [UsageOf(str(row[0]), _sums(row[1:])) for row in rows]
 
 
 def usage_over_time(client: Client, org_id: str, interval: Interval, start: datetime, end: datetime) -> list[UsageAt]:
@@ -115,6 +140,39 @@ def usage_over_time(client: Client, org_id: str, interval: Interval, start: date
     query = _select(f"toUnixTimestamp({_TRUNCATIONS[interval]})", where=_OF_ORGANIZATION, order="name")
     rows = _rows(client, query, org_id, start, end)
     return [UsageAt(datetime.fromtimestamp(row[0], UTC), _sums(row[1:])) for row in rows]
+
+
+def usage_series(
+    client: Client,
+    org_id: str,
+    interval: Interval,
+    grouping: Grouping | None,
+    start: datetime,
+    end: datetime,
+    *,
+    after: tuple[int, str] = (0, ""),
+    rows_max: int,
+) -> list[UsagePoint]:
+    """The usage of an organization by time and, with a grouping, by name, in that order: the first ``rows_max`` behind
+    ``after`` (a point's time in seconds since the epoch, and its name)."""
+    if grouping not in (None, "api_key_id", "operation", "category"):
+        raise ValueError(f"usage is not grouped by {grouping!r}")
+    name = grouping or "''"
+    query = (
+        f"SELECT toUnixTimestamp({_TRUNCATIONS[interval]}) AS bucket, {name} AS name, {_SUMS} "  # noqa: S608 (made of constants)
+        f"FROM {_USAGE} WHERE {_OF_ORGANIZATION} GROUP BY bucket, name HAVING sum(events) > 0 "
+        "AND (bucket, name) > ({after_at:UInt32}, {after_name:String}) "
+        "ORDER BY bucket, name LIMIT {rows_max:UInt32}"
+    )
+    rows = _rows(client, query, org_id, start, end, after_at=after[0], after_name=after[1], rows_max=rows_max)
+    return [UsagePoint(datetime.fromtimestamp(at, UTC), str(name), _sums(sums)) for at, name, *sums in rows]
+
+
+def reached(client: Client, topic: str, partition: int) -> tuple[int, int] | None:
+    """How far usage of one partition of the state topic ``topic`` is shown: the log time (UTC epoch ms) up to which it
+    is whole, and when that was made visible. None: nothing is shown yet."""
+    rows = client.query(_REACHED, parameters={"topic": topic, "partition": partition}).result_rows
+    return (int(rows[0][0]), int(rows[0][1])) if rows else None
 
 
 def total_usage(client: Client, start: datetime, end: datetime) -> Usage:
@@ -147,6 +205,18 @@ def standing_decisions(
     ]
 
 
+def decision_row(client: Client, decision_id: str, scope_ids: Sequence[str]) -> dict[str, Any] | None:
+    """The decision of that id, if it is on one of ``scope_ids`` (keys and organizations), with its times as text; None
+    where there is none."""
+    query = """
+        SELECT * REPLACE (toString(until) AS until, toString(cause_ts) AS cause_ts, toString(version) AS version,
+                          toString(cause_logged_at) AS cause_logged_at, toString(decided_at) AS decided_at)
+        FROM decision FINAL WHERE scope_id IN {scopes:Array(String)} AND decision_id = {id:String} LIMIT 1
+    """
+    found = client.query(query, parameters={"id": decision_id, "scopes": list(scope_ids)})
+    return next(iter(found.named_results()), None)
+
+
 def freshness(client: Client, since: datetime) -> Freshness:
     """How fresh usage became visible since ``since`` (kept for a day)."""
     query = """
@@ -168,11 +238,13 @@ def _select(name: str | None = None, *, where: str = "true", order: str = "name"
     )
 
 
-def _rows(client: Client, query: str, org_id: str, start: datetime, end: datetime) -> Sequence[Sequence[Any]]:
+def _rows(
+    client: Client, query: str, org_id: str, start: datetime, end: datetime, **more: object
+) -> Sequence[Sequence[Any]]:
     for name, value in (("start", start), ("end", end)):
         if value.tzinfo is None:
             raise ValueError(f"{name} has no time zone")
-    parameters = {"org": org_id, "start": start, "end": end}
+    parameters = {"org": org_id, "start": start, "end": end, **more}
     return client.query(query, parameters=parameters).result_rows
 
 

@@ -1,15 +1,18 @@
 """``GET /v1/organizations/usage``: the credits of a month, of the organization or of one of its keys."""
 
+from collections import Counter
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
+from clickhouse.queries import month_range, usage_by
 from sluicegate_schemas.bounds import API_KEY_ID_PATTERN, from_epoch_ms
 
 from ..answers import answer, in_credits, shown_as, some_credits
 from ..auth import Caller, Customer
-from ..balances import BalanceTable, Held, month_end, month_of
+from ..balances import Held, month_end, month_of
+from ..freshness import history_reached
 from ..models import CreditsOfMonth, Usage
 from ..parts import Parts
 from ..problems import away, not_found
@@ -23,11 +26,14 @@ MonthQuery = Annotated[
 
 @router.get("/v1/organizations/usage", **shown_as(Usage))
 async def organization_usage(request: Request, caller: Customer, month: MonthQuery = None) -> Response:
-    """The organization's credits, used and left, and what they went into."""
+    """The organization's credits, used and left, and what they went into. A month before the last has no total any
+    more."""
     parts: Parts = request.app.state.parts
     wanted = month or month_of(parts.clock())
+    if not parts.balances.keeps(wanted, parts.clock()):
+        return answer(await _long_ago(parts, caller, wanted))
     held = _held(parts, "organization", caller.organization_id, wanted)
-    return answer(_usage(parts, held, wanted, _plan_micro(parts, caller)))
+    return answer(usage_of(parts, held, wanted, plan_micro(parts, caller)))
 
 
 @router.get("/v1/organizations/usage/api-keys/{key_id}", **shown_as(Usage))
@@ -39,28 +45,52 @@ async def key_usage(
 ) -> Response:
     """The same of one key of the organization; a key has no credits of its own, so no total."""
     parts: Parts = request.app.state.parts
+    if not parts.directory.has_key(caller.organization_id, key_id):
+        raise not_found("key")
     wanted = month or month_of(parts.clock())
-    held = _held(parts, "key", key_id, wanted)
-    if held is None and key_id != caller.api_key_id:
-        raise not_found("key")
-    if held is not None and held.balance.organization_id != caller.organization_id:
-        raise not_found("key")
-    return answer(_usage(parts, held, wanted, None))
+    if not parts.balances.keeps(wanted, parts.clock()):
+        return answer(await _long_ago(parts, caller, wanted, key_id))
+    return answer(usage_of(parts, _held(parts, "key", key_id, wanted), wanted, None))
 
 
 def _held(parts: Parts, kind: str, identifier: str, month: str) -> Held | None:
-    table: BalanceTable = parts.balances
     if not parts.balances_from.ready:
         raise away("Balances are not known yet")
-    held = table.get(kind, identifier, month)
-    if held is None and not table.complete:
+    held = parts.balances.get(kind, identifier, month)
+    if held is None and not parts.balances.complete:
         raise away("This balance cannot be told")
-    if held is None and not table.keeps(month, parts.clock()):
-        raise not_found("month")
     return held
 
 
-def _plan_micro(parts: Parts, caller: Caller) -> int | None:
+async def _long_ago(parts: Parts, caller: Caller, month: str, api_key_id: str = "") -> Usage:
+    """A month that only history holds: what was used, by the groups of today's rate card."""
+    catalogue = parts.knowledge.view.catalogue_at(parts.clock())
+    if catalogue is None:
+        raise away("The plan is not known yet")
+    start, end = month_range(month)
+    found = await parts.history.ask(usage_by, caller.organization_id, "operation", start, end, api_key_id=api_key_id)
+    groups: Counter[str] = Counter()
+    for operation, usage in found:
+        entry = catalogue.operations.get(operation)
+        groups[(entry and entry.breakdown) or "other"] += usage.credits_micro
+    as_of_ms, lag_ms = await history_reached(parts, caller.account_id)
+    nothing = in_credits(0)
+    return Usage.model_construct(
+        as_of=from_epoch_ms(as_of_ms),
+        lag_ms=lag_ms,
+        final=end <= from_epoch_ms(parts.clock()),
+        month=month,
+        credits=CreditsOfMonth.model_construct(
+            total=None, used=in_credits(groups.total()), remaining=None, reset_date=end,
+            granted=nothing, overage=nothing, lent=nothing,
+        ),
+        breakdown={name: in_credits(micro) for name, micro in groups.items() if micro},
+        requests=sum(usage.requests for _, usage in found),
+        corrections={},
+    )  # fmt: skip
+
+
+def plan_micro(parts: Parts, caller: Caller) -> int | None:
     """The credits that a month has before anything is used in it."""
     view = parts.knowledge.view
     payer, catalogue = view.organization(caller.account_id), view.catalogue_at(parts.clock())
@@ -69,7 +99,7 @@ def _plan_micro(parts: Parts, caller: Caller) -> int | None:
     return catalogue.credits_micro_per_month(payer.tier, payer.credits_micro_per_month)
 
 
-def _usage(parts: Parts, held: Held | None, month: str, plan_micro: int | None) -> Usage:
+def usage_of(parts: Parts, held: Held | None, month: str, plan_micro: int | None) -> Usage:
     stale_ms = parts.balances_from.staleness_ms or 0
     reset_date = month_end(month)
     if held is None:

@@ -1,0 +1,28 @@
+"""Cursors: where the next page begins, as one word that callers hand back unread (base64url, no secret in it)."""
+
+import base64
+import binascii
+import re
+from typing import Final
+
+from .problems import ProblemError
+
+_PART: Final = re.compile(r"[A-Za-z0-9._:/+=@#~-]{0,128}\Z", re.ASCII)
+CURSOR_SIGNS_MAX: Final = 400
+
+
+def cursor(number: int, name: str) -> str:
+    """The place behind the entry (``number``, ``name``)."""
+    return base64.urlsafe_b64encode(f"{number}|{name}".encode("ascii")).decode("ascii").rstrip("=")
+
+
+def place(text: str) -> tuple[int, str]:
+    """What ``cursor`` was made of. Raises ProblemError: 422."""
+    try:
+        plain = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
+    except (binascii.Error, ValueError):
+        plain = ""
+    number, found, name = plain.partition("|")
+    if not found or not number.isdigit() or len(number) > 16 or not _PART.match(name):
+        raise ProblemError(422, "The cursor is none that this API gave out.")
+    return int(number), name

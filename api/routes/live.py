@@ -1,0 +1,117 @@
+"""``GET /v1/organizations/live``: balances, decisions and alerts as they come, as server-sent events (HTML Living
+Standard, section 9.2).
+
+The stream is not metered and takes no place among the requests that run: it has limits of its own.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ..answers import encode
+from ..auth import Caller, Customer, customer_of
+from ..balances import month_of
+from ..live import Event, Hub, Listener
+from ..parts import Parts
+from ..problems import ProblemError
+from .usage import plan_micro, usage_of
+
+router = APIRouter(tags=["live"])
+
+HEARTBEAT_S: Final = 15.0
+SEND_LIMIT_S: Final = 10.0
+"""A client that takes nothing for so long is let go."""
+RETRY_MS: Final = 2_000
+_HEADERS: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+@router.get(
+    "/v1/organizations/live",
+    response_model=None,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def live(request: Request, caller: Customer) -> Response:
+    """Events `balance` (the form of /v1/organizations/usage; first of all, and whenever credits change), `decision` and
+    `alert`. Last-Event-ID goes on where a stream broke off; a comment each 15 s says that it lives."""
+    return EventStream(request.app.state.parts, request.app.state.hub, caller, request.headers.get("last-event-id", ""))
+
+
+class EventStream(Response):
+    """The response that goes on until the client leaves, does not keep up, or loses its key."""
+
+    def __init__(self, parts: Parts, hub: Hub, caller: Caller, last_event_id: str) -> None:
+        super().__init__()
+        self._parts = parts
+        self._hub = hub
+        self._caller = caller
+        self._last_event_id = last_event_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._hub.listening(self._caller.organization_id) as listener:
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            leaving = asyncio.create_task(_left(receive))
+            writing = asyncio.create_task(self._write(scope, send, listener))
+            try:
+                await asyncio.wait({leaving, writing}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                leaving.cancel()
+                writing.cancel()
+            if writing.done() and not writing.cancelled():
+                writing.result()
+
+    async def _write(self, scope: Scope, send: Send, listener: Listener) -> None:
+        with contextlib.suppress(TimeoutError):
+            async for text in self._texts(scope, listener):
+                async with asyncio.timeout(SEND_LIMIT_S):
+                    await send({"type": "http.response.body", "body": text, "more_body": True})
+            async with asyncio.timeout(SEND_LIMIT_S):
+                await send({"type": "http.response.body", "body": b""})
+
+    async def _texts(self, scope: Scope, listener: Listener) -> AsyncIterator[bytes]:
+        yield f"retry: {RETRY_MS}\n\n".encode()
+        missed = self._hub.since(listener.organization_id, self._last_event_id)
+        if missed is None:
+            yield self._snapshot()
+        for event in missed or ():
+            yield self._text(event)
+        while not listener.is_slow and self._may_read(scope):
+            try:
+                async with asyncio.timeout(HEARTBEAT_S):
+                    event = await listener.waiting.get()
+            except TimeoutError:
+                yield b": lives\n\n"
+                continue
+            if self._may_read(scope):
+                yield self._text(event)
+
+    def _may_read(self, scope: Scope) -> bool:
+        """Whether the key is still what it was when the stream began."""
+        try:
+            return customer_of(self._parts.knowledge, scope["headers"]) == self._caller
+        except ProblemError:
+            return False
+
+    def _snapshot(self) -> bytes:
+        parts, caller = self._parts, self._caller
+        month = month_of(parts.clock())
+        held = parts.balances.get("organization", caller.organization_id, month)
+        body = usage_of(parts, held, month, plan_micro(parts, caller))
+        return b"event: balance\ndata: " + encode(body) + b"\n\n"
+
+    def _text(self, event: Event) -> bytes:
+        head = f"id: {self._hub.identify(event)}\nevent: {event.kind}\ndata: ".encode()
+        return head + event.data + b"\n\n"
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

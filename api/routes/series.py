@@ -1,0 +1,134 @@
+"""``GET /v1/organizations/usage/series``: usage over time, as JSON or CSV, a page at a time."""
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import AwareDatetime
+from starlette.responses import Response
+
+from clickhouse.queries import Grouping, Interval, UsagePoint, usage_series
+from sluicegate_schemas.bounds import from_epoch_ms
+from sluicegate_schemas.money import credits_text
+
+from ..answers import answer, encode, in_credits, shown_as
+from ..auth import Customer
+from ..cursors import CURSOR_SIGNS_MAX, cursor, place
+from ..entity_tags import tagged
+from ..freshness import history_reached
+from ..models import Point, Series
+from ..parts import Parts
+from ..problems import ProblemError
+
+router = APIRouter(tags=["usage"])
+
+SPAN_MAX: Final = {"minute": timedelta(days=7), "hour": timedelta(days=100), "day": timedelta(days=760)}
+SPAN_DEFAULT: Final = timedelta(days=1)
+POINTS_MAX: Final = 10_000
+COLUMNS: Final = ("at", "group", "requests", "errors", "throttled", "units", "credits")
+_EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
+_GROUPINGS: Final[dict[str, Grouping]] = {"api_key": "api_key_id", "category": "category", "operation": "operation"}
+
+
+@router.get("/v1/organizations/usage/series", **shown_as(Series, also_200={"text/csv": {"schema": {"type": "string"}}}))
+async def series(
+    request: Request,
+    caller: Customer,
+    since: Annotated[AwareDatetime | None, Query(alias="from", description="Its first instant; a day ago")] = None,
+    until: Annotated[AwareDatetime | None, Query(alias="to", description="Its end, not in it; now")] = None,
+    interval: Interval = "hour",
+    group_by: Literal["api_key", "category", "operation"] | None = None,
+    after: Annotated[str | None, Query(alias="cursor", max_length=CURSOR_SIGNS_MAX)] = None,
+    limit: Annotated[int, Query(ge=1, le=POINTS_MAX)] = 1_000,
+    form: Annotated[Literal["json", "csv"] | None, Query(alias="format", description="Or by Accept")] = None,
+) -> Response:
+    """The organization's usage by minute, hour or day. Beyond forty days back an hour is the finest there is."""
+    parts: Parts = request.app.state.parts
+    start, end = _span(from_epoch_ms(parts.clock()), since, until, interval)
+    points = await parts.history.ask(
+        usage_series,
+        caller.organization_id,
+        interval,
+        None if group_by is None else _GROUPINGS[group_by],
+        start,
+        end,
+        after=(0, "") if after is None else _behind(after),
+        rows_max=limit + 1,
+    )
+    as_of_ms, lag_ms = await history_reached(parts, caller.account_id)
+    last = points[limit - 1] if len(points) > limit else None
+    following = None if last is None else cursor(int(last.at.timestamp()), last.name)
+    shown = [_point(point) for point in points[:limit]]
+    is_csv = form == "csv" or (form is None and request.headers.get("accept", "").startswith("text/csv"))
+    if is_csv:
+        freshness = {"X-As-Of": _text(from_epoch_ms(as_of_ms)), "X-Lag-Ms": str(lag_ms)}
+        response = Response(_as_csv(points[:limit]), media_type="text/csv", headers=freshness)
+        response.headers["Content-Disposition"] = 'attachment; filename="usage.csv"'
+    else:
+        response = answer(
+            Series.model_construct(
+                as_of=from_epoch_ms(as_of_ms),
+                lag_ms=lag_ms,
+                final=False,
+                start=start,
+                end=end,
+                interval=interval,
+                group_by=group_by,
+                points=shown,
+                next_cursor=following,
+            )
+        )
+    if following is not None:
+        url = request.url.include_query_params(cursor=following)
+        response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    return tagged(request, response, (b"csv" if is_csv else b"json") + encode([shown, following]))
+
+
+def _span(
+    now: datetime, since: datetime | None, until: datetime | None, interval: Interval
+) -> tuple[datetime, datetime]:
+    end = now if until is None else until.astimezone(UTC)
+    start = end - SPAN_DEFAULT if since is None else since.astimezone(UTC)
+    if not _EARLIEST <= start < end <= _LATEST:
+        raise ProblemError(422, "from must lie before to, and both between 2020 and 2100.")
+    if end - start > SPAN_MAX[interval]:
+        raise ProblemError(422, f"By {interval}, at most {SPAN_MAX[interval].days} days are answered at once.")
+    return start, end
+
+
+def _behind(text: str) -> tuple[int, str]:
+    at, name = place(text)
+    if at >= 2**32:
+        raise ProblemError(422, "The cursor is none that this API gave out.")
+    return at, name
+
+
+def _point(point: UsagePoint) -> Point:
+    usage = point.usage
+    return Point.model_construct(
+        at=point.at,
+        group=point.name,
+        requests=usage.requests,
+        errors=usage.errors,
+        throttled=usage.throttled,
+        units=usage.units,
+        credits=in_credits(usage.credits_micro),
+    )
+
+
+def _as_csv(points: list[UsagePoint]) -> str:
+    """RFC 4180. No cell begins with a sign that a spreadsheet would take for a formula: names begin with a letter."""
+    out = io.StringIO()
+    rows = csv.writer(out)
+    rows.writerow(COLUMNS)
+    for at, name, usage in points:
+        counts = (usage.requests, usage.errors, usage.throttled, usage.units)
+        rows.writerow((_text(at), name, *counts, credits_text(usage.credits_micro)))
+    return out.getvalue()
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
