@@ -8,8 +8,8 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from sluicegate.brokers import Brokers
-from sluicegate.cli.logs import LogRecord, read_between, reader
 from sluicegate.errors import ConfigurationError
+from sluicegate.operator.logs import LogRecord, read_between, reader
 from sluicegate.topic_partitions import partitions_of
 from sluicegate_schemas.bounds import EPOCH_MS_MIN, from_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue
