@@ -44,7 +44,8 @@ browser: $(STAMP)
 .PHONY: test
 test: $(STAMP) browser ## all tests, on a real Kafka and the real ClickHouse engine (ARGS: options of pytest)
 	$(BIN)/python -m pytest -n 2 $(ARGS) tests/unit tests/property tests/contract tests/tidy tests/fuzz
-	$(BIN)/python -m pytest $(ARGS) tests/sim tests/e2e tests/faults
+	$(BIN)/python -m pytest $(ARGS) tests/sim
+	$(BIN)/python -m pytest -n 2 --dist loadfile -p no:randomly $(ARGS) tests/e2e/test_run.py tests/faults tests/e2e
 
 .PHONY: sim
 sim: $(STAMP) ## seeded histories of the whole product in virtual time, with disasters (SEEDS=300 FIRST=seed)

@@ -86,7 +86,7 @@ def test_all_totals_agree_and_a_false_record_of_a_node_is_found(tmp_path: Path) 
 @pytest.mark.timeout(600)
 def test_within_two_minutes_each_kind_of_block_is_shown_once_and_clears(tmp_path: Path) -> None:
     report_path = tmp_path / "report.json"
-    shown = run(tmp_path / "data", "--for", "120", "--report", str(report_path), limit_s=500)
+    shown = run(tmp_path / "data", "--for", "90", "--report", str(report_path), limit_s=500)
     assert shown.returncode == 0, shown.stderr
     scenes = json.loads(report_path.read_text())["scenes"]
     assert {act["refused_by"] for act in scenes.values()} >= {
