@@ -1,31 +1,19 @@
 """What ClickHouse is asked about usage and decisions: each question a function, values bound by the server.
 
-Usage of the last forty days is summed from minutes, which are exact as of the sink's position; what is older from
-hours, which no event can change any more. Times are aware and in UTC, ranges hold their start and not their end; counts
-and credits are integers (micro-credits).
+Usage is exact as of the sink's position, see ``usage_sql``. Times are aware and in UTC, ranges hold their start and not
+their end; counts and credits are integers (micro-credits).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from clickhouse_connect.driver.client import Client
 
 from sluicegate_schemas.bounds import from_epoch_ms
 
-_USAGE: Final = """(
-    SELECT org_id, minute AS at, api_key_id, operation, category,
-           requests, errors, throttled, units, credits_micro, events
-    FROM usage_minute FINAL
-    WHERE minute >= greatest({start:DateTime('UTC')}, toStartOfDay(now('UTC')) - INTERVAL 40 DAY)
-        AND minute < {end:DateTime('UTC')}
-    UNION ALL
-    SELECT org_id, hour AS at, api_key_id, operation, category,
-           requests, errors, throttled, units, credits_micro, events
-    FROM usage_hour FINAL
-    WHERE hour >= {start:DateTime('UTC')}
-        AND hour < least({end:DateTime('UTC')}, toStartOfDay(now('UTC')) - INTERVAL 40 DAY)
-)"""
+from .usage_sql import SETTINGS, from_hours, from_minutes
+
 _SUMS: Final = "sum(requests), sum(errors), sum(throttled), sum(units), sum(credits_micro), sum(events)"
 _OF_ORGANIZATION: Final = "org_id = {org:String}"
 _OF_KEY: Final = _OF_ORGANIZATION + " AND api_key_id = {api_key_id:String}"
@@ -125,11 +113,29 @@ def usage_by(
 ) -> list[UsageOf]:
     """The usage of an organization, or of its key ``api_key_id`` alone, by key, operation or category; the costliest
     first."""
-    if grouping not in ("api_key_id", "operation", "category"):
-        raise ValueError(f"usage is not grouped by {grouping!r}")
+    _check(grouping)
     query = _select(grouping, where=_OF_KEY if api_key_id else _OF_ORGANIZATION, order="sum(credits_micro) DESC, name")
     rows = _rows(client, query, org_id, start, end, api_key_id=api_key_id)
     return [UsageOf(str(row[0]), _sums(row[1:])) for row in rows]
+
+
+def usage_by_each(
+    client: Client, org_id: str, groupings: Sequence[Grouping], start: datetime, end: datetime
+) -> dict[Grouping, list[UsageOf]]:
+    """``usage_by`` for each of ``groupings``, of one moment and with one question."""
+    for grouping in groupings:
+        _check(grouping)
+    names, sets = ", ".join(groupings), ", ".join(f"({grouping})" for grouping in groupings)
+    query = (
+        f"SELECT grouping({names}), {names}, {_SUMS} FROM {from_hours(_OF_ORGANIZATION)} "  # noqa: S608 (constants)
+        f"GROUP BY GROUPING SETS ({sets}) HAVING sum(events) > 0 ORDER BY sum(credits_micro) DESC, {names}"
+    )
+    found: dict[Grouping, list[UsageOf]] = {grouping: [] for grouping in groupings}
+    last = len(groupings) - 1
+    for absent, *row in _rows(client, query, org_id, start, end):
+        at = next(number for number in range(last + 1) if not absent >> last - number & 1)
+        found[groupings[at]].append(UsageOf(str(row[at]), _sums(row[last + 1 :])))
+    return found
 
 
 def usage_over_time(client: Client, org_id: str, interval: Interval, start: datetime, end: datetime) -> list[UsageAt]:
@@ -137,7 +143,8 @@ def usage_over_time(client: Client, org_id: str, interval: Interval, start: date
 
     Beyond forty days back an hour is the finest there is.
     """
-    query = _select(f"toUnixTimestamp({_TRUNCATIONS[interval]})", where=_OF_ORGANIZATION, order="name")
+    source = from_minutes if interval == "minute" else from_hours
+    query = _select(f"toUnixTimestamp({_TRUNCATIONS[interval]})", where=_OF_ORGANIZATION, source=source)
     rows = _rows(client, query, org_id, start, end)
     return [UsageAt(datetime.fromtimestamp(row[0], UTC), _sums(row[1:])) for row in rows]
 
@@ -155,12 +162,13 @@ def usage_series(
 ) -> list[UsagePoint]:
     """The usage of an organization by time and, with a grouping, by name, in that order: the first ``rows_max`` behind
     ``after`` (a point's time in seconds since the epoch, and its name)."""
-    if grouping not in (None, "api_key_id", "operation", "category"):
-        raise ValueError(f"usage is not grouped by {grouping!r}")
+    if grouping is not None:
+        _check(grouping)
     name = grouping or "''"
+    source = from_minutes if interval == "minute" else from_hours
     query = (
         f"SELECT toUnixTimestamp({_TRUNCATIONS[interval]}) AS bucket, {name} AS name, {_SUMS} "  # noqa: S608 (made of constants)
-        f"FROM {_USAGE} WHERE {_OF_ORGANIZATION} GROUP BY bucket, name HAVING sum(events) > 0 "
+        f"FROM {source(_OF_ORGANIZATION)} GROUP BY bucket, name HAVING sum(events) > 0 "
         "AND (bucket, name) > ({after_at:UInt32}, {after_name:String}) "
         "ORDER BY bucket, name LIMIT {rows_max:UInt32}"
     )
@@ -228,14 +236,21 @@ def freshness(client: Client, since: datetime) -> Freshness:
     return Freshness(int(inserts), *(int(wait) if inserts else None for wait in waits))
 
 
-def _select(name: str | None = None, *, where: str = "true", order: str = "name") -> str:
-    """The sums of usage, one row for each ``name``; made of this file's constants alone."""
+def _select(
+    name: str | None = None, *, where: str = "true", order: str = "name", source: Callable[[str], str] = from_hours
+) -> str:
+    """The sums of usage, one row for each ``name``; made of constants of this package alone."""
     if name is None:
-        return f"SELECT {_SUMS} FROM {_USAGE} WHERE {where}"  # noqa: S608 (see above)
+        return f"SELECT {_SUMS} FROM {source(where)}"  # noqa: S608 (see above)
     return (
-        f"SELECT {name} AS name, {_SUMS} FROM {_USAGE} WHERE {where} "  # noqa: S608 (see above)
+        f"SELECT {name} AS name, {_SUMS} FROM {source(where)} "  # noqa: S608 (see above)
         f"GROUP BY name HAVING sum(events) > 0 ORDER BY {order}"
     )
+
+
+def _check(grouping: str) -> None:
+    if grouping not in get_args(Grouping):
+        raise ValueError(f"usage is not grouped by {grouping!r}")
 
 
 def _rows(
@@ -245,7 +260,7 @@ def _rows(
         if value.tzinfo is None:
             raise ValueError(f"{name} has no time zone")
     parameters = {"org": org_id, "start": start, "end": end, **more}
-    return client.query(query, parameters=parameters).result_rows
+    return client.query(query, parameters=parameters, settings=SETTINGS).result_rows
 
 
 def _sums(row: Sequence[Any]) -> Usage:

@@ -38,8 +38,14 @@ GROUP BY org_id, day, api_key_id, operation
 """
 
 
+_NOTE: Final = """
+INSERT INTO usage_rolled (name, rolled_until) SELECT 'usage_hour', {until:DateTime('UTC')}
+"""
+
+
 def roll(client: Client, since: datetime | None = None) -> datetime:
-    """Rolls the hours and days whose minutes were written since ``since`` (None: all that minutes reach back to).
+    """Rolls the hours and days whose minutes were written since ``since`` (None: all that minutes reach back to), and
+    notes in ``usage_rolled`` how far they are.
 
     Returns when it began, by ClickHouse's clock: the ``since`` of the next call. Raises clickhouse_connect's errors; a
     roll that broke off is made good by calling again with the same ``since``.
@@ -50,6 +56,7 @@ def roll(client: Client, since: datetime | None = None) -> datetime:
     days = client.query(_DAYS_TOUCHED, parameters={"reach": reach, "since": touched_since}).result_rows
     for (day,) in days:
         roll_day(client, day.replace(tzinfo=UTC), touched_since)
+    client.command(_NOTE, parameters={"until": began - INSERT_MARGIN})
     return began
 
 

@@ -1,0 +1,55 @@
+"""Usage in a range of time, as SQL: exact as of the sink's position, from as few rows as can be.
+
+Hours are the sums of minutes as of ``usage_rolled``; an hour of which a minute was written later is taken from its
+minutes, and so are hours that the range cuts. Which hours those are is asked once in a question, so that none is
+counted from both or from neither. Minutes are kept for forty-five days; what is older than forty comes from hours,
+which no event can change any more. Where nothing was ever rolled, all that is younger comes from minutes.
+"""
+
+from typing import Final
+
+SETTINGS: Final = {"do_not_merge_across_partitions_select_final": 1}
+"""Versions of one row share its partition, which is made of its own time."""
+_COLUMNS: Final = "org_id, api_key_id, operation, category, requests, errors, throttled, units, credits_micro, events"
+_KEPT: Final = "greatest({start:DateTime('UTC')}, toStartOfDay(now('UTC')) - INTERVAL 40 DAY)"
+_OPEN_HOURS: Final = """(
+    SELECT groupUniqArray(hour) FROM (
+        SELECT toStartOfHour(minute) AS hour FROM usage_minute
+        WHERE $WHERE AND minute >= $KEPT AND minute < {end:DateTime('UTC')}
+            AND ingested_at >= (SELECT max(rolled_until) FROM usage_rolled WHERE name = 'usage_hour')
+        UNION ALL
+        SELECT toStartOfHour(edge) AS hour
+        FROM (SELECT arrayJoin([{start:DateTime('UTC')}, {end:DateTime('UTC')}]) AS edge) WHERE edge != hour))"""
+_FROM_HOURS: Final = """(
+    WITH $OPEN_HOURS AS open_hours
+    SELECT minute AS at, $COLUMNS FROM usage_minute FINAL
+    WHERE $WHERE AND minute >= $KEPT AND minute < {end:DateTime('UTC')}
+        AND minute >= arrayMin(open_hours) AND minute < arrayMax(open_hours) + INTERVAL 1 HOUR
+        AND has(open_hours, toStartOfHour(minute))
+    UNION ALL
+    SELECT hour AS at, $COLUMNS FROM usage_hour FINAL
+    WHERE $WHERE AND hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')}
+        AND NOT (has(open_hours, hour) AND hour >= $KEPT)
+)"""
+_FROM_MINUTES: Final = """(
+    SELECT minute AS at, $COLUMNS FROM usage_minute FINAL
+    WHERE $WHERE AND minute >= $KEPT AND minute < {end:DateTime('UTC')}
+    UNION ALL
+    SELECT hour AS at, $COLUMNS FROM usage_hour FINAL
+    WHERE $WHERE AND hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')} AND hour < $KEPT
+)"""
+
+
+def from_hours(where: str) -> str:
+    """A table to select from: usage between the parameters ``start`` and ``end`` where ``where`` (SQL) holds, with
+    times ``at`` that are no finer than an hour."""
+    return _filled(_FROM_HOURS.replace("$OPEN_HOURS", _OPEN_HOURS), where)
+
+
+def from_minutes(where: str) -> str:
+    """The same by the minute, as far as minutes are kept."""
+    return _filled(_FROM_MINUTES, where)
+
+
+def _filled(query: str, where: str) -> str:
+    return query.replace("$WHERE", where).replace("$KEPT", _KEPT).replace("$COLUMNS", _COLUMNS)

@@ -1,0 +1,116 @@
+"""Usage from hours where they are rolled, from minutes where they are not: always the same as from minutes alone."""
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from clickhouse import queries
+from clickhouse.connection import ClickHouse
+from clickhouse.migrate import migrate
+from clickhouse.roll import INSERT_MARGIN, roll
+from stack.clickhouse import ClickHouse as Engine
+
+pytestmark = pytest.mark.engine
+
+HOUR = timedelta(hours=1)
+NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=3)
+START, END = NOON - 12 * HOUR, NOON + 36 * HOUR
+COLUMNS = (
+    "org_id", "minute", "api_key_id", "operation", "source", "chunk", "category", "requests", "credits_micro", "events",
+    "version", "ingested_at",
+)  # fmt: skip
+LONG_AGO = 2 * INSERT_MARGIN
+"""So old that a roll of now holds it for sure."""
+Row = tuple[str, int, str, str, str, int, str, int, int, int, int, int]
+
+
+@pytest.fixture
+def client(clickhouse: Engine, fresh_prefix: str) -> Iterator[Client]:
+    address = ClickHouse(clickhouse.url, clickhouse.username, clickhouse.password, fresh_prefix)
+    migrate(address)
+    made = address.connect()
+    yield made
+    made.command(f"DROP DATABASE `{fresh_prefix}`")
+    made.close()
+
+
+def row(at: datetime, credits_micro: int, *, chunk: int = 1, version: int = 1, age: timedelta = LONG_AGO) -> Row:
+    written = int((datetime.now(UTC) - age).timestamp())
+    key, operation = f"key_{chunk % 3}", ("search.knn", "inference.llm")[chunk % 2]
+    minute = int(at.timestamp()) // 60 * 60
+    return "org_a", minute, key, operation, "state/0", chunk, "search", 1, credits_micro, 1, version, written
+
+
+def write(client: Client, *rows: Row) -> None:
+    client.insert("usage_minute", rows, column_names=COLUMNS)
+
+
+def used(client: Client, start: datetime = START, end: datetime = END) -> int:
+    return queries.usage(client, "org_a", start, end).credits_micro
+
+
+def test_what_was_written_after_the_roll_is_counted_at_once_and_once(client: Client) -> None:
+    write(client, row(NOON, 100), row(NOON + HOUR, 10, chunk=2))
+    roll(client)
+    assert used(client) == 110
+    write(client, row(NOON, 105, version=2, age=timedelta(0)), row(NOON + 2 * HOUR, 1, chunk=3, age=timedelta(0)))
+    assert used(client) == 116
+    roll(client)
+    assert used(client) == 116
+
+
+def test_what_is_rolled_comes_from_hours_and_not_from_minutes(client: Client) -> None:
+    write(client, row(NOON, 100), row(NOON + HOUR, 10, chunk=2))
+    roll(client)
+    client.command("ALTER TABLE usage_minute DELETE WHERE true", settings={"mutations_sync": 2})
+    assert used(client) == 110
+
+
+def test_before_the_first_roll_minutes_are_all(client: Client) -> None:
+    write(client, row(NOON, 100))
+    assert used(client) == 100
+
+
+def test_an_hour_that_the_range_cuts_is_cut(client: Client) -> None:
+    write(client, *(row(NOON + timedelta(minutes=minute), 1, chunk=minute) for minute in range(120)))
+    roll(client)
+    quarter = timedelta(minutes=15)
+    assert used(client, NOON + quarter, NOON + HOUR + quarter) == 60
+    assert used(client, NOON + quarter, NOON + 2 * quarter) == 15
+    assert used(client, NOON, NOON + HOUR) == 60
+    assert used(client, NOON, NOON + 2 * quarter) == 30
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_is_written_and_rolled_in_turn_the_sums_are_those_of_the_newest_rows(
+    client: Client, seed: int
+) -> None:
+    draw = random.Random(seed)
+    newest: dict[tuple[int, int], Row] = {}
+    since = None
+    for version in range(1, 6):
+        written = []
+        for _ in range(draw.randrange(1, 20)):
+            at = START + timedelta(minutes=draw.randrange(48 * 60))
+            age = draw.choice([timedelta(0), LONG_AGO]) if version == 1 else timedelta(0)
+            one = row(at, draw.randrange(1_000), chunk=draw.randrange(4), version=version, age=age)
+            written.append(one)
+            newest[one[1], one[5]] = one
+        write(client, *written)
+        if draw.random() < 0.5:
+            since = roll(client, since)
+        rows = [one for one in newest.values() if START.timestamp() <= one[1] < END.timestamp()]
+        assert used(client) == sum(one[8] for one in rows)
+        found = queries.usage_by_each(client, "org_a", ("api_key_id", "operation"), START, END)
+        for grouping, column in (("api_key_id", 2), ("operation", 3)):
+            expected: dict[str, int] = {}
+            for one in rows:
+                expected[str(one[column])] = expected.get(str(one[column]), 0) + one[8]
+            assert {each.name: each.usage.credits_micro for each in found[grouping]} == expected
+            assert found[grouping] == queries.usage_by(client, "org_a", grouping, START, END)
+        for interval in ("minute", "hour", "day"):
+            times = queries.usage_over_time(client, "org_a", interval, START, END)
+            assert sum(one.usage.credits_micro for one in times) == sum(one[8] for one in rows)
