@@ -19,6 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from api.dashboard import mount_dashboard
+from tests.dashboard_operator import OPERATOR_ANSWERS, iso
 
 KEY = "sk_test_dashboard"
 OPERATOR = "op-credential"
@@ -26,8 +27,9 @@ STEPS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": time
 Json = dict[str, Any]
 
 
-def iso(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def scope(kind: str, identifier: str, *, operation: str | None = None, label: str | None = None) -> Json:
+    about = {"operation": operation, "subject": None, "label": label, "category": None}
+    return {"kind": kind, "id": identifier, **about}
 
 
 class World:
@@ -39,7 +41,7 @@ class World:
         self.now = datetime.now(UTC)
         self.used = 61_842.3
         self.total: float | None = 100_000
-        self.decisions: list[Json] = []
+        self.blocks: dict[str, Json] = {}
         self.alerts: list[Json] = []
         self.refused = False
         self.broken = False
@@ -108,31 +110,36 @@ class World:
         }
 
     def limits(self) -> Json:
-        key = {"kind": "key", "id": "key_heron_1"}
-        organization = {"kind": "organization", "id": self.organization}
+        now = iso(datetime.now(UTC))
         rows = [
-            ("requests_per_minute", key, 600, 212),
-            ("search_per_minute", key, 300, 252),
-            ("data_per_minute", key, 480, 88),
-            ("compute_per_minute", key, 60, 58),
-            ("concurrency", organization, 50, 17),
-            ("operation_quantity", {**organization, "kind": "operation", "operation": "search.web"}, 10, 4),
-            ("budget_day", {**organization, "kind": "label", "label": "pipeline=nightly"}, 2_500, 1_902.5),
+            ("search_per_minute", scope("key", "key_heron_1"), 300, 252),
+            ("compute_per_minute", scope("key", "key_heron_1"), 60, 58),
+            ("concurrency", scope("organization", self.organization), 50, 27),
+            ("operation_quantity", scope("operation", self.organization, operation="search.web"), 10, 8),
+            ("budget_day", scope("label", self.organization, label="pipeline=nightly"), 2_500, 2_302.5),
         ]
-        return {
-            "as_of": iso(datetime.now(UTC)),
-            "lag_ms": 41,
-            "limits": [
-                {"limit_name": name, "scope": scope, "limit": limit, "used": used, "utilization": used / limit}
-                for name, scope, limit, used in rows
-            ],
-            "decisions": self.decisions,
-        }
+        limits = [
+            {
+                "limit_name": name,
+                "scope": about,
+                "limit": limit,
+                "used": used,
+                "utilization": round(used / limit, 4),
+                "told_at": now,
+            }
+            for name, about, limit, used in rows
+        ]
+        return {"as_of": now, "lag_ms": 41, "final": False, "limits": limits, "decisions": list(self.blocks.values())}
 
     def projection(self) -> Json:
+        now = iso(datetime.now(UTC))
         return {
+            "as_of": now,
+            "lag_ms": 900,
+            "final": False,
+            "made_at": now,
             "used": self.used,
-            "projected": 83_900,
+            "projected": 83_900.25,
             "low": 77_250,
             "high": 92_400,
             "exhausted_at": None,
@@ -140,9 +147,7 @@ class World:
             "exhausted_late": None,
             "last_hour": 131.4,
             "last_day": 2_911.8,
-            "history_hours": 1344,
-            "as_of": iso(datetime.now(UTC)),
-            "lag_ms": 900,
+            "history_hours": 1_344,
         }
 
     def series(self, start: datetime, end: datetime, interval: str, group_by: str | None) -> Json:
@@ -154,7 +159,6 @@ class World:
                 ("documents.create", 0.11), ("search.web", 0.06), ("upload.file", 0.05), ("documents.list", 0.0),
             ),
             "api_key": (("key_heron_1", 0.71), ("key_heron_2", 0.27), ("key_heron_test", 0.0)),
-            "label": (("pipeline=nightly", 0.55), ("retriever=support", 0.3), ("", 0.15)),
             None: (("", 1.0),),
         }[group_by]  # fmt: skip
         points = []
@@ -180,9 +184,25 @@ class World:
                 )
             at += step
         return {
-            "from": iso(start), "to": iso(end), "interval": interval, "points": points, "next_cursor": None,
-            "as_of": iso(datetime.now(UTC)), "lag_ms": 700, "final": False,
-        }  # fmt: skip
+            "as_of": iso(datetime.now(UTC)),
+            "lag_ms": 700,
+            "final": False,
+            "start": iso(start),
+            "end": iso(end),
+            "interval": interval,
+            "group_by": group_by,
+            "points": points,
+            "next_cursor": None,
+        }
+
+    def alert_page(self) -> Json:
+        return {
+            "as_of": iso(datetime.now(UTC)),
+            "lag_ms": 3,
+            "final": False,
+            "alerts": self.alerts,
+            "next_cursor": None,
+        }
 
     # what happens
 
@@ -190,47 +210,89 @@ class World:
         self.used += amount
         self.tell("balance", self.usage())
 
-    def decide(self, limit_name: str, scope: Json, *, limit: float, observed: float, **more: Any) -> Json:
-        at = datetime.now(UTC)
-        decision: Json = {
-            "decision_id": f"dec_{len(self.decisions) + 1}",
-            "scope": scope,
+    def block(self, limit_name: str, about: Json, *, limit: float, observed: float, reason: str, **more: Any) -> Json:
+        now = iso(datetime.now(UTC))
+        number = len(self.blocks) + 1
+        found: Json = {
+            "decision_id": f"dec_{number}",
+            "scope": about,
             "verdict": "block",
             "limit_name": limit_name,
             "limit": limit,
             "observed": observed,
+            "reason": reason,
             "until": None,
             "tier": "pro",
             "plan_version": 3,
             "cause": {
-                "event_id": "evt_01JD9QX2M7F4",
-                "organization_id": self.organization,
-                "ts": iso(at),
-                "logged_at": iso(at),
+                "event_id": f"evt_01JD9QX2M7F{number}",
+                "ts": now,
+                "logged_at": now,
                 "position": {"topic": "sluicegate.usage", "partition": 7, "offset": 48_211_902, "index": 14},
             },
-            "decided_at": iso(at),
+            "decided_at": now,
             **more,
         }
-        self.decisions.append(decision)
-        self.tell("decision", decision)
-        return decision
+        self.blocks[found["decision_id"]] = found
+        self.tell("decision", found)
+        return found
 
-    def alert(self, rule: str, severity: str, sentence: str, advice: str, *, ago: timedelta, **more: Any) -> None:
-        at = iso(datetime.now(UTC) - ago)
-        alert = {
+    def allow(self, blocked: Json) -> None:
+        del self.blocks[blocked["decision_id"]]
+        self.tell(
+            "decision", {**blocked, "decision_id": "dec_allow", "verdict": "allow", "reason": None, "cause": None}
+        )
+
+    def why(self, blocked: Json) -> Json:
+        end = datetime.now(UTC)
+
+        def seen(number: int) -> Json:
+            return {
+                "id": f"evt_before_{number}" if number else blocked["cause"]["event_id"],
+                "ts": iso(end - timedelta(seconds=3 * number)),
+                "operation": "search.web",
+                "status": 200,
+                "api_key_id": "key_heron_1",
+                "cached": False,
+                "quantities": {"requests": 1},
+            }
+
+        return {
+            "as_of": iso(end),
+            "lag_ms": 12,
+            "final": False,
+            "decision": blocked,
+            "stands": True,
+            "event": seen(0),
+            "events": [seen(number) for number in range(5, 0, -1)],
+            "notes": [],
+        }
+
+    def alert(
+        self, rule: str, severity: str, sentence: str, advice: str, *, ago: timedelta, cleared: timedelta | None = None
+    ) -> Json:
+        now = datetime.now(UTC)
+        made: Json = {
             "alert_id": f"alert_{len(self.alerts) + 1}",
+            "state": "fired" if cleared is None else "cleared",
             "rule": rule,
             "severity": severity,
-            "state": "fired",
             "sentence": sentence,
             "advice": advice,
-            "fired_at": at,
-            "at": at,
-            **more,
+            "scope": scope("organization", self.organization),
+            "threshold": 80,
+            "observed": 80_000,
+            "limit": 100_000,
+            "unit": "credits",
+            "fired_at": iso(now - ago),
+            "at": iso(now - (ago if cleared is None else cleared)),
+            "cleared_at": None if cleared is None else iso(now - cleared),
+            "reset_at": None,
+            "costliest": ["inference.llm"],
         }
-        self.alerts.append(alert)
-        self.tell("alert", alert)
+        self.alerts.append(made)
+        self.tell("alert", made)
+        return made
 
     def tell(self, event: str, data: Json) -> None:
         text = f"event: {event}\nid: {time.time_ns()}\ndata: {json.dumps(data)}\n\n"
@@ -299,24 +361,19 @@ def make_app(world: World) -> FastAPI:
 
     @app.get("/v1/organizations/alerts")
     async def _alerts() -> Json:
-        return {"alerts": world.alerts, "next_cursor": None}
+        return world.alert_page()
 
     @app.get("/v1/organizations/decisions/{decision_id}")
     async def _why(decision_id: str) -> Response:
-        found = [decision for decision in world.decisions if decision["decision_id"] == decision_id]
-        if not found:
-            return JSONResponse({"title": "Not Found"}, 404)
-        now = datetime.now(UTC)
-        events = [
-            {"ts": iso(now - timedelta(seconds=n)), "operation": "search.web", "status": 200, "credits": 10}
-            for n in range(1, 7)
-        ]
-        return JSONResponse({"decision": found[0], "events": events})
+        found = world.blocks.get(decision_id)
+        return JSONResponse(world.why(found) if found else {"title": "Not Found"}, 200 if found else 404)
 
     @app.get("/v1/organizations/live")
     async def _live() -> StreamingResponse:
         return StreamingResponse(world.follow(), media_type="text/event-stream")
 
+    for name, answer in OPERATOR_ANSWERS.items():
+        app.add_api_route(f"/v1/operator/{name}", answer)
     mount_dashboard(app)
     return app
 

@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import browser
-from tests.dashboard_world import KEY, World, iso, serving
+from tests.dashboard_operator import Json, iso
+from tests.dashboard_world import KEY, World, scope, serving
 
 HOSTILE = '<img src=x onerror="window.pwned=1">"\'><script>window.pwned=1</script>{{7*7}}javascript:alert(1)'
 pytestmark = [pytest.mark.processes]
@@ -59,8 +60,11 @@ def sign_in(page: Page, key: str = KEY) -> None:
     expect(page.locator(".status")).to_contain_text("Live")
 
 
-def organization(world: World) -> dict[str, str]:
-    return {"kind": "organization", "id": world.organization}
+def run_out(world: World) -> Json:
+    reason = "The month's credits are used up; operations that cost nothing go on."
+    return world.block(
+        "credits", scope("organization", world.organization), limit=100_000, observed=100_000, reason=reason
+    )
 
 
 def test_a_key_signs_in_stays_in_its_tab_and_is_forgotten_on_the_way_out(page: Page) -> None:
@@ -102,11 +106,13 @@ def test_credits_fall_while_they_are_spent(page: Page, world: World) -> None:
 def test_a_block_appears_with_its_reason_its_event_and_until_when_and_goes_by_itself(page: Page, world: World) -> None:
     sign_in(page)
     expect(page.get_by_text("Nothing is blocked.")).to_be_visible()
-    scope = {"kind": "operation", "id": world.organization, "operation": "search.web"}
     until = iso(datetime.now(UTC) + timedelta(seconds=4))
-    made = world.decide("operation_quantity", scope, limit=10, observed=10, until=until)
+    about = scope("operation", world.organization, operation="search.web")
+    reason = "The minute's amount of this operation is used up."
+    made = world.block("operation_quantity", about, limit=10, observed=10, reason=reason, until=until)
     block = page.get_by_role("region", name="Blocked now").get_by_role("listitem")
     expect(block).to_contain_text("search.web")
+    expect(block).to_contain_text(reason)
     expect(block).to_contain_text("10 of 10")
     expect(block).to_contain_text(made["cause"]["event_id"])
     expect(block.locator(".until")).to_have_text(re.compile(r"Clears in 0:0[1-4]"))
@@ -115,7 +121,7 @@ def test_a_block_appears_with_its_reason_its_event_and_until_when_and_goes_by_it
 
 
 def test_why_it_was_blocked_is_told_to_the_keyboard_too(page: Page, world: World) -> None:
-    made = world.decide("credits", organization(world), limit=100_000, observed=100_000)
+    made = run_out(world)
     sign_in(page)
     block = page.get_by_role("region", name="Blocked now").get_by_role("listitem")
     expect(block).to_contain_text("Operations that cost credits")
@@ -123,15 +129,15 @@ def test_why_it_was_blocked_is_told_to_the_keyboard_too(page: Page, world: World
     block.get_by_text("Why").focus()
     page.keyboard.press("Enter")
     expect(block).to_contain_text(made["decision_id"])
-    expect(block).to_contain_text("sluicegate.usage/7/48211902/14")
+    expect(block).to_contain_text("key_heron_1")
     expect(block.get_by_role("table")).to_contain_text("search.web")
 
 
 def test_an_operators_allow_ends_a_block_at_once(page: Page, world: World) -> None:
-    world.decide("credits", organization(world), limit=100_000, observed=100_000)
+    blocked = run_out(world)
     sign_in(page)
     expect(page.get_by_text("Operations that cost credits")).to_be_visible()
-    world.decide("credits", organization(world), limit=200_000, observed=100_000, verdict="allow", cause=None)
+    world.allow(blocked)
     expect(page.get_by_text("Nothing is blocked.")).to_be_visible()
 
 
@@ -154,10 +160,10 @@ def test_the_projection_is_drawn_with_its_band_and_told_in_a_table(page: Page) -
     expect(section.get_by_role("img")).to_have_attribute("aria-label", re.compile("61,842 credits used.*83,900"))
 
 
-def test_usage_is_shown_by_key_operation_and_label(page: Page) -> None:
+def test_usage_is_shown_by_operation_key_and_category(page: Page) -> None:
     sign_in(page)
     usage = page.get_by_role("region", name="Usage", exact=True)
-    for group, name in (("Operation", "inference.llm"), ("Key", "key_heron_1"), ("Label", "pipeline=nightly")):
+    for group, name in (("Operation", "inference.llm"), ("Key", "key_heron_1"), ("Category", "Compute")):
         usage.get_by_role("radio", name=group).check()
         expect(usage.get_by_role("row", name=name)).to_be_visible()
     usage.get_by_role("radio", name="Day", exact=True).check()
@@ -170,7 +176,7 @@ def test_alerts_come_live_with_their_advice_and_say_when_they_clear(page: Page, 
     expect(alerts).to_contain_text("No alerts.")
     world.alert("credits_80", "warning", "80 % of the credits were used", "Optimize inference.llm", ago=timedelta(0))
     expect(alerts.get_by_role("listitem")).to_contain_text("Optimize inference.llm")
-    world.tell("alert", {**world.alerts[0], "state": "cleared", "advice": ""})
+    world.tell("alert", {**world.alerts[0], "state": "cleared", "cleared_at": iso(datetime.now(UTC))})
     expect(alerts.get_by_role("listitem")).to_contain_text("Cleared")
     expect(alerts.get_by_role("listitem")).to_have_count(1)
 
@@ -196,7 +202,9 @@ def test_what_cannot_be_asked_is_said_and_the_rest_goes_on(page: Page, world: Wo
 
 def test_hostile_names_are_text(chromium: Browser) -> None:
     world = World(organization=HOSTILE)
-    world.decide("operation_quantity", {"kind": "operation", "id": HOSTILE, "operation": HOSTILE}, limit=1, observed=1)
+    world.block(
+        "operation_quantity", scope("operation", HOSTILE, operation=HOSTILE), limit=1, observed=1, reason=HOSTILE
+    )
     world.alert("x", "critical", HOSTILE, HOSTILE, ago=timedelta(0))
     world.groups = ((HOSTILE, 1.0),)
     with serving(world) as url:

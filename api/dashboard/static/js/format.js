@@ -19,13 +19,13 @@ const orUnknown = (format) => (value) =>
   value === null || value === undefined || Number.isNaN(value) ? UNKNOWN : format(value);
 
 /** A count. */
-export const count = orUnknown((value) => WHOLE.format(value));
+export const count = orUnknown((value) => WHOLE.format(value).replace("-", "−"));
 /** A count in few signs, for axes: 1.2K. */
 export const short = orUnknown((value) => SHORT.format(value));
 /** Credits, cut to tenths: never more than there are. */
 export const credits = orUnknown((value) => CREDITS.format(value));
 /** Credits as exact as they are counted, to the millionth. */
-export const creditsExact = orUnknown((value) => EXACT.format(value));
+export const creditsExact = orUnknown((value) => EXACT.format(value).replace("-", "−"));
 /** A share, 0 to 1. */
 export const percent = orUnknown((value) => (value > 0 && value < 0.1 ? PERCENT_FINE : PERCENT).format(value));
 

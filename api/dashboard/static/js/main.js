@@ -41,7 +41,7 @@ function refused() {
 /** Raises ApiError where the credential is not good. */
 async function signIn(value) {
   if (!/^[\x21-\x7e]{1,512}$/.test(value)) throw new ApiError(401, "");
-  await new Client(value).get(isCustomerKey(value) ? "organizations" : "operator/session");
+  await new Client(value).get(isCustomerKey(value) ? "organizations" : "operator/blocks");
   keepCredential(value);
   show(value);
   main.focus();

@@ -50,6 +50,13 @@ export function amount(limit, value) {
   return isMoney(limit) ? credits(value) : count(value);
 }
 
+/** A scope's text in its parts: kind:id, then the operation and its subject, the label, or the category. */
+export function scopeOf(text) {
+  const [kind, id, ...rest] = text.split(":");
+  if (kind === "operation") return { kind, id, operation: rest[0], subject: rest.slice(1).join(":") };
+  return { kind, id, [kind]: rest.join(":") };
+}
+
 /** What a standing decision stops. */
 export function blockedName({ scope, limit_name: limit }) {
   if (limit === "credits") return "Operations that cost credits";
@@ -69,8 +76,13 @@ export function scopeName({ kind, id }) {
 }
 
 /** The limit and what was seen of it: "Requests a minute: 60 of 60". */
-export function reason({ limit_name: limit, limit: most, observed }) {
+export function fired({ limit_name: limit, limit: most, observed }) {
   return `${limitName(limit)}: ${amount(limit, observed)} of ${amount(limit, most)}`;
+}
+
+/** Whom a scope is about, for who sees all organizations. */
+export function scopeWhole({ id, operation, subject, label, category }) {
+  return [id, operation, subject, label, category].filter(Boolean).join(", ");
 }
 
 /** How a block ends that no time ends. */

@@ -14,7 +14,7 @@ export function alertsSection() {
   let known = new Map();
 
   function draw() {
-    const alerts = [...known.values()].sort((a, b) => Date.parse(b.at) - Date.parse(a.at)).slice(0, SHOWN_MAX);
+    const alerts = [...known.values()].sort((a, b) => Date.parse(b.fired_at) - Date.parse(a.fired_at)).slice(0, SHOWN_MAX);
     known = new Map(alerts.map((alert) => [alert.alert_id, alert]));
     none.hidden = alerts.length > 0;
     setList(list, alerts, { key: ({ alert_id: id }) => id, make: item, update });
@@ -49,14 +49,14 @@ function item() {
   );
 }
 
-function update(node, { state, severity, sentence, advice, fired_at: firedAt, at }) {
+function update(node, { state, severity, sentence, advice, fired_at: firedAt, cleared_at: clearedAt }) {
   const isCleared = state === "cleared";
   node.classList.toggle("is-cleared", isCleared);
   setTone(node, isCleared ? "" : TONES[severity] ?? "none");
   setText(node.querySelector(".tag"), isCleared ? "Cleared" : severity ?? "info");
   const when = node.querySelector("time");
-  when.dateTime = at;
-  setText(when, isCleared ? `${dayTime(firedAt)} to ${dayTime(at)} UTC` : `${dayTime(firedAt)} UTC`);
+  when.dateTime = firedAt;
+  setText(when, isCleared ? `${dayTime(firedAt)} to ${dayTime(clearedAt)} UTC` : `${dayTime(firedAt)} UTC`);
   setText(node.querySelector(".alert-sentence"), sentence);
   const how = node.querySelector(".alert-advice");
   how.hidden = isCleared || !advice;

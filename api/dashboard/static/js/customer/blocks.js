@@ -5,13 +5,13 @@ import { everySecond, now } from "../clock.js";
 import { el, setList, setText } from "../dom.js";
 import { countdown, dayTime, duration, time } from "../format.js";
 import { section } from "../parts.js";
-import { blockedName, reason, scopeName, wayOut } from "../words.js";
+import { blockedName, fired, scopeName, wayOut } from "../words.js";
 import { whyDetails } from "./why.js";
 
 const DAY_MS = 86_400_000;
 const SHOWN_MAX = 20;
 
-/** `show(decisions)` replaces all, `take(decision)` one of its scope and limit. */
+/** `show(blocks)` replaces all, `take(decision)` that of its scope and limit. */
 export function blocksSection({ client, signal }) {
   const list = el("ul", { class: "blocks" });
   const none = el("p", { class: "unblocked", hidden: true }, el("span", { class: "dot", "data-tone": "good" }), "Nothing is blocked.");
@@ -22,7 +22,7 @@ export function blocksSection({ client, signal }) {
 
   function draw() {
     const all = [...standing.values()]
-      .filter(({ verdict, until }) => verdict === "block" && (until === null || Date.parse(until) > now()))
+      .filter(({ until }) => until === null || Date.parse(until) > now())
       .sort((a, b) => Date.parse(b.decided_at) - Date.parse(a.decided_at));
     const blocks = all.slice(0, SHOWN_MAX);
     none.hidden = !isKnown || all.length > 0;
@@ -44,26 +44,26 @@ export function blocksSection({ client, signal }) {
   return {
     node,
     close: stop,
-    show(decisions) {
+    show(blocks) {
       standing.clear();
-      for (const decision of decisions) standing.set(keyOf(decision), decision);
+      for (const block of blocks) standing.set(keyOf(block), block);
       draw();
       isKnown = true;
       draw();
     },
     take(decision) {
-      standing.set(keyOf(decision), decision);
+      if (decision.verdict === "block") standing.set(keyOf(decision), decision);
+      else standing.delete(keyOf(decision));
       draw();
     },
   };
 }
 
-function keyOf({ scope, limit_name: limit }) {
-  return JSON.stringify([limit, scope.kind, scope.id, scope.operation, scope.subject, scope.label, scope.category]);
+function keyOf({ scope: { kind, id, operation, subject, label, category }, limit_name: limit }) {
+  return JSON.stringify([limit, kind, id, operation, subject, label, category]);
 }
 
 function item(decision, client, signal) {
-  const { cause } = decision;
   return el(
     "li",
     { class: "block" },
@@ -71,16 +71,21 @@ function item(decision, client, signal) {
       "div",
       { class: "block-what" },
       el("h3", {}, blockedName(decision)),
-      el("p", {}, reason(decision), el("span", { class: "soft" }, `, ${scopeName(decision.scope)}`)),
+      el("p", {}, decision.reason ?? ""),
       el(
         "p",
         { class: "soft small" },
-        cause ? ["Since event ", el("code", {}, cause.event_id), ` at ${time(cause.ts)} UTC`] : "Since an operator's command",
+        `${fired(decision)}, ${scopeName(decision.scope)}. Since ${sinceText(decision.decided_at)} UTC`,
+        decision.cause ? [", by event ", el("code", {}, decision.cause.event_id)] : null,
       ),
     ),
     el("p", { class: "until" }, untilText(decision)),
     whyDetails(decision, client, signal),
   );
+}
+
+function sinceText(at) {
+  return now() - Date.parse(at) < DAY_MS ? time(at) : dayTime(at);
 }
 
 function untilText({ until, limit_name: limit }) {
@@ -93,5 +98,5 @@ function untilText({ until, limit_name: limit }) {
 
 function sentence(decision) {
   const until = decision.until === null ? wayOut(decision.limit_name) : `Clears at ${time(decision.until)} UTC.`;
-  return `Blocked: ${blockedName(decision)}. ${reason(decision)}. ${until}`;
+  return `Blocked: ${blockedName(decision)}. ${fired(decision)}. ${until}`;
 }

@@ -118,11 +118,11 @@ export function creditsSection() {
 
     showProjection(answer) {
       projection = answer;
-      pace.set("hour", `${count(answer.last_hour)} credits`);
-      pace.set("day", `${count(answer.last_day)} credits`);
-      setText(note, historyNote(answer));
-      setText(outlook, outlookSentence(answer, monthEnd()));
-      setTone(outlook, answer.exhausted_at ? "critical" : "");
+      pace.set("hour", answer && `${count(answer.last_hour)} credits`);
+      pace.set("day", answer && `${count(answer.last_day)} credits`);
+      setText(note, answer ? historyNote(answer) : "");
+      setText(outlook, answer ? outlookSentence(answer, monthEnd()) : "Nothing was used yet: there is nothing to project.");
+      setTone(outlook, answer?.exhausted_at ? "critical" : "");
       draw();
     },
 
@@ -132,10 +132,10 @@ export function creditsSection() {
       return { from: new Date(from).toISOString(), interval: now() - from < BY_HOUR_MS ? "hour" : "day" };
     },
 
-    showMonth({ interval, points: found }) {
+    showMonth({ start: from, interval, points: found }) {
       let sum = 0;
       const step = interval === "hour" ? 3_600_000 : DAY_MS;
-      points = [[Date.parse(found[0]?.at ?? now()), 0]];
+      points = [[Date.parse(from), 0]];
       for (const { at, credits: spent } of found) points.push([Date.parse(at) + step, (sum += spent)]);
       draw();
     },

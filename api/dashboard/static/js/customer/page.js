@@ -44,7 +44,11 @@ export function openCustomerPage({ root, client, status, signal, onRefused }) {
     blocks.close();
   });
 
-  const failedAs = (part) => (error) => (error.fatal ? onRefused() : failed.say(part, error));
+  function onError(error, part) {
+    if (error.fatal) onRefused();
+    else if (part === showProjection && error.status === 404) showProjection(null);
+    else failed.say(part, error);
+  }
 
   /** Asks `path` now and then, and hands the answer to `show`. */
   function keep(path, every_ms, show, parameters = () => ({})) {
@@ -52,7 +56,12 @@ export function openCustomerPage({ root, client, status, signal, onRefused }) {
       show(await client.get(path, parameters(), signal));
       failed.clear(show);
     };
-    return poll({ ask, every_ms, onError: failedAs(show), signal });
+    return poll({ ask, every_ms, onError: (error) => onError(error, show), signal });
+  }
+
+  /** Null: there is nothing yet to project from. */
+  function showProjection(projection) {
+    balance.showProjection(projection);
   }
 
   function showUsage(figures) {
@@ -74,17 +83,17 @@ export function openCustomerPage({ root, client, status, signal, onRefused }) {
     limits.showLimits(figures);
     blocks.show(figures.decisions);
   });
-  keep("organizations/projection", PROJECTION_MS, (projection) => balance.showProjection(projection));
+  keep("organizations/projection", PROJECTION_MS, showProjection);
   keep("organizations/alerts", ALERTS_MS, (page) => alerts.showPage(page.alerts));
   const monthSoon = keepMonth();
-  const series = { soon: keep("organizations/usage/series", SERIES_MS, (answer) => usage.show(answer), usage.parameters) };
+  const series = { soon: keep("organizations/usage/series", SERIES_MS, usage.show, usage.parameters) };
 
   function keepMonth() {
-    return keep("organizations/usage/series", PROJECTION_MS, (answer) => balance.showMonth(answer), balance.monthParameters);
+    return keep("organizations/usage/series", PROJECTION_MS, balance.showMonth, balance.monthParameters);
   }
 
   const take = {
-    balance: (figures) => showUsage(figures),
+    balance: showUsage,
     decision: (decision) => {
       blocks.take(decision);
       limitsSoon();
@@ -99,7 +108,7 @@ export function openCustomerPage({ root, client, status, signal, onRefused }) {
       if (state === "live") [...refresh, limitsSoon, monthSoon].forEach((soon) => soon());
     },
     signal,
-  }).catch(failedAs("live"));
+  }).catch((error) => onError(error, follow));
 }
 
 function planSentence({ tier, credits_per_month: monthly }) {

@@ -7,6 +7,7 @@ import { count, credits, creditsExact, day, dayTime, percent, timeShort } from "
 import { choice, section, table, textTable } from "../parts.js";
 import { plain } from "../words.js";
 
+const POINTS_MAX = 10_000;
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
@@ -20,7 +21,6 @@ const GROUPS = [
   ["category", "Category"],
   ["operation", "Operation"],
   ["api_key", "Key"],
-  ["label", "Label"],
 ];
 const MEASURES = { credits: "Credits", requests: "Requests" };
 
@@ -40,6 +40,7 @@ export function usageSection({ onChange }) {
     { name: "Errors", number: true, className: "narrow-out" },
   ]);
   const figures = textTable("Usage over time", ["From", "Credits", "Requests"]);
+  const rest = el("p", { class: "soft small", hidden: true }, "There are more groups than fit here; the API lists all.");
   const empty = el("p", { class: "empty", hidden: true }, "Nothing was used in this time.");
   const body = el(
     "div",
@@ -66,6 +67,7 @@ export function usageSection({ onChange }) {
     },
     empty,
     body,
+    rest,
   );
 
   function draw() {
@@ -95,10 +97,11 @@ export function usageSection({ onChange }) {
     parameters() {
       const { interval, length_ms } = RANGES[range];
       const to = Math.ceil(now() / STEPS_MS[interval]) * STEPS_MS[interval];
-      return { from: iso(to - length_ms), to: iso(to), interval, group_by: group, limit: 5000 };
+      return { from: iso(to - length_ms), to: iso(to), interval, group_by: group, limit: POINTS_MAX };
     },
     show(found) {
       answer = found;
+      rest.hidden = found.next_cursor === null;
       draw();
     },
   };
@@ -123,11 +126,11 @@ function readAt(groups, when, index) {
 }
 
 /** Points of an answer as one regular series of each group, the costliest first. */
-function byTime({ from, to, interval, points }, measure) {
+function byTime({ start, end, interval, points }, measure) {
   const step_ms = STEPS_MS[interval];
-  const first = Date.parse(from);
+  const first = Date.parse(start);
   const times = [];
-  for (let at = first; at < Date.parse(to); at += step_ms) times.push(at);
+  for (let at = first; at < Date.parse(end); at += step_ms) times.push(at);
   const groups = new Map();
   for (const point of points) {
     const index = (Date.parse(point.at) - first) / step_ms;

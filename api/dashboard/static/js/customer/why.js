@@ -3,7 +3,7 @@
 import { el } from "../dom.js";
 import { dayTime, time } from "../format.js";
 import { facts, table } from "../parts.js";
-import { amount, limitName } from "../words.js";
+import { amount, fired, plain } from "../words.js";
 
 /** A disclosure for `decision`. */
 export function whyDetails(decision, client, signal) {
@@ -19,7 +19,7 @@ export function whyDetails(decision, client, signal) {
       body.replaceChildren(...whole(why));
     } catch (error) {
       asked = false;
-      body.replaceChildren(el("p", { class: "failed" }, `${error.message}. Close and open this to ask again.`));
+      body.replaceChildren(el("p", { class: "failed" }, `${error.message} Close and open this to ask again.`));
     }
   }
 
@@ -27,44 +27,47 @@ export function whyDetails(decision, client, signal) {
   return details;
 }
 
-function whole({ decision, events }) {
-  const { limit_name: limit, cause } = decision;
+function whole({ decision, event, events, notes: found }) {
   const list = facts([
-    ["limit", "Limit"],
-    ["observed", "Observed"],
+    ["fired", "Limit"],
     ["plan", "Plan"],
     ["decided", "Decided"],
-    ["id", "Decision"],
     ["event", "Event"],
-    ["position", "In the log"],
+    ["used", "It used"],
+    ["key", "Its key"],
+    ["id", "Decision"],
   ]);
-  list.set("limit", `${limitName(limit)}: ${amount(limit, decision.limit)}`);
-  list.set("observed", amount(limit, decision.observed));
-  list.set("plan", `${decision.tier}, version ${decision.plan_version}`);
-  list.set("decided", `${dayTime(decision.decided_at)} UTC (${time(decision.decided_at)})`);
+  list.set("fired", fired(decision));
+  list.set("plan", `${plain(decision.tier)}, version ${decision.plan_version}`);
+  list.set("decided", `${dayTime(decision.decided_at)} UTC`);
+  list.set("event", event && `${event.id}, ${event.operation}, ${time(event.ts)} UTC`);
+  list.set("used", event && quantities(event));
+  list.set("key", event?.api_key_id ?? null);
   list.set("id", decision.decision_id);
-  list.set("event", cause ? `${cause.event_id}, ${time(cause.ts)} UTC` : "none: a command");
-  if (cause) {
-    const { topic, partition, offset, index } = cause.position;
-    list.set("position", `${topic}/${partition}/${offset}/${index}`);
-  }
-  const before = table("Events before the decision, the newest first", [
-    { name: "Ended (UTC)" },
-    { name: "Operation" },
-    { name: "Status", number: true },
-    { name: "Credits", number: true },
-  ]);
-  for (const { ts, operation, status, credits } of events ?? []) {
-    before.body.append(
+  const notes = found.map((note) => el("p", { class: "soft small" }, `${plain(note)}.`));
+  return [el("div", {}, list.node, notes), ...(events.length ? [before(events.toReversed())] : [])];
+}
+
+function before(events) {
+  const columns = [{ name: "Before it (UTC)" }, { name: "Operation" }, { name: "Used" }, { name: "Status", number: true }];
+  const { node, body } = table("Events before the decision, the newest first", columns);
+  for (const event of events) {
+    body.append(
       el(
         "tr",
         {},
-        el("th", { scope: "row" }, time(ts)),
-        el("td", {}, operation),
-        el("td", { class: "number" }, String(status)),
-        el("td", { class: "number" }, amount("credits", credits)),
+        el("th", { scope: "row" }, time(event.ts)),
+        el("td", {}, event.operation),
+        el("td", {}, quantities(event)),
+        el("td", { class: "number" }, String(event.status)),
       ),
     );
   }
-  return events?.length ? [list.node, el("div", { class: "scroll" }, before.node)] : [list.node];
+  return el("div", { class: "scroll" }, node);
+}
+
+function quantities({ quantities: found }) {
+  return Object.entries(found)
+    .map(([name, value]) => `${amount(name, value)} ${name.replaceAll("_", " ")}`)
+    .join(", ");
 }

@@ -1,0 +1,50 @@
+"""What the dashboard's tests let the API answer has the API's own forms."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from api import models
+from tests.dashboard_world import World, scope
+
+NOW = datetime.now(UTC)
+
+
+def shape(value: Any) -> Any:
+    """The names of an answer, without its values; of a list those of its items."""
+    if isinstance(value, BaseModel):
+        value = value.__dict__
+    if isinstance(value, dict):
+        return {name: shape(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [shape(one) for one in value]
+    return None
+
+
+def _answers() -> list[tuple[type[BaseModel], Any]]:
+    world = World()
+    blocked = world.block(
+        "credits", scope("organization", "org_heron"), limit=5, observed=5, reason="They are used up."
+    )
+    world.alert("credits_80", "warning", "80 %", "Optimize", ago=timedelta(days=1), cleared=timedelta(hours=1))
+    return [
+        (models.Organization, world.about()),
+        (models.Usage, world.usage()),
+        (models.Series, world.series(NOW - timedelta(hours=1), NOW, "minute", "category")),
+        (models.Projection, world.projection()),
+        (models.Limits, world.limits()),
+        (models.Alerts, world.alert_page()),
+        (models.Why, world.why(blocked)),
+        (models.Decision, blocked),
+    ]
+
+
+@pytest.mark.parametrize(("model", "answer"), _answers(), ids=lambda value: getattr(value, "__name__", ""))
+def test_each_answer_made_up_for_the_dashboard_is_one_that_the_api_could_give(
+    model: type[BaseModel], answer: Any
+) -> None:
+    assert shape(model.model_validate(answer)) == shape(answer)
