@@ -9,7 +9,9 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from sluicegate_schemas.alerts import ALERT, UsageAlert
+from sluicegate_schemas.alerts import ALERT, AuditDrift, UsageAlert
+
+from .drifts import Drifts
 
 ALERTS_MAX: Final = 50_000
 """Alerts of all organizations together; the oldest make room."""
@@ -23,6 +25,7 @@ class AlertTable:
 
     def __init__(self, alerts_max: int = ALERTS_MAX) -> None:
         self.malformed = 0
+        self.drifts = Drifts()
         self._max = alerts_max
         self._by_organization: dict[str, OrderedDict[str, UsageAlert]] = {}
         self._order: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -47,7 +50,9 @@ class AlertTable:
         except ValidationError:
             self.malformed += 1
             return
-        if isinstance(alert, UsageAlert) and self._keep(alert):
+        if isinstance(alert, AuditDrift):
+            self.drifts.take(alert)
+        elif self._keep(alert):
             for on_alert in self._listeners:
                 on_alert(alert)
 

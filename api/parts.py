@@ -10,9 +10,11 @@ from sluicegate.operator.system import System
 
 from .alerts import AlertTable
 from .balances import BalanceTable
+from .desk import Desk
 from .directory import Directory
 from .history import History
 from .operators import Operator
+from .roster import Roster
 
 
 class Following(Protocol):
@@ -31,6 +33,7 @@ class Following(Protocol):
 class Parts:
     """``knowledge`` are keys, organizations, plans and verdicts, and ``directory`` what is whose among them;
     ``balances`` and ``alerts`` are kept fresh by ``balances_from`` and ``alerts_from``; ``history`` is ClickHouse.
+    ``desk`` is Kafka for operators, and ``roster`` all organizations and keys, for them.
     Without a ``gate`` and a ``meter`` the API's own requests are neither limited nor metered."""
 
     knowledge: Knowledge
@@ -45,6 +48,8 @@ class Parts:
     """Kafka, for what is read when it is asked for: the events before a decision."""
     partitions: int
     """Of the topics that are partitioned by account."""
+    desk: Desk
+    roster: Roster
     gate: Gate | None = None
     meter: Meter | None = None
     operators: tuple[Operator, ...] = ()

@@ -39,8 +39,15 @@ class Problem(BaseModel):
 class ProblemError(Exception):
     """Ends a request with a problem. ``detail`` is one sentence for the caller."""
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        fields: list[FieldProblem] | None = None,
+    ) -> None:
         super().__init__(detail)
+        self.fields = fields
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
@@ -85,7 +92,7 @@ def install(app: FastAPI) -> None:
 
 def _of_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)
-    return problem(error.status, error.detail, error.headers)
+    return problem(error.status, error.detail, error.headers, error.fields)
 
 
 def _of_framework(_: Request, error: Exception) -> Response:

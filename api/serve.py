@@ -23,10 +23,12 @@ from streams.health import Health, write_forever
 from .alerts import AlertTable
 from .app import create_app
 from .balances import BalanceTable
+from .desk import RealDesk
 from .directory import Directory
 from .history import ClickHouseHistory
 from .operators import load_operators
 from .parts import Parts
+from .roster import Roster
 from .settings import ApiSettings
 from .stream import follow_alerts, follow_balances
 
@@ -45,10 +47,13 @@ async def serve(settings: ApiSettings) -> None:
     sluicegate = Sluicegate.from_environment()
     directory = Directory(sluicegate.follower.view)
     sluicegate.follower.listen(directory.on_change)
+    roster = Roster()
+    sluicegate.follower.listen(roster.take)
     balances, alerts = BalanceTable(), AlertTable()
     balances_from = follow_balances(process.brokers, process.topic_prefix, balances)
     alerts_from = follow_alerts(process.brokers, process.topic_prefix, alerts)
     history = ClickHouseHistory(settings.clickhouse)
+    kafka = System(process.brokers, process.topic_prefix)
     parts = Parts(
         knowledge=sluicegate.follower,
         knowledge_from=sluicegate.follower,
@@ -58,11 +63,13 @@ async def serve(settings: ApiSettings) -> None:
         alerts=alerts,
         alerts_from=alerts_from,
         history=history,
-        system=System(process.brokers, process.topic_prefix),
+        system=kafka,
         partitions=process.partitions,
         gate=sluicegate.gate,
         meter=sluicegate.publisher,
         operators=operators,
+        desk=RealDesk(kafka, worker_group=process.group, sink_group=process.sink_group),
+        roster=roster,
     )
     app = create_app(parts)
     sluicegate.follower.listen(app.state.news.on_change)

@@ -53,6 +53,13 @@ class UsageOf(NamedTuple):
     usage: Usage
 
 
+class Consumer(NamedTuple):
+    """The usage of one organization."""
+
+    organization_id: str
+    usage: Usage
+
+
 class UsageAt(NamedTuple):
     """The usage of one minute, hour or day, which begins ``at``."""
 
@@ -183,6 +190,12 @@ def reached(client: Client, topic: str, partition: int) -> tuple[int, int] | Non
     return (int(rows[0][0]), int(rows[0][1])) if rows else None
 
 
+def top_consumers(client: Client, start: datetime, end: datetime, limit: int) -> list[Consumer]:
+    """The ``limit`` organizations that used most credits, the costliest first."""
+    query = _select("org_id", order=f"sum(credits_micro) DESC, name LIMIT {int(limit)}")
+    return [Consumer(str(row[0]), _sums(row[1:])) for row in _rows(client, query, "", start, end)]
+
+
 def total_usage(client: Client, start: datetime, end: datetime) -> Usage:
     """The usage of all organizations together, to be held against the ledger."""
     return _sums(_rows(client, _select(), "", start, end)[0])
@@ -213,15 +226,17 @@ def standing_decisions(
     ]
 
 
-def decision_row(client: Client, decision_id: str, scope_ids: Sequence[str]) -> dict[str, Any] | None:
-    """The decision of that id, if it is on one of ``scope_ids`` (keys and organizations), with its times as text; None
-    where there is none."""
+def decision_row(client: Client, decision_id: str, scope_ids: Sequence[str] | None) -> dict[str, Any] | None:
+    """The decision of that id, if it is on one of ``scope_ids`` (keys and organizations; None: on any), with its times
+    as text; None where there is none."""
     query = """
         SELECT * REPLACE (toString(until) AS until, toString(cause_ts) AS cause_ts, toString(version) AS version,
                           toString(cause_logged_at) AS cause_logged_at, toString(decided_at) AS decided_at)
-        FROM decision FINAL WHERE scope_id IN {scopes:Array(String)} AND decision_id = {id:String} LIMIT 1
+        FROM decision FINAL
+        WHERE ({any:Bool} OR scope_id IN {scopes:Array(String)}) AND decision_id = {id:String} LIMIT 1
     """
-    found = client.query(query, parameters={"id": decision_id, "scopes": list(scope_ids)})
+    scopes = {"any": scope_ids is None, "scopes": list(scope_ids or ())}
+    found = client.query(query, parameters={"id": decision_id, **scopes})
     return next(iter(found.named_results()), None)
 
 

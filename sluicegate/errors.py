@@ -4,6 +4,7 @@
 
     SluicegateError
     ├── ConfigurationError    a setting, a route or a file is wrong: change it (also a ValueError)
+    │   └── InvalidFieldError     a field of an operator's command
     ├── TopicsMissingError    the broker is there, the topics are not: create them, then try again
     ├── NotFoundError         an operator asked for what does not exist, or no longer
     ├── PublishRefusedError   an operator's command would change what is immutable: nothing was written
@@ -19,6 +20,15 @@ class SluicegateError(Exception):
 
 class ConfigurationError(SluicegateError, ValueError):
     """A setting, a route or a file is wrong; the message names it."""
+
+
+class InvalidFieldError(ConfigurationError):
+    """A field of an operator's command is wrong; ``field`` is its path, empty where several are wrong together."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
 
 
 class TopicsMissingError(SluicegateError):

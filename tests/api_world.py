@@ -18,12 +18,14 @@ from api.directory import Directory
 from api.operators import Operator
 from api.parts import Parts
 from api.problems import away
+from api.roster import Roster
 from sluicegate import Brokers, Gate
 from sluicegate.operator.system import System
 from sluicegate_schemas.alerts import UsageAlert
 from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.outputs import Scope
 from tests.gating import NOW, NOW_MS, SECRET, Known, TopicRecord, catalogue_record, key_record, organization_record
+from tests.operator_desk import FakeDesk
 
 OTHER_SECRET = "sk_live_demo_key_finch_1"
 MONTH = f"{from_epoch_ms(NOW_MS):%Y-%m}"
@@ -122,6 +124,8 @@ class World:
         self.now_ms = NOW_MS
         self.known = Known()
         self.directory = Directory(self.known.view)
+        self.roster = Roster()
+        self.desk = FakeDesk(self.learn)
         self.meter = Metered()
         self.history = Answers()
         self.balances, self.alerts = BalanceTable(), AlertTable()
@@ -137,6 +141,8 @@ class World:
             history=self.history,
             system=System(Brokers("127.0.0.1:1"), "sluicegate."),
             partitions=8,
+            desk=self.desk,
+            roster=self.roster,
             gate=Gate(self.known, clock=lambda: self.now_ms) if gated else None,
             meter=self.meter if gated else None,
             operators=operators,
@@ -157,6 +163,7 @@ class World:
         for record in records:
             change = self.known.view.apply(*record)
             self.directory.on_change(change)
+            self.roster.take(change)
             self.app.state.news.on_change(change)
 
     def balance(self, kind: str = "organization", name: str = "org_heron", **fields: Any) -> None:

@@ -120,6 +120,11 @@ class View:
         held = self._verdicts.get(record_key)
         return held[1] if held is not None and held[1] is not None and held[1].blocks else None
 
+    def blocks_at(self, now_ms: int) -> list[Verdict]:
+        """All blocks that hold at ``now_ms``."""
+        verdicts = [verdict for on_scope in self._on_scope.values() for verdict in on_scope.values()]
+        return [one for one in verdicts if one.blocks and (one.until_ms is None or one.until_ms > now_ms)]
+
     def verdicts_on(self, scope: str) -> Mapping[LimitName, Verdict] | None:
         """What stands on a scope (its text), by limit, also what time has cleared since: blocks, and of the limits of
         ``USE_MATTERS`` allows. None: nothing."""

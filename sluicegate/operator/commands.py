@@ -11,7 +11,7 @@ from sluicegate_schemas.accounts import ACCOUNT_COMMAND, AnyCommand
 from sluicegate_schemas.bounds import Record
 from sluicegate_schemas.outputs import Reject, TrailEntry
 
-from ..errors import ConfigurationError
+from ..errors import InvalidFieldError
 from .send import Sent
 
 Fields = dict[str, Any]
@@ -33,7 +33,8 @@ class Outcome(Record):
 
 
 def as_command(fields: Mapping[str, object]) -> AnyCommand:
-    """The operator command with these fields; those that are None are left out."""
+    """The operator command with these fields; those that are None are left out. Raises
+    InvalidFieldError."""
     given = {name: value for name, value in fields.items() if value is not None}
     try:
         return ACCOUNT_COMMAND.validate_json(json.dumps(given, default=_plain))
@@ -41,7 +42,7 @@ def as_command(fields: Mapping[str, object]) -> AnyCommand:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"][1:])
         said = first["msg"].removeprefix("Value error, ")
-        raise ConfigurationError(f"{name}: {said}" if name else said) from None
+        raise InvalidFieldError(name, said) from None
 
 
 def _plain(value: object) -> str:

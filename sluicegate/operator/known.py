@@ -39,7 +39,8 @@ class Known(NamedTuple):
 
     def keys_of(self, organization_id: str) -> list[KeyEntitlement]:
         """Its keys, by id."""
-        return [self.keys[name] for name in sorted(self.keys) if self.keys[name].organization_id == organization_id]
+        found = [key for key in self.keys.values() if key.organization_id == organization_id]
+        return sorted(found, key=lambda key: key.api_key_id)
 
 
 async def read_known(system: System) -> tuple[Known, int]:

@@ -1,0 +1,135 @@
+"""What operators' routes ask of Kafka, as one seam: the real one in a process, a fake in a test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from sluicegate.operator.catalogues import published
+from sluicegate.operator.commands import Outcome
+from sluicegate.operator.decisions import Found
+from sluicegate.operator.earlier import find_command
+from sluicegate.operator.explain import Explanation, explain
+from sluicegate.operator.groups import Topology, topology
+from sluicegate.operator.own_values import own_values
+from sluicegate.operator.publish import Published, publish
+from sluicegate.operator.submit import Make, outcome_so_far, submit
+from sluicegate.operator.system import System
+from sluicegate.operator.trail import Page, trail_page
+from sluicegate_schemas.accounts import AnyCommand, OrganizationPut
+from sluicegate_schemas.catalogue import Catalogue
+
+from .problems import away
+
+AT_ONCE: Final = 8
+WAITING_MAX: Final = 32
+"""Requests that wait for their turn; further ones are answered 503."""
+
+
+class Desk(Protocol):
+    """Times are aware and in UTC. All may raise KafkaError or TopicsMissingError."""
+
+    async def submit(
+        self, make: Make, *, account_id: str, command_id: str, now: datetime, wait_s: float
+    ) -> tuple[AnyCommand, Outcome]:
+        """See ``sluicegate.operator.submit``."""
+
+    async def outcome(self, account_id: str, command_id: str) -> Outcome | None:
+        """What became of a command; None where there is none of that id."""
+
+    async def own_values(self, account_id: str, *, before: int | None = None) -> Mapping[str, OrganizationPut]:
+        """See ``sluicegate.operator.own_values``."""
+
+    async def catalogues(self) -> Mapping[int, Catalogue]:
+        """The published versions."""
+
+    async def publish(self, catalogue: Catalogue, *, now: datetime, by: str, lead: timedelta) -> Published:
+        """Publishes a catalogue. Raises PublishRefusedError."""
+
+    async def trail(self, *, limit: int, account_id: str | None, before: Mapping[int, int] | None) -> Page:
+        """See ``sluicegate.operator.trail``."""
+
+    async def explain(self, found: Found, *, now: datetime, last: int) -> Explanation:
+        """See ``sluicegate.operator.explain``."""
+
+    async def topology(self) -> Topology:
+        """Who has which partition, and how far behind."""
+
+
+class RealDesk:
+    """A broker, asked anew for each request, ``AT_ONCE`` at a time: operators are few."""
+
+    def __init__(self, system: System, *, worker_group: str, sink_group: str) -> None:
+        self._system = system
+        self._groups = {"worker_group": worker_group, "sink_group": sink_group}
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._look_ups = asyncio.Semaphore(AT_ONCE)
+        self._waiting = 0
+
+    async def submit(
+        self, make: Make, *, account_id: str, command_id: str, now: datetime, wait_s: float
+    ) -> tuple[AnyCommand, Outcome]:
+        """See ``Desk``."""
+        async with self._turn():
+            return await submit(
+                self._system, make, account_id=account_id, command_id=command_id, now=now, wait_s=wait_s
+            )
+
+    async def outcome(self, account_id: str, command_id: str) -> Outcome | None:
+        """See ``Desk``."""
+        async with self._turn():
+            earlier = await find_command(self._system, account_id, command_id)
+            return None if earlier is None else await outcome_so_far(self._system, earlier)
+
+    async def own_values(self, account_id: str, *, before: int | None = None) -> Mapping[str, OrganizationPut]:
+        """See ``Desk``. Takes turns of their own, since ``submit``, which has one of the others, asks for it."""
+        async with self._look_ups:
+            return await own_values(self._system, account_id, before=before)
+
+    async def catalogues(self) -> Mapping[int, Catalogue]:
+        """See ``Desk``."""
+        async with self._turn():
+            return await published(self._system)
+
+    async def publish(self, catalogue: Catalogue, *, now: datetime, by: str, lead: timedelta) -> Published:
+        """See ``Desk``."""
+        async with self._turn():
+            return await publish(
+                self._system.brokers,
+                topic_prefix=self._system.topic_prefix,
+                catalogue=catalogue,
+                commands=[],
+                now=now,
+                by=by,
+                lead=lead,
+            )
+
+    async def trail(self, *, limit: int, account_id: str | None, before: Mapping[int, int] | None) -> Page:
+        """See ``Desk``."""
+        async with self._turn():
+            return await trail_page(self._system, limit=limit, account_id=account_id, before=before)
+
+    async def explain(self, found: Found, *, now: datetime, last: int) -> Explanation:
+        """See ``Desk``."""
+        async with self._turn():
+            return await explain(self._system, found, now, last=last)
+
+    async def topology(self) -> Topology:
+        """See ``Desk``."""
+        async with self._turn():
+            return await topology(self._system, **self._groups)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        if self._waiting >= WAITING_MAX:
+            raise away("Too many operators' requests wait", 1)
+        self._waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._turns.release()

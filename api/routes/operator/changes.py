@@ -1,0 +1,132 @@
+"""Changes that are more than one record's fields: a new key, and changes of what an organization was put as last."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+from pydantic import BeforeValidator
+from starlette.responses import Response
+
+from sluicegate.errors import NotFoundError
+from sluicegate.operator.commands import Fields
+from sluicegate.operator.new_key import NewKey, new_key
+from sluicegate.operator.organizations import put_fields
+from sluicegate.operator.submit import Origin, OtherCommandError
+from sluicegate_schemas.accounts import KeyMode, KeyPut, OrganizationPut, Pool
+from sluicegate_schemas.bounds import OrganizationId, Record, Sentence
+
+from .asking import CommandOutcome, Write, known_organization, outcome_answer, shows, submit
+from .bodies import JsonBody, body_of
+from .commands import ORGANIZATION, Writing
+
+router = APIRouter(tags=["operator commands"])
+
+
+class NewKeyBody(JsonBody):
+    """A test key spends no credits."""
+
+    mode: KeyMode = "live"
+    reason: Sentence = ""
+
+
+class MadeKey(Record):
+    """A new key. ``secret`` is in the answer to the first request alone and kept nowhere: a repeat has null, and who
+    lost it revokes the key and makes another."""
+
+    api_key_id: str
+    organization_id: str
+    mode: KeyMode
+    secret: str | None
+    key_sha256: str
+    outcome: CommandOutcome
+
+
+class PoolBody(JsonBody, Pool):
+    """A member's cap and reserved share; none of what is not given."""
+
+    reason: Sentence = ""
+
+
+class OrganizationChanges(body_of(OrganizationPut, optional=True)):  # type: ignore[misc]  # made of the record
+    """What is given replaces what was put last (RFC 7396, its fields whole); null: the plan's again."""
+
+
+KeyGiven = Annotated[NewKeyBody, BeforeValidator(NewKeyBody.read), Body()]
+PoolGiven = Annotated[PoolBody, BeforeValidator(PoolBody.read), Body()]
+ChangesGiven = Annotated[OrganizationChanges, BeforeValidator(OrganizationChanges.read), Body()]
+
+
+@router.post(f"{ORGANIZATION}/keys", **shows(MadeKey, done=201, may_wait=True))
+async def make_key(
+    write: Writing,
+    organization_id: OrganizationId,
+    body: KeyGiven,
+) -> Response:
+    """Makes a key and shows its secret, this once. Only the secret's hash goes into the log."""
+    account_id = known_organization(write.parts.roster.known, organization_id).account_id
+    made: NewKey | None = None
+
+    async def making(origin: Origin) -> Fields:
+        nonlocal made
+        fields: Fields = {"kind": "key.put", "organization_id": organization_id, **body.model_dump()}
+        if origin.earlier is None:
+            made = new_key(organization_id, body.mode)
+            return {**fields, "api_key_id": made.api_key_id, "key_sha256": made.key_sha256}
+        made, earlier = None, origin.earlier.command
+        if not isinstance(earlier, KeyPut):
+            raise OtherCommandError("that id is another command's")
+        return {**fields, "api_key_id": earlier.api_key_id, "key_sha256": earlier.key_sha256}
+
+    sent, outcome = await submit(write, account_id, organization_id, making)
+    key = MadeKey(
+        api_key_id=sent["api_key_id"],
+        organization_id=organization_id,
+        mode=body.mode,
+        secret=None if made is None else made.secret,
+        key_sha256=sent["key_sha256"],
+        outcome=outcome,
+    )
+    return outcome_answer(outcome, key, 201)
+
+
+@router.patch(ORGANIZATION, **shows(CommandOutcome, may_wait=True))
+async def change_organization(
+    write: Writing,
+    organization_id: OrganizationId,
+    body: ChangesGiven,
+) -> Response:
+    """Changes the tier or own limits; what is not given stays as it was put last."""
+    given = body.given()
+    reason = given.pop("reason", None) or ""
+
+    def changed(standing: OrganizationPut, account_id: str) -> Fields:
+        kept = put_fields(organization_id, account_id, standing, {}) | given
+        return {**kept, "reason": reason}
+
+    return await _change(write, organization_id, changed)
+
+
+@router.put(f"{ORGANIZATION}/pool", **shows(CommandOutcome, may_wait=True))
+async def put_pool(write: Writing, organization_id: OrganizationId, body: PoolGiven) -> Response:
+    """Sets a member's cap and reserved share; all else stays as it was put last."""
+    pool = body.model_dump(exclude={"reason"}, exclude_none=True)
+
+    def changed(standing: OrganizationPut, account_id: str) -> Fields:
+        return {**put_fields(organization_id, account_id, standing, {}), "pool": pool, "reason": body.reason}
+
+    return await _change(write, organization_id, changed)
+
+
+async def _change(write: Write, organization_id: str, changed: Callable[[OrganizationPut, str], Fields]) -> Response:
+    account_id = known_organization(write.parts.roster.known, organization_id).account_id
+
+    async def making(origin: Origin) -> Fields:
+        """A repeat is made of what stood before its first, whatever came since."""
+        before = None if origin.earlier is None else origin.earlier.position.offset
+        standing = (await write.parts.desk.own_values(account_id, before=before)).get(organization_id)
+        if standing is None:
+            raise NotFoundError(f"no command that put {organization_id} is on the trail")
+        return changed(standing, account_id)
+
+    _, outcome = await submit(write, account_id, organization_id, making)
+    return outcome_answer(outcome)

@@ -1,0 +1,56 @@
+"""The API in process with two tenants, a revoked key and operators: where hostile tests begin."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import httpx
+
+from api.operators import Operator, OperatorScope
+from clickhouse.queries import Consumer, Freshness, Usage
+from tests.api_world import OTHER_SECRET, World
+from tests.gating import NOW_MS, SECRET, decision_record, key_record
+
+HERON, FINCH = SECRET, OTHER_SECRET
+REVOKED = "sk_live_demo_key_heron_2"
+READER, WRITER = "operator-reads", "operator-writes"
+USED = {"heron": 3_535_350, "finch": 4_242_420}
+MARKS = {"heron": (b"heron", b"353535", b"3.53535"), "finch": (b"finch", b"424242", b"4.24242")}
+"""Bytes that only this organization's own data has."""
+
+
+class ApiApp(World):
+    """``client`` asks; ``desk`` is the operators' Kafka, ``history`` ClickHouse."""
+
+    def __init__(self, *, operators: bool = True) -> None:
+        known = (_operator("rea", READER, "read"), _operator("wim", WRITER, "write"))
+        super().__init__(
+            key_record(REVOKED, name="key_heron_2", revoked=True),
+            decision_record(until_ms=NOW_MS + 60_000, decision_id="d-heron"),
+            decision_record(
+                kind="organization", name="org_finch", limit_name="credits", decision_id="d-finch", limit=424_242
+            ),
+            operators=known if operators else (),
+        )
+        for name, micro in USED.items():
+            for kind, about in (("organization", f"org_{name}"), ("account", f"org_{name}"), ("key", f"key_{name}_1")):
+                self.balance(kind, about, used_micro=micro, breakdown_micro={"search": micro})
+        finch, heron = Usage(5, 0, 0, 5, USED["finch"], 5), Usage(3, 0, 0, 3, USED["heron"], 3)
+        self.history.says |= {
+            "freshness": lambda since: Freshness(3, 40, 90, 120),
+            "top_consumers": lambda start, end, limit: [Consumer("org_finch", finch), Consumer("org_heron", heron)][
+                :limit
+            ],
+            "decision_row": lambda *_: None,
+        }
+
+    def client(self, secret: str | None = None, **headers: Any) -> httpx.AsyncClient:
+        """Asks with this credential."""
+        own = {"Authorization": f"Bearer {secret}"} if secret is not None else {}
+        transport = httpx.ASGITransport(self.app)
+        return httpx.AsyncClient(transport=transport, base_url="http://api", headers=own | headers)
+
+
+def _operator(name: str, secret: str, scope: OperatorScope) -> Operator:
+    return Operator(name=name, sha256=hashlib.sha256(secret.encode()).hexdigest(), scopes=(scope,))
