@@ -5,7 +5,6 @@ from tests.contract.table import TABLE, held, marks, page, sentences
 OPEN = frozenset(
     {
         "1.19",  # figures of the service level
-        "4.1", "4.2", "4.3", "4.4", "4.6", "4.7",  # the usage API
         "5.5",  # needs the projection
     }
 )  # fmt: skip
