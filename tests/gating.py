@@ -12,6 +12,7 @@ from typing import Any
 from sluicegate.follower import View
 from sluicegate.follower.lags import Lags
 from sluicegate.gate import Answer, Gate, GateSettings
+from sluicegate.gate.verdicts import MONEY
 from sluicegate_schemas.accounts import KeyMode
 from sluicegate_schemas.bounds import from_epoch_ms, to_epoch_ms
 from sluicegate_schemas.catalogue import CatalogueRecord, Tier
@@ -32,6 +33,7 @@ from sluicegate_schemas.outputs import (
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 NOW_MS = to_epoch_ms(NOW)
+MONTH_END_MS = to_epoch_ms(datetime(2026, 4, 1, tzinfo=UTC))
 SECRET = "sk_live_demo_key_heron_1"
 CATALOGUE = load_catalogue((Path(__file__).parents[1] / "catalogue/default.toml").read_text("utf-8"))
 
@@ -124,9 +126,12 @@ def decision_record(
 
 
 def used_record(limit_name: LimitName, limit: int, observed: int, **more: Any) -> TopicRecord:
-    """A decision that only says how much of an organization's limit is used."""
+    """A decision that only says how much of an organization's limit is used; of money it is so until a window ends."""
     given = {"kind": "organization", "name": "org_heron", "verdict": "allow", "decision_id": f"d-{limit_name}"}
-    return decision_record(limit_name=limit_name, limit=limit, observed=observed, **(given | more))
+    until_ms = MONTH_END_MS if limit_name in MONEY else None
+    return decision_record(
+        limit_name=limit_name, limit=limit, observed=observed, **({"until_ms": until_ms} | given | more)
+    )
 
 
 def credit_block(name: str = "org_heron", **fields: object) -> TopicRecord:
@@ -137,7 +142,7 @@ def credit_block(name: str = "org_heron", **fields: object) -> TopicRecord:
         "limit_name": "credits",
         "limit": 500_000_000,
         "observed": 500_100_000,
-        "until_ms": to_epoch_ms(datetime(2026, 4, 1, tzinfo=UTC)),
+        "until_ms": MONTH_END_MS,
         "decision_id": "d-credits",
     }
     return decision_record(**(given | fields))  # type: ignore[arg-type]  # the fields of decision_record

@@ -18,7 +18,7 @@ from .deadlines import NEVER_MS
 from .labels import LABEL, label_of
 from .participant import Change, Participant, PartitionContext
 from .period import DAY_MS, month_index, month_start_ms
-from .policy import EventCause, Moment
+from .policy import EventCause, Moment, next_band_micro
 from .record_context import RecordContext
 from .recovery import Recovery, by_names
 from .routes import Route
@@ -178,9 +178,10 @@ class Budgets(Participant):
             yield from found.get(("label", label_of(name, value)), ())
 
     def _spend(self, name: BudgetName, time_ms: int, cost_micro: int) -> bool:
-        """Counts a cost in the window that it falls into; returns whether the budget is used up by it."""
+        """Counts a cost in the window that it falls into; returns whether gates have to hear of it."""
         row = self._rows[name]
         self._roll(name, row)
+        before_micro = row.used_micro
         window = time_ms // DAY_MS if name.period == "day" else month_index(time_ms)
         if window == row.window:
             row.used_micro += cost_micro
@@ -191,7 +192,7 @@ class Budgets(Participant):
         else:
             return False
         self._changed(name)
-        return row.used_micro >= row.credits_micro
+        return row.used_micro >= next_band_micro(before_micro, row.credits_micro)
 
     def _window(self, period: str) -> int:
         time = self.context.time
@@ -242,13 +243,25 @@ class Budgets(Participant):
             if standing is None or standing.until_ms != until_ms or standing.verdict != "block" or is_new:
                 limits = row.credits_micro, row.used_micro
                 policy.decide(moment, scope, "block", name.limit_name, *limits, until_ms, self._tier(name), cause)
+        elif row.blocks:
+            self._allow(moment, name, row, until_ms, cause)
         elif is_new:
             self._allow(moment, name, row)
 
-    def _allow(self, moment: Moment, name: BudgetName, row: BudgetRow) -> None:
-        """Said even where no block stands: a former owner may have published one that its flush did not keep."""
-        limits = row.credits_micro, row.used_micro
-        self.context.policy.decide(moment, name.scope, "allow", name.limit_name, *limits, None, self._tier(name), None)
+    def _allow(
+        self,
+        moment: Moment,
+        name: BudgetName,
+        row: BudgetRow,
+        until_ms: int | None = None,
+        cause: EventCause | None = None,
+    ) -> None:
+        """Said even where no block stands: a former owner may have published one that its flush did not keep.
+
+        ``until_ms``: how much is used of what there is until then; None: nothing is limited.
+        """
+        policy, tier, limits = self.context.policy, self._tier(name), (row.credits_micro, row.used_micro)
+        policy.decide(moment, name.scope, "allow", name.limit_name, *limits, until_ms, tier, cause)
 
     def _tier(self, name: BudgetName) -> str:
         return self.context.accounts.organizations[name.organization_id].tier

@@ -24,8 +24,8 @@ from .settings import DomainSettings
 from .tables import COUNT_MAX, ChangedRows, StandingRow, row_key
 
 CREDITS: Final = "credits"
-CREDIT_BANDS_PERCENT: Final = (80, 90, 95, 98, 99)
-"""When an account's used credits come to so much of its total, gates are told: they size reservations by it."""
+BANDS_PERCENT: Final = (80, 90, 95, 98, 99)
+"""When so much of an account's credits or of a budget is used, gates are told: they size reservations by it."""
 _SHORT: Final[dict[str, str]] = {
     PER_SECOND: "rps",
     PER_MINUTE: "rpm",
@@ -188,7 +188,7 @@ class Policy:
         """Sets the amount of an account's ledger that would change its verdict; only the current month has one."""
         ledger.watch_micro = NEVER
         if ledger.month == month and ledger.total_micro is not None and not self._is_blocked(ledger):
-            ledger.watch_micro = _next_band_micro(ledger.used_micro, ledger.total_micro)
+            ledger.watch_micro = next_band_micro(ledger.used_micro, ledger.total_micro)
 
     def credits_reached(self, moment: Moment, ledger: Ledger, tier: str, cause: EventCause | None) -> None:
         """An account's used credits passed its watch: blocks the account until the month's reset, or says how much of
@@ -205,23 +205,15 @@ class Policy:
         """An account's total of the current month changed: opens the gate where it may be, closes it where it must.
 
         An allow is said even where no block stands: a former owner may have published one that its flush did not keep.
+        Without a total it has no end: there is nothing to reckon with.
         """
         if ledger.month != moment.month:
             return
-        total = ledger.total_micro
-        if total is None or ledger.used_micro < total:
-            limit = ledger.used_micro if total is None else total
-            self.decide(
-                moment,
-                ScopeNames("account", ledger.identifier),
-                "allow",
-                CREDITS,
-                limit,
-                ledger.used_micro,
-                None,
-                tier,
-                None,
-            )
+        total, used = ledger.total_micro, ledger.used_micro
+        if total is None or used < total:
+            account = ScopeNames("account", ledger.identifier)
+            limit, until_ms = (used, None) if total is None else (total, month_start_ms(ledger.month + 1))
+            self.decide(moment, account, "allow", CREDITS, limit, used, until_ms, tier, None)
         elif not self._is_blocked(ledger):
             self.credits_reached(moment, ledger, tier, None)
         self.watch(ledger, moment.month)
@@ -287,9 +279,9 @@ class Policy:
             )
 
 
-def _next_band_micro(used_micro: int, total_micro: int) -> int:
+def next_band_micro(used_micro: int, total_micro: int) -> int:
     """The least amount above ``used_micro`` at which something is to be said: a band's begin, or the total."""
-    bands = (-(-total_micro * percent // 100) for percent in CREDIT_BANDS_PERCENT)
+    bands = (-(-total_micro * percent // 100) for percent in BANDS_PERCENT)
     return min((band for band in bands if band > used_micro), default=total_micro)
 
 

@@ -47,19 +47,32 @@ def test_a_budget_that_is_used_up_closes_its_scope_until_its_window_ends() -> No
     world = budget_world()
     world.obey(budget_put(), budget_put(api_key_id="key_a", credits_micro=30 * CREDIT, command_id="second"))
     world.early.clear()
-    spend(world, 9)
-    assert verdicts(world) == []
-    spend(world, 2)
+    spend(world, 11)
     (block,) = world.decisions
     assert verdicts(world) == [("block", "budget_day", "organization:org_a", 10, 11)]
     assert block.until is not None
     assert block.until.timestamp() * 1000 == NIGHT_MS
     assert block.cause is not None
+    world.early.clear()
     spend(world, 20)
-    assert verdicts(world)[1:] == [("block", "budget_day", "key:key_a", 30, 31)]
+    assert verdicts(world) == [("block", "budget_day", "key:key_a", 30, 31)]
     world.log_time_ms = NIGHT_MS
+    world.early.clear()
     spend(world, 10)
-    assert verdicts(world)[2:] == [("block", "budget_day", "organization:org_a", 10, 10)]
+    assert ("block", "budget_day", "organization:org_a", 10, 10) in verdicts(world)
+
+
+def test_gates_are_told_how_much_of_a_budget_is_used_as_it_comes_to_an_end_but_not_of_one_that_only_warns() -> None:
+    world = budget_world()
+    world.obey(budget_put(100 * CREDIT), budget_put(100 * CREDIT, blocks=False, api_key_id="key_a", command_id="b"))
+    said = {one.scope.text(): one.until for one in world.decisions}
+    assert said["key:key_a"] is None, "there is nothing to reckon with"
+    assert said["organization:org_a"] is not None
+    assert said["organization:org_a"].timestamp() * 1000 == NIGHT_MS
+    world.early.clear()
+    for amount in (79, 1, 1, 18):
+        spend(world, amount)
+    assert [one[2:] for one in verdicts(world)] == [("organization:org_a", 100, 80), ("organization:org_a", 100, 99)]
 
 
 def test_what_is_used_ahead_of_its_day_counts_in_its_day_and_what_comes_late_in_none() -> None:
