@@ -3,7 +3,8 @@
 The gate knows what was used by the workers' last word on a limit (``Verdict.observed``), and what its own requests have
 added since and may still add: those that run, at their worst case. Where nothing of its own is under way a request
 passes all the same, even one whose worst case is more than the rest: a soft limit closes when the workers say that it
-is used up. So a reservation ends with its requests, and what a gate reckons wrongly closes nothing for long.
+is used up. So a reservation ends with its requests, and what a gate reckons wrongly closes nothing for long. Where its
+own requests have used up the rest it waits for that word, but not for ever.
 """
 
 from collections import deque
@@ -40,7 +41,7 @@ class SoftHold(NamedTuple):
 class _Line:
     """What this process has under way under one limit, and what it has added since the workers' last word."""
 
-    __slots__ = ("holds", "recent", "recent_micro", "running_micro", "since_micro", "word")
+    __slots__ = ("holds", "recent", "recent_micro", "running_micro", "settled_ms", "since_micro", "word")
 
     def __init__(self) -> None:
         self.holds = 0
@@ -50,6 +51,7 @@ class _Line:
         self.recent_micro = 0
         self.word = ""
         self.since_micro = 0
+        self.settled_ms = 0
 
     def hear(self, word: str) -> None:
         """What was added before the workers' word is in it, but for what ended lately. Before they said anything
@@ -67,6 +69,7 @@ class _Line:
             self.recent.append([slot, cost_micro])
         self.recent_micro += cost_micro
         self.since_micro += cost_micro
+        self.settled_ms = now_ms
 
     def under_way_micro(self, now_ms: int, settling_ms: int) -> int:
         """What runs, and what ended so lately that the workers may not know it."""
@@ -81,15 +84,17 @@ class _Line:
 
 
 class SoftReserve:
-    """The reservations of one process. ``settling_ms``: how long a cost may take to be in the workers' word.
+    """The reservations of one process. ``settling_ms``: how long a cost may take to be in the workers' word;
+    ``closing_ms``: how long their word may take that a limit is used up, which this process did by itself.
 
     Beyond ``lines_max`` limits the one used longest ago with nothing running is forgotten, counted in ``forgotten``:
     what was added to it since the workers' word is then not known.
     """
 
-    def __init__(self, settling_ms: int = 2_000, lines_max: int = 100_000) -> None:
+    def __init__(self, settling_ms: int = 2_000, lines_max: int = 100_000, closing_ms: int = 30_000) -> None:
         self.forgotten = 0
         self._settling_ms = settling_ms
+        self._closing_ms = closing_ms
         self._lines_max = lines_max
         self._lines: dict[str, _Line] = {}
 
@@ -109,7 +114,9 @@ class SoftReserve:
                 continue
             line.hear(verdict.decision_id)
             under_way_micro = line.under_way_micro(now_ms, self._settling_ms)
-            if under_way_micro and verdict.observed + line.added_micro + spend.worst_micro > verdict.limit:
+            left_micro = verdict.limit - verdict.observed
+            is_used_up = line.since_micro >= left_micro and now_ms - line.settled_ms < self._closing_ms
+            if is_used_up or (under_way_micro and line.added_micro + spend.worst_micro > left_micro):
                 return Shortfall(
                     verdict.limit_name,
                     verdict.scope,

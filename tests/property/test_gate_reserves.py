@@ -35,6 +35,7 @@ class Account:
         self.used_micro = 0
         self.ended_ms = 0
         self.words = 0
+        self.told_micro = 0
 
     def ask(self, tokens: int) -> None:
         """An LLM call of at most ``tokens``: 10 credits for each started thousand, at most 100."""
@@ -45,11 +46,14 @@ class Account:
         alone = not self.running and self.now_ms - self.ended_ms > 2_100
         running_micro = sum(min(100, -(-most // 1_000) * 10) * CREDIT for _, most in self.running)
         pays = self.used_micro + running_micro + worst_micro <= TOTAL
+        is_used_up = self.used_micro >= TOTAL and self.used_micro > self.told_micro
+        waits = is_used_up and self.now_ms - self.ended_ms < 30_000
         if answer.allowed:
+            assert not waits, "its own requests used up all, so the workers' word is on its way"
             assert alone or pays or not self.under_way(), "a burst is paid for by the rest"
             self.running.append((self.gate.begin(answer, self.now_ms), tokens))
         else:
-            assert not alone, "nothing is closed for ever by a reckoning"
+            assert waits or not alone, "nothing is closed for ever by a reckoning"
 
     def under_way(self) -> bool:
         return bool(self.running) or self.gate.soft._lines["credits:account:org_heron"].recent_micro > 0
@@ -68,6 +72,7 @@ class Account:
     def hear(self) -> None:
         """The workers' word: all that ended."""
         self.words += 1
+        self.told_micro = self.used_micro
         self.known.learn(
             used_record(
                 "credits", TOTAL, self.used_micro, kind="account", rank=(1, 1 + self.words),

@@ -90,9 +90,20 @@ def test_a_worst_case_above_the_rest_passes_a_soft_limit_when_nothing_else_is_un
     node = Serving(organization(), used_record("credits", 1_000_000_000, 950_000_000, kind="account"))
     assert node.ask("inference.llm").allowed
     assert not node.ask("search.knn").allowed
-    node.end(200, tokens=60_000)
-    assert not node.ask("search.knn", NOW_MS + 1_000).allowed
-    assert node.ask("search.knn", NOW_MS + 2_100).allowed, "by now the workers' word holds it"
+    node.end(200, tokens=4_000)
+    assert not node.ask("inference.llm", NOW_MS + 1_000).allowed
+    assert node.ask("inference.llm", NOW_MS + 2_100).allowed, "by now the workers' word holds it"
+
+
+def test_a_gate_that_used_up_the_rest_by_itself_waits_for_the_workers_word_but_not_for_ever() -> None:
+    node = Serving(organization(), used_record("credits", 1_000_000_000, 950_000_000, kind="account"))
+    assert node.ask("inference.llm").allowed
+    node.end(200, tokens=5_000)
+    assert not node.ask("search.knn", NOW_MS + 29_000).allowed
+    assert node.ask("search.knn", NOW_MS + 30_100).allowed, "its event may be lost"
+    node.known.learn(used_record("credits", 1_000_000_000, 960_000_000, kind="account", rank=(2, 0), decision_id="d-2"))
+    node.end(200, NOW_MS + 30_200)
+    assert node.ask("search.knn", NOW_MS + 30_300).allowed
 
 
 @pytest.mark.parametrize("mode", ["test", "live"])
