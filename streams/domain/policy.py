@@ -24,8 +24,10 @@ from .settings import DomainSettings
 from .tables import COUNT_MAX, ChangedRows, StandingRow, row_key
 
 CREDITS: Final = "credits"
-BANDS_PERCENT: Final = (80, 90, 95, 98, 99)
-"""When so much of an account's credits or of a budget is used, gates are told: they size reservations by it."""
+BANDS_PERCENT: Final = (1, *range(5, 90, 5), *range(90, 100, 2), 99)
+"""When so much of an account's credits or of a budget is used, gates are told: they size reservations by it. What is
+left at a word is what each gate may pass on its own, so words come from the first percent on, and more often near the
+end (ADR 19)."""
 _SHORT: Final[dict[str, str]] = {
     PER_SECOND: "rps",
     PER_MINUTE: "rpm",
