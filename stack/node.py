@@ -2,14 +2,16 @@
 
 ``python -m stack.node --port PORT --log FILE --node NAME``; the brokers come from the environment, as for any service.
 A service of one's own would call ``Sluicegate.from_environment``; this one is put together by hand, for its log. Only
-loopback is served.
+loopback is served. ``GET /gate?offered_per_s=…`` says how its gate is and the bound that it states.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import parse_qs
 
+import msgspec
 import typer
 import uvicorn
 
@@ -17,6 +19,7 @@ from examples.service import create_app
 from sluicegate import Brokers, Follower, FollowerSettings, Gate, Publisher, PublisherSettings, Sluicegate
 from sluicegate.clock import epoch_ms
 from sluicegate.follower import Change
+from sluicegate.middleware import App, Receive, Scope, Send
 from sluicegate.publisher import Position
 from sluicegate_schemas.bounds import to_epoch_ms
 from sluicegate_schemas.envelope import WireEvent
@@ -43,6 +46,22 @@ def applied(change: Change, at_ms: int) -> Applied | None:
         to_epoch_ms(cause.ts) if cause else None,
         to_epoch_ms(cause.logged_at) if cause else None,
     )
+
+
+def with_gate_told(app: App, gate: Gate) -> App:
+    """``app``, and one more path that tells of the gate."""
+
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/gate":
+            await app(scope, receive, send)
+            return
+        offered = int(parse_qs(scope["query_string"].decode("latin-1")).get("offered_per_s", ["0"])[0])
+        state, bound = gate.state(), gate.bound(offered_per_s=offered)
+        content: dict[str, Any] = {**state._asdict(), "lag": state.lag._asdict(), "bound": bound and bound._asdict()}
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": msgspec.json.encode(content)})
+
+    return told
 
 
 def main(
@@ -75,9 +94,10 @@ def main(
     )
     publisher = Publisher(settings, tap=tap)
     follower = Follower(brokers, FollowerSettings(topic_prefix=topic_prefix), on_change=on_change)
+    gate = Gate(follower)
     try:
         uvicorn.run(
-            create_app(Sluicegate(publisher, follower, Gate(follower))),
+            with_gate_told(create_app(Sluicegate(publisher, follower, gate)), gate),
             host=LOOPBACK,
             port=port,
             log_level="warning",

@@ -1,4 +1,4 @@
-"""Hard limits on real processes: nothing is overspent; ``python -m tests.faults.spending`` prints the figures."""
+"""Four gateways that share limits, on real processes, in short; ``python -m tests.faults.spending`` plays all of it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from pathlib import Path
 import pytest
 
 from stack.kafka import Kafka
-from tests.faults.spending import spend
+from tests.faults.findings import Report
+from tests.faults.gateways import Gateways
+from tests.faults.spending import GLIMPSE, briefly, commands
 
 pytestmark = [pytest.mark.broker, pytest.mark.processes, pytest.mark.timeout(900)]
 
 
-@pytest.mark.contract("3.18")
-async def test_a_hard_limit_is_never_overspent_over_four_gateways(
-    broker: Kafka, fresh_prefix: str, tmp_path: Path
+@pytest.mark.contract("3.15", "3.17", "3.18", "3.19")
+async def test_four_gateways_keep_limits_together_and_free_what_a_dead_one_held(
+    kafka: Kafka, fresh_prefix: str, tmp_path: Path
 ) -> None:
-    report = await spend(broker, fresh_prefix, tmp_path, print, is_short=True)
+    scene, report = Gateways(kafka, fresh_prefix, tmp_path), Report()
+    try:
+        await scene.start(commands(("spending",), GLIMPSE, 0, ()))
+        await briefly(scene, report)
+    finally:
+        scene.close()
     print("\n".join(report.sentences))
     assert report.failures == []
