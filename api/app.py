@@ -12,9 +12,9 @@ from .news import News
 from .parts import Parts
 from .problems import PROBLEM_RESPONSES, Problem, install
 from .projections import Projections
-from .routes import alerts, decisions, limits, live, operator, organization, projection, series, usage
+from .routes import alerts, decisions, limits, live, operator, organization, projection, series, sla, usage
 
-CUSTOMERS = (organization, usage, series, projection, limits, decisions, alerts, live)
+CUSTOMERS = (organization, usage, series, projection, limits, decisions, alerts, sla, live)
 ROUTERS = (*(room.router for room in CUSTOMERS), *operator.ROUTERS)
 DESCRIPTION = """What a customer of a metered API sees of its own usage, limits and alerts, and what its operators do.
 

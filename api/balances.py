@@ -22,6 +22,15 @@ class _Rank(msgspec.Struct, frozen=True, gc=False):
     counter: int
 
 
+class Service(msgspec.Struct, frozen=True, gc=False):
+    """How an organization's requests were served; see ``sluicegate_schemas.outputs.Service``."""
+
+    requests: int
+    failures: int
+    p50_ms: int
+    p99_ms: int
+
+
 class Balance(msgspec.Struct, frozen=True):
     """``sluicegate_schemas.outputs.Balance``, as far as it is shown; a topic holds many."""
 
@@ -42,10 +51,11 @@ class Balance(msgspec.Struct, frozen=True):
     lent_micro: int = 0
     corrections_micro: dict[str, int] = {}
     final: bool = False
+    served: Service | None = None
 
 
 class Held(NamedTuple):
-    """A balance, and when this process took it in (UTC epoch ms)."""
+    """A balance, and when it came (UTC epoch ms)."""
 
     balance: Balance
     taken_ms: int
@@ -114,9 +124,9 @@ class BalanceTable:
         return month_before(month_of(now_ms)) <= month
 
     def apply(self, key: bytes | None, value: bytes | None, now_ms: int) -> None:
-        """Takes in one record of the topic. Never raises for what it holds."""
+        """Takes in one record of the topic that came at ``now_ms``. Never raises for what it holds."""
         floor = month_before(month_of(now_ms))
-        if floor != self._floor:
+        if floor > self._floor:
             self._floor = floor
             self._held = {name: held for name, held in self._held.items() if held.balance.month >= floor}
         if key is None or not key.isascii():
@@ -133,7 +143,7 @@ class BalanceTable:
         if balance is None or balance.as_of.tzinfo is None:
             self.malformed += 1
             return
-        if balance.month < floor:
+        if balance.month < self._floor:
             return
         before = self._held.get(name)
         if before is not None and _rank(before.balance) >= _rank(balance):

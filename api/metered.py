@@ -24,7 +24,7 @@ OPERATIONS: Final[Routes] = {
     "GET /v1/organizations/projection": "usage.get",
     "GET /v1/organizations/limits": "organizations.get",
     "GET /v1/organizations/alerts": "alerts.list",
-    "GET /v1/organizations/decisions/{decision_id}": "decisions.get",
+    "GET /v1/organizations/decisions/{decision_id:path}": "decisions.get",
     "GET /v1/organizations/sla": "usage.get",
 }
 """The stream is not among them: it lasts, and would take one of the organization's requests at a time for that long."""

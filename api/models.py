@@ -238,3 +238,16 @@ class Projection(Fresh):
     last_hour: Credits
     last_day: Credits
     history_hours: int
+
+
+class ServiceLevel(Fresh):
+    """How a month's requests were served: ``requests`` were not throttled, ``failures`` of them were answered 5xx, and
+    ``availability`` is the share of the others; null before the first request. Latencies are at most an eighth too
+    high."""
+
+    month: str
+    requests: int
+    failures: int
+    availability: float | None
+    latency_p50_ms: int | None
+    latency_p99_ms: int | None

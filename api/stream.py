@@ -19,10 +19,12 @@ def follow_balances(
     """A follower, not started yet, that folds the balances topic into ``table``."""
 
     def fold(_topic: str, record: LogRecord) -> None:
-        table.apply(record.key, record.value, clock())
+        # What stood there before this process did came when the log got it.
+        table.apply(record.key, record.value, clock() if follower.ready else record.timestamp)
 
     settings = FollowerSettings(topic_prefix=topic_prefix, fetch_wait_ms=FETCH_WAIT_MS)
-    return TopicFollower(brokers, settings, (BALANCES,), fold, clock=clock)
+    follower = TopicFollower(brokers, settings, (BALANCES,), fold, clock=clock)
+    return follower
 
 
 def follow_alerts(brokers: Brokers, topic_prefix: str, table: AlertTable, *, clock: Clock = epoch_ms) -> TopicFollower:

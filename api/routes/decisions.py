@@ -29,11 +29,11 @@ READS_MAX: Final = asyncio.Semaphore(4)
 READ_LIMIT_S: Final = 10.0
 
 
-@router.get("/v1/organizations/decisions/{decision_id}", **shown_as(Why))
+@router.get("/v1/organizations/decisions/{decision_id:path}", **shown_as(Why))
 async def why(
     request: Request,
     caller: Customer,
-    decision_id: Annotated[str, Path(pattern=EVENT_ID_PATTERN)],
+    decision_id: Annotated[str, Path(pattern=EVENT_ID_PATTERN, description="As answers and alerts name it")],
     last: Annotated[int, Query(ge=0, le=100, description="How many events before it")] = 10,
 ) -> Response:
     """Why a decision on the organization, or on one of its keys, was made."""

@@ -32,7 +32,7 @@ async def organization_usage(request: Request, caller: Customer, month: MonthQue
     wanted = month or month_of(parts.clock())
     if not parts.balances.keeps(wanted, parts.clock()):
         return answer(await _long_ago(parts, caller, wanted))
-    held = _held(parts, "organization", caller.organization_id, wanted)
+    held = held_balance(parts, "organization", caller.organization_id, wanted)
     return answer(usage_of(parts, held, wanted, plan_micro(parts, caller)))
 
 
@@ -50,10 +50,10 @@ async def key_usage(
     wanted = month or month_of(parts.clock())
     if not parts.balances.keeps(wanted, parts.clock()):
         return answer(await _long_ago(parts, caller, wanted, key_id))
-    return answer(usage_of(parts, _held(parts, "key", key_id, wanted), wanted, None))
+    return answer(usage_of(parts, held_balance(parts, "key", key_id, wanted), wanted, None))
 
 
-def _held(parts: Parts, kind: str, identifier: str, month: str) -> Held | None:
+def held_balance(parts: Parts, kind: str, identifier: str, month: str) -> Held | None:
     if not parts.balances_from.ready:
         raise away("Balances are not known yet")
     held = parts.balances.get(kind, identifier, month)

@@ -224,6 +224,16 @@ def decision_key(scope: Scope, limit_name: str) -> str:
 BalanceKind = Literal["account", "organization", "key", "label"]
 
 
+class Service(Record):
+    """How an organization's requests of a month were served: those not throttled, those of them answered 5xx, and how
+    long they took (``p50_ms`` and ``p99_ms`` are at most an eighth too high)."""
+
+    requests: Count
+    failures: Count
+    p50_ms: Count
+    p99_ms: Count
+
+
 class Balance(Record):
     """Credits of a month, exact as of the source position that it names; record key ``kind:id:month``.
 
@@ -257,6 +267,8 @@ class Balance(Record):
     """How much of ``used_micro`` belongs to months that were final when it came."""
     final: bool = False
     """Whether the month takes no more late events."""
+    served: Service | None = None
+    """Of an organization: availability and latency; null before its first request."""
 
 
 def balance_key(kind: str, identifier: str, month: str) -> str:

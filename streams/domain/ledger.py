@@ -22,12 +22,14 @@ class Ledger:
 
     Of ``used_micro``, ``corrections_micro`` belongs to closed months by the time of its events, ``charges_micro`` by
     what the operators said who charged it.
+
+    Of an organization: ``failures`` and ``durations`` say how it was served (``service_levels``).
     """
 
     __slots__ = (
-        "account_id", "breakdown_micro", "charges_micro", "corrections_micro", "granted_burned_micro",
-        "granted_micro", "identifier", "key", "kind", "lent_micro", "month", "organization_id", "plan_burned_micro",
-        "plan_micro", "requests", "total_micro", "used_micro", "watch_micro",
+        "account_id", "breakdown_micro", "charges_micro", "corrections_micro", "durations", "failures",
+        "granted_burned_micro", "granted_micro", "identifier", "key", "kind", "lent_micro", "month",
+        "organization_id", "plan_burned_micro", "plan_micro", "requests", "total_micro", "used_micro", "watch_micro",
     )  # fmt: skip
 
     def __init__(self, kind: str, identifier: str, month: int, account_id: str, organization_id: str | None) -> None:
@@ -47,6 +49,8 @@ class Ledger:
         self.requests = 0
         self.corrections_micro: dict[str, int] = {}
         self.charges_micro: dict[str, int] = {}
+        self.failures = 0
+        self.durations: dict[int, int] = {}
         self.watch_micro = NEVER
         self.lent_micro = 0
         """What is lent of it to gateway nodes, as the escrow says: it has no place in the row."""
@@ -89,6 +93,8 @@ class Ledger:
             self.granted_micro,
             self.granted_burned_micro,
             self.charges_micro,
+            self.failures,
+            self.durations,
         ).encode()
 
 
@@ -208,4 +214,6 @@ class Ledgers:
         ledger.requests = row.requests
         ledger.corrections_micro = row.corrections_micro
         ledger.charges_micro = row.charges_micro
+        ledger.failures = row.failures
+        ledger.durations = row.durations
         self._ledgers[kind, identifier, ledger.month] = ledger

@@ -20,6 +20,7 @@ from .record_context import RecordContext
 from .route_table import RouteTable
 from .routes import Route
 from .scopes import ScopeNames
+from .service_levels import bucket_of
 from .settings import DomainSettings
 from .storage import HeldPart, StorageMeter
 from .tables import ChangedRows, OrganizationRow
@@ -157,9 +158,13 @@ class Meter:
             if not tariff.counts_requests:
                 continue
             route.requests += requests
+            if status != 429:
+                bucket_number = bucket_of(event.duration_ms)
+                route.durations[bucket_number] = route.durations.get(bucket_number, 0) + 1
             if status >= 400:
                 if status != 429:
                     route.errors += 1
+                    route.failures += status >= 500
                 else:
                     route.throttled += 1
                     if not route.throttled_takes_token:

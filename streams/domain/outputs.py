@@ -32,6 +32,7 @@ from sluicegate_schemas.state import OutboxRecord
 
 from .ledger import Ledger
 from .period import month_text
+from .service_levels import served
 from .tables import COUNT_MAX, GROUPS, StandingRow
 
 _EVENT_ID: Final = bounds.full_match(bounds.EVENT_ID_PATTERN)
@@ -71,6 +72,13 @@ class _PositionJson(msgspec.Struct):
     index: int = 0
 
 
+class _ServedJson(msgspec.Struct):
+    requests: int
+    failures: int
+    p50_ms: int
+    p99_ms: int
+
+
 class _BalanceJson(msgspec.Struct):
     """``outputs.Balance`` as it is written: a hundred times faster, and held against it by a test."""
 
@@ -93,6 +101,7 @@ class _BalanceJson(msgspec.Struct):
     final: bool
     lent_micro: int
     label: str | None
+    served: _ServedJson | None
 
 
 class Outbox:
@@ -169,6 +178,7 @@ class Outbox:
         epoch, counter = self._sequence()
         month = month_text(ledger.month)
         name, _, label = ledger.identifier.partition(":")
+        figures = served(ledger.durations, ledger.failures)
         balance = _BalanceJson(
             schema_version=1,
             kind=ledger.kind,
@@ -191,6 +201,7 @@ class Outbox:
             final=is_final,
             lent_micro=ledger.lent_micro,
             label=label or None,
+            served=None if figures is None else _ServedJson(*figures),
         )
         key = balance_key(ledger.kind, ledger.identifier, month).encode()
         self._waiting.derived.append(OutboxRecord(topics.BALANCES.name, self._partition, key, _ENCODE_JSON(balance)))

@@ -157,6 +157,10 @@ class RouteTable:
         for observer in self.folders:
             observer.folded(route)
         cell, credits_micro, requests = route.cell, route.credits_micro, route.requests
+        served = route.organization
+        served.failures += route.failures
+        for bucket, count in route.durations.items():
+            served.durations[bucket] = served.durations.get(bucket, 0) + count
         cell.requests += requests
         cell.errors += route.errors
         cell.throttled += route.throttled

@@ -104,10 +104,10 @@ class Route:
     """See the module. ``start_ms`` … ``end_ms`` is the window of ``ts`` that it is bound to; empty when unbound."""
 
     __slots__ = (
-        "account", "account_id", "api_key_id", "buckets", "cell", "charges", "correction", "credits_micro", "end_ms",
-        "errors", "events", "flat_micro", "is_costless", "is_observed", "is_pending", "key_ledger", "operation",
-        "organization", "organization_id", "requests", "start_ms", "taken", "tariff", "throttled",
-        "throttled_takes_token", "units",
+        "account", "account_id", "api_key_id", "buckets", "cell", "charges", "correction", "credits_micro",
+        "durations", "end_ms", "errors", "events", "failures", "flat_micro", "is_costless", "is_observed",
+        "is_pending", "key_ledger", "operation", "organization", "organization_id", "requests", "start_ms", "taken",
+        "tariff", "throttled", "throttled_takes_token", "units",
     )  # fmt: skip
 
     account: Ledger
@@ -142,3 +142,5 @@ class Route:
     def clear(self) -> None:
         """Forgets what was gathered."""
         self.requests = self.errors = self.throttled = self.units = self.credits_micro = self.events = self.charges = 0
+        self.failures = 0
+        self.durations: dict[int, int] = {}

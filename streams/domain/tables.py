@@ -66,7 +66,8 @@ class LedgerRow(_ArrayRow):
     """``l|kind|id|month``: credits of a month. ``breakdown_micro`` follows ``GROUPS`` and sums to ``used_micro``.
 
     ``corrections_micro`` says how much of ``used_micro`` belongs to months that were closed when it came. The others
-    are as in ``ledger.Ledger``; a row from before there were grants has ``PLAN_IS_TOTAL``.
+    are as in ``ledger.Ledger``; a row from before there were grants has ``PLAN_IS_TOTAL``. ``failures`` and
+    ``durations`` (requests by ``service_levels.bucket_of``) are an organization's.
     """
 
     account_id: str
@@ -81,6 +82,8 @@ class LedgerRow(_ArrayRow):
     granted_micro: int = 0
     granted_burned_micro: int = 0
     charges_micro: dict[str, int] = {}
+    failures: int = 0
+    durations: dict[int, int] = {}
 
 
 class GrantRow(_ArrayRow):

@@ -237,6 +237,17 @@ def test_the_projection_says_where_the_month_ends_and_is_asked_for_once_a_minute
     assert world.get("/v1/organizations/projection", OTHER_SECRET).status_code == 404
 
 
+@pytest.mark.contract("1.19", "4.7")
+def test_service_levels_of_a_month_are_answered_with_how_fresh_they_are() -> None:
+    world = World()
+    assert world.get("/v1/organizations/sla").json()["availability"] is None
+    world.balance(served={"requests": 3000, "failures": 2, "p50_ms": 12, "p99_ms": 460}, final=True)
+    body = world.get("/v1/organizations/sla").json()
+    assert (body["availability"], body["latency_p50_ms"], body["latency_p99_ms"]) == (0.999333, 12, 460)
+    assert (body["lag_ms"], body["final"]) == (43, True)
+    assert world.get("/v1/organizations/sla?month=2025-01").status_code == 404
+
+
 def test_while_clickhouse_is_away_history_answers_503_and_the_current_numbers_go_on() -> None:
     world = World()
     for path in ("usage/series", "projection"):

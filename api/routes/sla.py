@@ -1,0 +1,41 @@
+"""``GET /v1/organizations/sla``: availability and latency of a month, as the workers measured them."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from sluicegate_schemas.bounds import from_epoch_ms
+
+from ..answers import answer, shown_as
+from ..auth import Customer
+from ..balances import month_of
+from ..models import ServiceLevel
+from ..parts import Parts
+from ..problems import ProblemError
+from .usage import MonthQuery, held_balance
+
+router = APIRouter(tags=["organization"])
+
+
+@router.get("/v1/organizations/sla", **shown_as(ServiceLevel))
+async def sla(request: Request, caller: Customer, month: MonthQuery = None) -> Response:
+    """How the organization's requests of this month or the last were served."""
+    parts: Parts = request.app.state.parts
+    wanted = month or month_of(parts.clock())
+    if not parts.balances.keeps(wanted, parts.clock()):
+        raise ProblemError(404, "Service levels are kept of this month and the last.")
+    held = held_balance(parts, "organization", caller.organization_id, wanted)
+    stale_ms = parts.balances_from.staleness_ms or 0
+    served = None if held is None else held.balance.served
+    return answer(
+        ServiceLevel.model_construct(
+            as_of=from_epoch_ms(parts.clock() - stale_ms) if held is None else held.balance.as_of,
+            lag_ms=stale_ms if held is None else held.lag_ms + stale_ms,
+            final=held is not None and held.balance.final,
+            month=wanted,
+            requests=0 if served is None else served.requests,
+            failures=0 if served is None else served.failures,
+            availability=None if served is None else round(1 - served.failures / served.requests, 6),
+            latency_p50_ms=None if served is None else served.p50_ms,
+            latency_p99_ms=None if served is None else served.p99_ms,
+        )
+    )
