@@ -14,6 +14,7 @@ COPY schemas/sluicegate_schemas sluicegate_schemas
 COPY streams streams
 COPY clickhouse clickhouse
 COPY webhooks webhooks
+COPY api api
 COPY catalogue catalogue
 COPY deploy/kafka/acls.tsv deploy/kafka/acls.tsv
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1

@@ -39,12 +39,13 @@ HEAD_BYTES_MAX: Final = 32 * 1024
 STOP_LIMIT_S: Final = 5
 
 
-async def serve(settings: ApiSettings) -> None:
-    """Serves until SIGTERM or SIGINT. Raises ListenError, FileError, ConfigurationError, OSError."""
+async def serve(settings: ApiSettings, sluicegate: Sluicegate | None = None) -> None:
+    """Serves until SIGTERM or SIGINT, metered by ``sluicegate`` or one from the environment. Raises ListenError,
+    FileError, ConfigurationError, OSError."""
     listening = _listen(settings)
     process = settings.process
     operators = load_operators(settings.operators_file) if settings.operators_file else ()
-    sluicegate = Sluicegate.from_environment()
+    sluicegate = sluicegate or Sluicegate.from_environment()
     directory = Directory(sluicegate.follower.view)
     sluicegate.follower.listen(directory.on_change)
     roster = Roster()

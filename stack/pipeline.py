@@ -1,5 +1,5 @@
 """The whole pipeline as processes, with one data folder: Kafka, ClickHouse, workers, sink, audit, dispatcher and
-receiver of webhooks, API nodes, callers."""
+receiver of webhooks, API nodes, the usage API, callers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,14 +56,14 @@ def demonstration_secrets() -> dict[str, str]:
 
     :raises StackError: the accounts file holds another key than the demonstration's.
     """
-    secrets: dict[str, str] = {}
+    found: dict[str, str] = {}
     for command in (command for file in (ACCOUNTS, SCENES) for command in load_accounts(file.read_text("utf-8"))):
         if isinstance(command, KeyPut):
             secret = f"sk_{command.mode}_demo_{command.api_key_id}"
             if hashlib.sha256(secret.encode()).hexdigest() != command.key_sha256:
                 raise StackError(f"the secret of {command.api_key_id} is not the demonstration's")
-            secrets[command.api_key_id] = secret
-    return secrets
+            found[command.api_key_id] = secret
+    return found
 
 
 class Pipeline:
@@ -71,16 +72,22 @@ class Pipeline:
     :param say: told in a few words what is done next.
     """
 
-    def __init__(self, data: Path, *, nodes: int, workers: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, data: Path, *, nodes: int, workers: int, say: Callable[[str], None], usage_api: bool = False
+    ) -> None:
         self.data = data
         self.stack = Stack(data)
         self.node_logs = data / "nodes"
         self.secrets = demonstration_secrets()
         self.node_addresses: list[str] = []
+        self.operator_credential = f"op_{secrets.token_urlsafe(24)}"
+        """For the usage API of this start alone."""
+        self.api_address = f"http://{LOOPBACK}:{free_port()}" if usage_api else None
         self.metrics: dict[str, str] = {}
         """Where each process answers /metrics, /readyz and /livez, as ``http://host:port``, by name."""
         self.nodes: list[ChildProcess] = []
         self.workers: list[ChildProcess] = []
+        self.api: ChildProcess | None = None
         self.sink: ChildProcess | None = None
         self.audit: ChildProcess | None = None
         self.subscriber: Subscriber | None = None
@@ -122,11 +129,18 @@ class Pipeline:
             child.spawn()
         self.say("Metrics: " + ", ".join(f"{name} {address}/metrics" for name, address in self.metrics.items()))
         self._wait_for_keys()
-        self.say(f"Starting {_count(self._node_count, 'API node')}")
+        with_api = "" if self.api_address is None else " and the usage API"
+        self.say(f"Starting {_count(self._node_count, 'API node')}{with_api}")
         for number in range(1, self._node_count + 1):
             self._add_node(number)
+        if self.api_address is not None:
+            self.api = self._usage_api(self.api_address)
+            self.api.spawn()
         for node in self.nodes:
             node.wait_until_ready()
+        if self.api_address is not None:
+            address = self.api_address
+            wait_for(lambda: _is_ready(address), NODE_LIMIT_S, "The usage API did not get ready")
 
     def start_traffic(self, trace: Path, *, speed: float, for_s: float | None) -> ChildProcess:
         """Start the callers; the process ends by itself after ``for_s`` seconds."""
@@ -169,14 +183,14 @@ class Pipeline:
     def check(self) -> None:
         """Raise ChildDiedError if a part is gone (the callers may end)."""
         self.stack.check()
-        for child in (*self.workers, self.sink, self.audit, *self._subscribers(), *self.nodes):
+        for child in (*self.workers, self.sink, self.audit, *self._subscribers(), *self.nodes, self.api):
             if child is not None:
                 child.check()
 
     def stop(self, failure: str = "") -> None:
         """End whatever runs, callers first, brokers last."""
-        parts = [self.traffic, self.scenes, *self.nodes, *self.workers, self.audit, self.sink, *self._subscribers()]
-        stop_all([part for part in parts if part is not None])
+        parts = [self.traffic, self.scenes, self.api, *self.nodes, *self.workers, self.audit, self.sink]
+        stop_all([part for part in (*parts, *self._subscribers()) if part is not None])
         self.stack.stop(failure)
 
     def _environment(self) -> dict[str, str]:
@@ -218,6 +232,20 @@ class Pipeline:
 
     def _dispatcher(self, endpoints: Path) -> ChildProcess:
         return self._python("webhooks", "webhooks", SLUICEGATE_WEBHOOKS_FILE=str(endpoints))
+
+    def _usage_api(self, address: str) -> ChildProcess:
+        operators = self.data / "operators.toml"
+        digest = hashlib.sha256(self.operator_credential.encode()).hexdigest()
+        operators.write_text(
+            f'[[operators]]\nname = "demonstration"\nsha256 = "{digest}"\nscopes = ["read", "write"]\n', "utf-8"
+        )
+        return self._python(
+            "api",
+            "stack.usage_api",
+            *("--log", str(self.node_logs / "usage-api.jsonl"), "--node", "usage-api"),
+            SLUICEGATE_API_LISTEN=address.removeprefix("http://"),
+            SLUICEGATE_API_OPERATORS_FILE=str(operators),
+        )
 
     def _worker(self, number: int) -> ChildProcess:
         name = f"worker-{number}"

@@ -74,7 +74,9 @@ def run(
         read_trace(trace)  # a file that cannot be replayed is refused before anything starts
         settings = {"trace": trace.name, "speed": speed, "for_s": for_s, "nodes": nodes, "workers": workers}
         console = Console(stderr=True)
-        demonstration = Demonstration(Pipeline(folder, nodes=nodes, workers=workers, say=console.print), console, view)
+        # Calls by hand, of the usage API too, are not in the callers' own count, which a checked run is held against.
+        pipeline = Pipeline(folder, nodes=nodes, workers=workers, say=console.print, usage_api=for_s is None)
+        demonstration = Demonstration(pipeline, console, view)
         try:
             demonstration.run(trace, settings, report)
         except Exception:
@@ -147,7 +149,7 @@ class Demonstration:
     def _watch(self, watcher: Watcher, trace: Path, speed: float, for_s: float | None) -> None:
         """Show what happens until the callers are done; without an end of their own, until an interrupt."""
         traffic, scenes = self._pipeline.start_traffic(trace, speed=speed, for_s=for_s), self._pipeline.start_scenes()
-        for line in self._hints() if for_s is None else ():  # calls by hand are not in the callers' own count
+        for line in self._hints() if for_s is None else ():
             self._console.print(line, highlight=False, soft_wrap=True)
         began = time.monotonic()
         try:
@@ -182,11 +184,14 @@ class Demonstration:
             yield lambda moment: screen.update(view.render(moment), refresh=True)
 
     def _hints(self) -> list[str]:
-        """What a person can type to be throttled, and to be told that the credits are gone."""
+        """Where to look, and what a person can type to be throttled, and to be told that the credits are gone."""
         address, keys = self._pipeline.node_addresses[0], self._pipeline.secrets
         call = "curl -i -H 'Authorization: Bearer {}' {}{}"
         finch = f"-H 'Authorization: Bearer {keys['key_finch_1']}' {address}/v1/collections"
         return [
+            f"Dashboard: {self._pipeline.api_address}/dashboard/",
+            f"  sign in with {keys['key_wren_1']}: its credits run out within a minute, and it says why",
+            f"  as an operator with {self._pipeline.operator_credential}",
             "Try it by hand, in another terminal (Ctrl-C here ends all):",
             "  one call:            " + call.format(keys["key_heron_1"], address, "/v1/collections"),
             "  until throttled:     for i in $(seq 80); do "

@@ -3,7 +3,7 @@
 # Passwords come from the environment; the broker keeps only their salted hashes.
 set -euo pipefail
 users=()
-for role in admin worker sink audit webhooks gateway producer operator reader; do
+for role in admin worker sink audit webhooks gateway producer api operator reader; do
   variable="KAFKA_${role^^}_PASSWORD"
   if [ -z "${!variable:-}" ]; then
     echo "$variable is not set: no user may have an empty password. Nothing was started." >&2

@@ -35,7 +35,7 @@ from streams.access import load_rules, read_rules
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "deploy/kafka/acls.tsv"
-ROLES = ("admin", "worker", "sink", "audit", "webhooks", "gateway", "producer", "operator", "reader")
+ROLES = ("admin", "worker", "sink", "audit", "webhooks", "gateway", "producer", "api", "operator", "reader")
 NAMES = [topics.PREFIX_DEFAULT + topic.name for topic in topics.TOPICS]
 
 
@@ -173,13 +173,15 @@ def _documented(word: str) -> dict[str, set[str]]:
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("role", ["producer", "gateway", "worker", "operator", "reader", "sink", "audit", "webhooks"])
+@pytest.mark.parametrize(
+    "role", ["producer", "gateway", "worker", "operator", "reader", "sink", "audit", "webhooks", "api"]
+)
 async def test_a_role_writes_what_the_documented_table_says_and_nothing_else(guarded: str, role: str) -> None:
     assert await _writable(guarded, role) == _documented("write")[role]
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("role", ["gateway", "sink", "audit", "webhooks", "operator", "reader"])
+@pytest.mark.parametrize("role", ["gateway", "sink", "audit", "webhooks", "api", "operator", "reader"])
 async def test_a_role_reads_what_the_documented_table_says_and_nothing_else(guarded: str, role: str) -> None:
     assert await _readable(guarded, role) == _documented("read")[role]
 

@@ -4,7 +4,6 @@ from tests.contract.table import TABLE, held, marks, page, sentences
 
 OPEN = frozenset(
     {
-        "1.19",  # figures of the service level
         "5.5",  # needs the projection
     }
 )  # fmt: skip

@@ -1,0 +1,119 @@
+"""What the usage API holds and takes is bounded, and what lies beyond has the meaning that docs/bounds.md states."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import timedelta
+
+import pytest
+
+from api import directory, history
+from api.alerts import AlertTable
+from api.balances import BalanceTable
+from api.history import ClickHouseHistory
+from api.problems import ProblemError
+from clickhouse.connection import ClickHouse
+from tests.api_world import World, alert_record, balance_record
+from tests.gating import NOW, NOW_MS, credit_block, decision_record, key_record
+
+
+def test_a_request_that_is_too_large_is_refused_before_anybody_reads_it() -> None:
+    world = World()
+    usage = "/v1/organizations/usage"
+    assert world.get(f"{usage}?month={'x' * 5_000}").status_code == 414
+    assert world.get(f"/{'x' * 2_000}").status_code == 414
+    assert world.get(usage, headers={f"x-{number}": "1" for number in range(70)}).status_code == 431
+    assert world.request("POST", usage, content=b"x" * 70_000).status_code == 413
+    assert world.meter.events == []
+
+
+def test_every_answer_carries_the_headers_that_keep_a_browser_safe() -> None:
+    world = World()
+    for path in ("/v1/organizations/usage", "/v1/nothing", f"/{'x' * 2_000}", "/health"):
+        headers = world.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["cache-control"] == "no-store"
+
+
+def test_a_fault_of_ours_is_a_problem_that_tells_nothing_of_the_inside() -> None:
+    world = World()
+    world.parts.balances = None  # type: ignore[assignment]  # what no process has
+    response = world.get("/v1/organizations/usage")
+    assert response.status_code == 500
+    assert "NoneType" not in response.text
+
+
+def test_a_full_table_of_balances_says_so_instead_of_showing_zeros() -> None:
+    table = BalanceTable(balances_max=1)
+    table.apply(*balance_record(), NOW_MS)
+    table.apply(*balance_record("key", "key_heron_1"), NOW_MS)
+    assert (len(table), table.complete) == (1, False)
+    table.apply(balance_record()[0], b"[" * 100_000, NOW_MS)
+    table.apply(b"\xff", b"{}", NOW_MS)
+    assert table.malformed == 2
+
+
+def test_the_oldest_alerts_make_room() -> None:
+    table = AlertTable(alerts_max=3)
+    for number in range(5):
+        table.apply(alert_record(f"a-{number}", fired_at=NOW + timedelta(seconds=number)))
+    assert [alert.alert_id for alert in table.of("org_heron")] == ["a-4", "a-3", "a-2"]
+    assert len(table) == 3
+
+
+def test_decisions_that_stand_no_more_make_room_for_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "STANDING_MAX", 3)
+    monkeypatch.setattr(directory, "DECISIONS_MAX", 4)
+    world = World(credit_block())
+    for number in range(6):
+        subject = {"kind": "operation", "name": "org_heron", "operation": "batch.submit", "subject": f"b{number}"}
+        for rank, verdict in ((1, "block"), (2, "allow")):
+            world.learn(
+                decision_record(
+                    limit_name="operation_interval", verdict=verdict, rank=(1, rank), decision_id=f"d-{number}-{rank}",
+                    until_ms=NOW_MS + 1_000, **subject,
+                )  # type: ignore[arg-type]  # the fields of decision_record
+            )  # fmt: skip
+    assert [one.decision_id for one in world.directory.standing("org_heron", "org_heron")] == ["d-credits"]
+    assert world.directory.decision("d-0-1") is None
+    assert world.directory.decision("d-5-2") is not None
+
+
+def test_a_key_that_moved_to_no_other_organization_is_known_by_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "KEYS_MAX", 1)
+    world = World(key_record("sk_live_second_key_1", name="key_heron_2"))
+    assert [key.api_key_id for key in world.directory.keys_of("org_heron")] == ["key_heron_1"]
+    assert world.get("/v1/organizations/usage", "sk_live_second_key_1").status_code == 200
+
+
+async def test_too_many_questions_about_the_past_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "QUEUE_MAX", 2)
+    asked = ClickHouseHistory(ClickHouse())
+    monkeypatch.setattr(asked, "_connected", lambda: None)
+    go_on = threading.Event()
+    waiting = [asyncio.create_task(asked.ask(lambda _: go_on.wait(20))) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(ProblemError) as refused:
+        await asked.ask(lambda _: True)
+    assert refused.value.status == 503
+    go_on.set()
+    assert await asyncio.gather(*waiting) == [True, True]
+    assert await asked.ask(lambda _: 5) == 5
+    asked.close()
+
+
+async def test_clickhouse_that_is_away_or_slow_is_a_503_and_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "ANSWER_LIMIT_S", 0.2)
+    asked = ClickHouseHistory(ClickHouse(url="http://127.0.0.1:1"))
+    for _ in range(2):
+        with pytest.raises(ProblemError) as refused:
+            await asked.ask(lambda client: client.query("SELECT 1"))
+        assert refused.value.status == 503
+    monkeypatch.setattr(asked, "_connected", lambda: None)
+    go_on = threading.Event()
+    with pytest.raises(ProblemError):
+        await asked.ask(lambda _: go_on.wait(20))
+    go_on.set()
+    asked.close()
