@@ -9,8 +9,8 @@ from typing import Final
 
 _PROFILES: Final = """
 hours AS (
-    SELECT org_id, dateDiff('hour', hour, {origin:DateTime('UTC')}) AS ago, sum(credits_micro) AS micro
-    FROM usage_hour FINAL
+    SELECT $WHOSE AS org_id, dateDiff('hour', hour, {origin:DateTime('UTC')}) AS ago, sum(credits_micro) AS micro
+    FROM usage_organization_hour FINAL
     WHERE hour >= {origin:DateTime('UTC')} - INTERVAL 8 WEEK AND hour < {origin:DateTime('UTC')}
     GROUP BY org_id, ago),
 slots AS (
@@ -52,12 +52,12 @@ nearest AS (
            count() AS known
     FROM errors),
 begun AS (
-    SELECT org_id, sum(credits_micro) AS micro FROM usage_minute FINAL
+    SELECT $WHOSE AS org_id, sum(credits_micro) AS micro FROM usage_minute FINAL
     WHERE minute >= {origin:DateTime('UTC')} AND minute < {origin:DateTime('UTC')} + INTERVAL 1 HOUR
     GROUP BY org_id),
 limits AS (SELECT mapFromArrays({limited:Array(String)}, {left:Array(Int64)}) AS left_by_org)
 SELECT profiles.org_id AS org_id, history_hours, used_micro + begun.micro AS used, last_hour_micro, last_day_micro,
-    if(known = 0, ({low:Float64}, 0., {high:Float64}), known_logs) AS logs,
+    known > 0 AS is_learnt, if(is_learnt, known_logs, ({low:Float64}, 0., {high:Float64})) AS logs,
     arrayMap(i -> next_week[1 + i % 168] * if(i = 0, {first:Float64}, 1.), range({hours:UInt32})) AS coming,
     arrayCumSum(coming) AS sums,
     arraySum(coming) AS remaining,
@@ -76,7 +76,7 @@ forecasts AS (
                  next_week, range(168)) AS micro
     FROM profiles WHERE history_hours >= 24),
 actual AS (
-    SELECT org_id, sum(credits_micro) AS micro FROM usage_hour FINAL
+    SELECT org_id, sum(credits_micro) AS micro FROM usage_organization_hour FINAL
     WHERE hour >= {origin:DateTime('UTC')} AND hour < {origin:DateTime('UTC')} + toIntervalDay({days:UInt16})
     GROUP BY org_id)
 SELECT {days:UInt16}, {origin:DateTime('UTC')}, forecasts.org_id, history_hours,
@@ -84,7 +84,9 @@ SELECT {days:UInt16}, {origin:DateTime('UTC')}, forecasts.org_id, history_hours,
 FROM forecasts LEFT JOIN actual ON actual.org_id = forecasts.org_id
 WHERE forecasts.micro >= 1000000
 """
-PROJECTION: Final = _PROJECTION.replace("$PROFILES", _PROFILES)
-"""One row for each organization: what it used this month, and the forecast up to the month's end."""
-OUTCOMES: Final = _OUTCOMES.replace("$PROFILES", _PROFILES)
+_WHOSE: Final = "transform(org_id, {members:Array(String)}, {accounts:Array(String)}, org_id)"
+PROJECTION: Final = _PROJECTION.replace("$PROFILES", _PROFILES).replace("$WHOSE", _WHOSE)
+"""One row for each organization, or for the account that a member's usage is put to: what it used this month, and the
+forecast up to the month's end."""
+OUTCOMES: Final = _OUTCOMES.replace("$PROFILES", _PROFILES).replace("$WHOSE", "org_id")
 """Writes how far off the forecasts of one origin and horizon were."""

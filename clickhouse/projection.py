@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from math import exp
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
@@ -12,12 +12,18 @@ from .queries import month_range
 
 HORIZONS_DAYS: Final = (1, 2, 3, 5, 7, 10, 14, 18, 22, 26, 30)
 WEEKS_BACK: Final = 4
+HOURS_A_WEEK: Final = 168
+HOURS_A_DAY: Final = 24
 SAMPLES_MIN: Final = 30
 """Below so many known outcomes of a horizon nothing is learnt from them."""
 LOG_RATIO_UNKNOWN: Final = 0.5
 """Until then the interval reaches from e⁻⁰·⁵ to e⁰·⁵ of the forecast: 61 % to 165 %."""
 _SETTINGS: Final = {"do_not_merge_across_partitions_select_final": 1}
 """Versions of one row share its partition, which is made of its own hour."""
+
+
+Level = Literal["hour_of_week", "hour_of_day", "mean"]
+"""What is taken to repeat; less history, less detail."""
 
 
 class Projection(NamedTuple):
@@ -38,11 +44,26 @@ class Projection(NamedTuple):
     """Burned in the last 24 full hours."""
     history_hours: int
     """How long ago the first usage was, at most eight weeks: what the forecast rests on."""
+    interval_is_learnt: bool = False
+    """Whether ``low`` and ``high`` come from how far off past forecasts were; else they are an assumption."""
+
+    @property
+    def level(self) -> Level:
+        """What the forecast repeats, by how long a history there is."""
+        if self.history_hours >= HOURS_A_WEEK:
+            return "hour_of_week"
+        return "hour_of_day" if self.history_hours >= HOURS_A_DAY else "mean"
 
 
-def project(client: Client, now: datetime, left_micro: Mapping[str, int] | None = None) -> list[Projection]:
+def project(
+    client: Client,
+    now: datetime,
+    left_micro: Mapping[str, int] | None = None,
+    account_of: Mapping[str, str] | None = None,
+) -> list[Projection]:
     """All organizations with usage in the last eight weeks. ``left_micro``: the credits that are left of those with a
-    limit. Raises ValueError for a time without zone, and clickhouse_connect's errors."""
+    limit. With ``account_of``, the usage of those organizations is put to their accounts. Raises ValueError for a time
+    without zone, and clickhouse_connect's errors."""
     origin, start, end = _times(now)
     hours = int((end - origin) / timedelta(hours=1))
     parameters = {
@@ -55,17 +76,32 @@ def project(client: Client, now: datetime, left_micro: Mapping[str, int] | None 
         "high": LOG_RATIO_UNKNOWN,
         "limited": list(left_micro or ()),
         "left": list((left_micro or {}).values()),
+        "members": ["", *(account_of or {})],  # never empty: that is no table to look up in
+        "accounts": ["", *(account_of or {}).values()],
     }
-    columns = "org_id, used, logs, remaining, exhausted, last_hour_micro, last_day_micro, history_hours"
+    columns = "org_id, used, logs, remaining, exhausted, last_hour_micro, last_day_micro, history_hours, is_learnt"
     query = f"SELECT {columns} FROM ({PROJECTION})"  # noqa: S608 (made of constants)
     projections = []
-    for org_id, used, logs, remaining, exhausted, hour, day, history in client.query(
+    for org_id, used, logs, remaining, exhausted, hour, day, history, is_learnt in client.query(
         query, parameters=parameters, settings=_SETTINGS
     ).result_rows:
         low, middle, high = (int(used) + round(remaining * exp(log)) for log in logs)
         late, at, early = (None if not index else origin + timedelta(hours=index) for index in exhausted)
         projections.append(
-            Projection(org_id, int(used), middle, low, high, at, early, late, int(hour), int(day), int(history))
+            Projection(
+                org_id,
+                int(used),
+                middle,
+                low,
+                high,
+                at,
+                early,
+                late,
+                int(hour),
+                int(day),
+                int(history),
+                bool(is_learnt),
+            )
         )
     return projections
 

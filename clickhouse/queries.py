@@ -12,7 +12,7 @@ from clickhouse_connect.driver.client import Client
 
 from sluicegate_schemas.bounds import from_epoch_ms
 
-from .usage_sql import SETTINGS, from_hours, from_minutes
+from .usage_sql import SETTINGS, from_hours, from_minutes, range_parameters
 
 _SUMS: Final = "sum(requests), sum(errors), sum(throttled), sum(units), sum(credits_micro), sum(events)"
 _OF_ORGANIZATION: Final = "org_id = {org:String}"
@@ -271,10 +271,7 @@ def _check(grouping: str) -> None:
 def _rows(
     client: Client, query: str, org_id: str, start: datetime, end: datetime, **more: object
 ) -> Sequence[Sequence[Any]]:
-    for name, value in (("start", start), ("end", end)):
-        if value.tzinfo is None:
-            raise ValueError(f"{name} has no time zone")
-    parameters = {"org": org_id, "start": start, "end": end, **more}
+    parameters = {"org": org_id, **range_parameters(start, end), **more}
     return client.query(query, parameters=parameters, settings=SETTINGS).result_rows
 
 

@@ -1,4 +1,4 @@
-"""Keeps usage_hour and usage_day equal to the sums of usage_minute; safe to repeat and to run twice at once."""
+"""Keeps the tables of hours and days equal to the sums of usage_minute; safe to repeat and to run twice at once."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -26,6 +26,12 @@ WHERE minute >= {day:DateTime('UTC')} AND minute < {day:DateTime('UTC')} + INTER
         WHERE minute >= {day:DateTime('UTC')} AND minute < {day:DateTime('UTC')} + INTERVAL 1 DAY
             AND ingested_at >= {since:DateTime('UTC')})
 GROUP BY org_id, hour, api_key_id, operation
+"""
+_ROLL_ORGANIZATIONS: Final = """
+INSERT INTO usage_organization_hour (org_id, hour, credits_micro, version)
+SELECT org_id, hour, sum(credits_micro), sum(version) FROM usage_hour FINAL
+WHERE hour >= {day:DateTime('UTC')} AND hour < {day:DateTime('UTC')} + INTERVAL 1 DAY
+GROUP BY org_id, hour
 """
 _ROLL_DAY: Final = """
 INSERT INTO usage_day
@@ -63,4 +69,5 @@ def roll(client: Client, since: datetime | None = None) -> datetime:
 def roll_day(client: Client, midnight: datetime, since: datetime) -> None:
     """Rolls those hours of the day that have minutes written since ``since``, and the day. Raises as ``roll``."""
     client.command(_ROLL_HOURS, parameters={"day": midnight, "since": since})
-    client.command(_ROLL_DAY, parameters={"day": midnight})
+    for statement in (_ROLL_ORGANIZATIONS, _ROLL_DAY):
+        client.command(statement, parameters={"day": midnight})

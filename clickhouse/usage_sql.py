@@ -6,30 +6,28 @@ counted from both or from neither. Minutes are kept for forty-five days; what is
 which no event can change any more. Where nothing was ever rolled, all that is younger comes from minutes.
 """
 
+from datetime import datetime
 from typing import Final
 
 SETTINGS: Final = {"do_not_merge_across_partitions_select_final": 1}
 """Versions of one row share its partition, which is made of its own time."""
 _COLUMNS: Final = "org_id, api_key_id, operation, category, requests, errors, throttled, units, credits_micro, events"
 _KEPT: Final = "greatest({start:DateTime('UTC')}, toStartOfDay(now('UTC')) - INTERVAL 40 DAY)"
+_ROLLED: Final = "(SELECT max(rolled_until) FROM usage_rolled WHERE name = 'usage_hour')"
 _OPEN_HOURS: Final = """(
-    SELECT groupUniqArray(hour) FROM (
-        SELECT toStartOfHour(minute) AS hour FROM usage_minute
-        WHERE $WHERE AND minute >= $KEPT AND minute < {end:DateTime('UTC')}
-            AND ingested_at >= (SELECT max(rolled_until) FROM usage_rolled WHERE name = 'usage_hour')
-        UNION ALL
-        SELECT toStartOfHour(edge) AS hour
-        FROM (SELECT arrayJoin([{start:DateTime('UTC')}, {end:DateTime('UTC')}]) AS edge) WHERE edge != hour))"""
+    SELECT arrayConcat(groupUniqArray(hour), {cut_hours:Array(DateTime('UTC'))}) FROM usage_written
+    WHERE hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')} AND written_at >= $ROLLED)"""
 _FROM_HOURS: Final = """(
-    WITH $OPEN_HOURS AS open_hours
+    WITH $ROLLED AS rolled_until, $OPEN_HOURS AS open_hours
     SELECT minute AS at, $COLUMNS FROM usage_minute FINAL
     WHERE $WHERE AND minute >= $KEPT AND minute < {end:DateTime('UTC')}
-        AND minute >= arrayMin(open_hours) AND minute < arrayMax(open_hours) + INTERVAL 1 HOUR
-        AND has(open_hours, toStartOfHour(minute))
+        AND (toUnixTimestamp(rolled_until) = 0 OR (
+            minute >= arrayMin(open_hours) AND minute < arrayMax(open_hours) + INTERVAL 1 HOUR
+            AND has(open_hours, toStartOfHour(minute))))
     UNION ALL
     SELECT hour AS at, $COLUMNS FROM usage_hour FINAL
     WHERE $WHERE AND hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')}
-        AND NOT (has(open_hours, hour) AND hour >= $KEPT)
+        AND (hour < $KEPT OR (toUnixTimestamp(rolled_until) > 0 AND NOT has(open_hours, hour)))
 )"""
 _FROM_MINUTES: Final = """(
     SELECT minute AS at, $COLUMNS FROM usage_minute FINAL
@@ -40,10 +38,20 @@ _FROM_MINUTES: Final = """(
 )"""
 
 
+def range_parameters(start: datetime, end: datetime) -> dict[str, object]:
+    """The parameters that say which usage: from ``start`` to before ``end``. Raises ValueError for a time without
+    zone."""
+    for name, value in (("start", start), ("end", end)):
+        if value.tzinfo is None:
+            raise ValueError(f"{name} has no time zone")
+    hours = [(edge, edge.replace(minute=0, second=0, microsecond=0)) for edge in (start, end)]
+    return {"start": start, "end": end, "cut_hours": [hour for edge, hour in hours if hour != edge]}
+
+
 def from_hours(where: str) -> str:
-    """A table to select from: usage between the parameters ``start`` and ``end`` where ``where`` (SQL) holds, with
-    times ``at`` that are no finer than an hour."""
-    return _filled(_FROM_HOURS.replace("$OPEN_HOURS", _OPEN_HOURS), where)
+    """A table to select from: usage of the range where ``where`` (SQL) holds, with times ``at`` that are no finer than
+    an hour."""
+    return _filled(_FROM_HOURS.replace("$OPEN_HOURS", _OPEN_HOURS).replace("$ROLLED", _ROLLED), where)
 
 
 def from_minutes(where: str) -> str:

@@ -26,6 +26,7 @@ from .spans import Spans
 OFFSET_MASK: Final = 2**64 - 1
 _CELL_PREFIX: Final = ROLLUP_TABLE + b"|"
 _LEDGER_PREFIX: Final = b"l|organization|"
+_ACCOUNT_PREFIX: Final = b"l|account|"
 _TOTALS_KEY: Final = b"t|totals"
 
 
@@ -33,8 +34,8 @@ class BooksFullError(Exception):
     """More open cells or sums than may be kept: the audit cannot go on within its memory."""
 
 
-class _LedgerRow(msgspec.Struct, array_like=True, frozen=True):
-    """``l|organization|id|month``, by its positions."""
+class LedgerRow(msgspec.Struct, array_like=True, frozen=True):
+    """``l|organization|id|month`` and ``l|account|id|month``, by its positions."""
 
     account_id: str
     organization_id: str | None
@@ -52,7 +53,7 @@ class _TotalsRow(msgspec.Struct, array_like=True, frozen=True):
     counted: int = 0
 
 
-_DECODE_LEDGER: Final = msgspec.msgpack.Decoder(_LedgerRow).decode
+_DECODE_LEDGER: Final = msgspec.msgpack.Decoder(LedgerRow).decode
 _DECODE_TOTALS: Final = msgspec.msgpack.Decoder(_TotalsRow).decode
 
 
@@ -91,7 +92,9 @@ class Source:
         """Everything below it is folded."""
         self.open: dict[bytes, Cell] = {}
         self.evicted: OrderedDict[bytes, Cell] = OrderedDict()
-        self.ledgers: dict[tuple[str, str], _LedgerRow] = {}
+        self.ledgers: dict[tuple[str, str], LedgerRow] = {}
+        self.accounts: dict[tuple[str, str], LedgerRow] = {}
+        """What accounts have and have used, by account and month."""
         self.counted = 0
         self.events = 0
         """Of all cells that are summed, evicted ones included."""
@@ -99,6 +102,7 @@ class Source:
         """Events that were counted before what is summed begins; None until ``settle`` has said so, and until then
         evicted cells are left to ``adopt``."""
         self._epochs = Epochs()
+        self._rows_by_prefix = ((_LEDGER_PREFIX, self.ledgers), (_ACCOUNT_PREFIX, self.accounts))
 
     def cell(self, key: bytes) -> Cell | None:
         """The cell of a row key, while it is open or remembered."""
@@ -127,12 +131,13 @@ class Source:
             after = Cell(version, "", NOTHING, epoch=epoch) if repair and before.epoch < epoch else before
             self.evicted[key] = after
             return before, after
-        if key.startswith(_LEDGER_PREFIX):
-            _, _, organization_id, month = key.decode().split("|")
+        ledgers = next((rows for prefix, rows in self._rows_by_prefix if key.startswith(prefix)), None)
+        if ledgers is not None:
+            _, _, name, month = key.decode().split("|")
             if value is None:
-                self.ledgers.pop((organization_id, month), None)
+                ledgers.pop((name, month), None)
             else:
-                self.ledgers[organization_id, month] = _DECODE_LEDGER(value[EPOCH_BYTES:])
+                ledgers[name, month] = _DECODE_LEDGER(value[EPOCH_BYTES:])
         elif key == _TOTALS_KEY and value is not None:
             self.counted = _DECODE_TOTALS(value[EPOCH_BYTES:]).counted
         return None

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
@@ -10,14 +10,13 @@ from aiokafka.errors import KafkaTimeoutError
 from sluicegate.brokers import Brokers
 from sluicegate.consumers import stop_consumer
 from sluicegate.topic_partitions import partitions_of
-from sluicegate_schemas.alerts import AuditDrift
-
-from .alerts import read_alert
+from sluicegate_schemas.alerts import AlertBase
 
 POLL_MS: Final = 500
 STALL_S: Final = 30.0
 FETCH_BYTES: Final = 1_048_576
 REQUEST_TIMEOUT_MS: Final = 10_000
+AlertT = TypeVar("AlertT", bound=AlertBase)
 
 
 def source_name(partition: TopicPartition) -> str:
@@ -94,11 +93,14 @@ class StateLog:
         return {source_name(partition): end for partition, end in ends.items()}
 
 
-async def read_alerts(brokers: Brokers, topic: str, take: Callable[[AuditDrift], None]) -> None:
-    """Hands the audit's own alerts on ``topic`` to ``take``, in their order. Raises KafkaError, TopicsMissingError."""
+async def read_alerts(
+    brokers: Brokers, topic: str, read: Callable[[bytes | None], AlertT | None], take: Callable[[AlertT], None]
+) -> None:
+    """Hands the alerts on ``topic`` that ``read`` knows as its own to ``take``, in their order. Raises KafkaError,
+    TopicsMissingError."""
     partitions = await partitions_of(brokers, [topic])
     consumer = _consumer(brokers)
-    found: list[tuple[int, int, AuditDrift]] = []
+    found: list[tuple[int, int, AlertT]] = []
     try:
         await consumer.start()
         consumer.assign(partitions)
@@ -121,7 +123,7 @@ async def read_alerts(brokers: Brokers, topic: str, take: Callable[[AuditDrift],
                 found += [
                     (record.partition, record.offset, alert)
                     for record in records
-                    if (alert := read_alert(record.value)) is not None
+                    if (alert := read(record.value)) is not None
                 ]
     finally:
         await stop_consumer(consumer)
@@ -137,7 +139,7 @@ class AlertSender:
         self._topic = topic
         self._producer: AIOKafkaProducer | None = None
 
-    async def send(self, alert: AuditDrift) -> None:
+    async def send(self, alert: AlertBase) -> None:
         """Returns once the broker has it. Raises KafkaError; then it may be there or not, and is to be sent again."""
         if self._producer is None:
             producer = AIOKafkaProducer(**self._brokers.options(), acks="all", request_timeout_ms=REQUEST_TIMEOUT_MS)

@@ -26,6 +26,7 @@ _DELETE_HOUR: Final = (
     "DELETE FROM usage_hour WHERE org_id = {org:String} AND hour >= toDateTime({start:UInt32}, 'UTC') "
     "AND hour < toDateTime({end:UInt32}, 'UTC')"
 )
+_DELETE_ORGANIZATION_HOUR: Final = _DELETE_HOUR.replace("usage_hour", "usage_organization_hour")
 _DELETE_DAY: Final = (
     "DELETE FROM usage_day WHERE org_id = {org:String} AND day >= toDateTime({start:UInt32}, 'UTC') "
     "AND day < toDateTime({end:UInt32}, 'UTC')"
@@ -128,7 +129,8 @@ def _roll(client: Client, to_roll: set[tuple[str, int, int]]) -> None:
         day_s = start_s // DAY_S * DAY_S
         if length_s < DAY_S:
             hour = {"org": organization_id, "start": start_s, "end": start_s + length_s}
-            client.command(_DELETE_HOUR, parameters=hour, settings=_SYNC)
+            for statement in (_DELETE_HOUR, _DELETE_ORGANIZATION_HOUR):
+                client.command(statement, parameters=hour, settings=_SYNC)
         day = {"org": organization_id, "start": day_s, "end": day_s + DAY_S}
         client.command(_DELETE_DAY, parameters=day, settings=_SYNC)
     for day_s in sorted({start_s // DAY_S * DAY_S for _, start_s, _ in to_roll}):

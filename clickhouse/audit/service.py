@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +22,10 @@ from streams.health import Health, write_forever
 from streams.settings import Settings
 
 from ..connection import ClickHouse
-from .alerts import AlertBook
+from .alerts import AlertBook, read_alert
 from .ask import Asker
 from .auditor import Auditor
+from .forecast import Forecaster
 from .log import AlertSender, StateLog, read_alerts
 from .metrics import AuditCollector, Status
 from .settings import AuditSettings
@@ -47,6 +49,7 @@ class Service:
         self._alerts_topic = settings.topic(ALERTS.name)
         self._sender = AlertSender(settings.brokers, self._alerts_topic)
         self._auditor = Auditor(self._log, self._asker, audit)
+        self._forecaster = Forecaster(settings, clickhouse, self._sender, lambda: self._auditor.books)
         self._book: AlertBook | None = None
         self._log_is_open = False
         self._said: set[object] = set()
@@ -78,6 +81,7 @@ class Service:
         )
         audit = asyncio.create_task(self._audit_forever())
         health = asyncio.create_task(write_forever(folder, self.health))
+        forecast = asyncio.create_task(self._forecast_forever())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, audit.cancel)
@@ -85,7 +89,8 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await audit
         finally:
-            health.cancel()
+            for task in (health, forecast):
+                task.cancel()
             endpoint.close()
             await self._sender.close()
             await self._log.close()
@@ -108,13 +113,20 @@ class Service:
                 self._blocked("clickhouse", error)
             await asyncio.sleep(max(0.0, self._audit.interval_s - (time.monotonic() - began)))
 
+    async def _forecast_forever(self) -> None:
+        """Alerts of what runs out, beside the audit: neither waits for the other."""
+        while True:
+            await asyncio.sleep(self._audit.forecast_interval_s)
+            if self.status.has_begun:
+                await self._forecaster.step(datetime.now(UTC))
+
     async def _walk(self) -> None:
         status = self.status
         if not self._log_is_open and status.has_begun:
             await self._auditor.reopen()
         if self._book is None:
             book = AlertBook()
-            await read_alerts(self._settings.brokers, self._alerts_topic, book.restore)
+            await read_alerts(self._settings.brokers, self._alerts_topic, read_alert, book.restore)
             self._book = book
         if not status.has_begun:
             await self._auditor.begin()

@@ -6,6 +6,7 @@ topics, SLUICEGATE_HEALTH_LISTEN) and of ``clickhouse.connection``.
 | SLUICEGATE_AUDIT_INTERVAL_S | seconds from one look to the next | 10 |
 | SLUICEGATE_AUDIT_SHARE_PERCENT | share of the time that ClickHouse may be kept busy with looks at the past | 10 |
 | SLUICEGATE_AUDIT_ROLL_PATIENCE_S | seconds of a working sink after which hours and days must follow minutes | 300 |
+| SLUICEGATE_AUDIT_FORECAST_INTERVAL_S | seconds from one look at whose credits run out to the next | 300 |
 | SLUICEGATE_AUDIT_OPEN_CELLS_MAX | open cells of one state partition; above it the audit ends and says so | 600000 |
 | SLUICEGATE_AUDIT_EVICTED_CELLS_MAX | evicted cells of one state partition whose names are remembered | 100000 |
 | SLUICEGATE_AUDIT_SUMS_MAX | sums by organization and time; above it the audit ends and says so | 4000000 |
@@ -23,6 +24,7 @@ _BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "interval_s": (0.1, 86_400),
     "share_percent": (0.1, 100),
     "roll_patience_s": (1, 86_400),
+    "forecast_interval_s": (0.1, 86_400),
     "open_cells_max": (1, 10**8),
     "evicted_cells_max": (0, 10**8),
     "sums_max": (1, 10**9),
@@ -36,6 +38,7 @@ class AuditSettings:
     interval_s: float = 10.0
     share_percent: float = 10.0
     roll_patience_s: float = 300.0
+    forecast_interval_s: float = 300.0
     open_cells_max: int = 600_000
     evicted_cells_max: int = 100_000
     sums_max: int = 4_000_000

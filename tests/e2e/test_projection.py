@@ -40,11 +40,9 @@ def by_hour_of_week(at: datetime) -> int:
 def write(client: Client, org_id: str, hours_back: int, amount: Callable[[datetime], int]) -> None:
     """Usage of the ``hours_back`` hours before now."""
     rows = [
-        (org_id, int(at.timestamp()), f"key_{number % 2}", "search.knn", amount(at))
-        for number in range(1, hours_back + 1)
-        if (at := NOW - number * HOUR)
+        (org_id, int(at.timestamp()), amount(at)) for number in range(1, hours_back + 1) if (at := NOW - number * HOUR)
     ]
-    client.insert("usage_hour", rows, column_names=["org_id", "hour", "api_key_id", "operation", "credits_micro"])
+    client.insert("usage_organization_hour", rows, column_names=["org_id", "hour", "credits_micro"])
 
 
 def projection(client: Client, org_id: str, **options: dict[str, int]) -> Projection:

@@ -62,8 +62,11 @@ def test_statements_are_placed_on_a_cluster_or_on_one_server() -> None:
 def test_every_table_of_the_migrations_can_be_replicated() -> None:
     for migration in read_migrations():
         for statement in migration.statements("east"):
+            if statement.startswith("INSERT"):
+                continue  # into a table whose rows replace each other: safe to repeat
             assert "ON CLUSTER `east`" in statement
-            assert statement.startswith("ALTER TABLE") or "ENGINE = Replicated" in statement
+            holds_no_rows = statement.startswith(("ALTER TABLE", "CREATE MATERIALIZED VIEW"))
+            assert holds_no_rows or "ENGINE = Replicated" in statement
             assert "IF NOT EXISTS" in statement
 
 
