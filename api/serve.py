@@ -26,6 +26,8 @@ from .balances import BalanceTable
 from .desk import RealDesk
 from .directory import Directory
 from .history import ClickHouseHistory
+from .live import Hub
+from .metrics import ApiCollector
 from .operators import load_operators
 from .parts import Parts
 from .roster import Roster
@@ -75,7 +77,7 @@ async def serve(settings: ApiSettings, sluicegate: Sluicegate | None = None) -> 
     app = create_app(parts)
     sluicegate.follower.listen(app.state.news.on_change)
     try:
-        async with _watched(settings, parts), balances_from, alerts_from, sluicegate:
+        async with _watched(settings, parts, app.state.hub), balances_from, alerts_from, sluicegate:
             await _answer(app, listening)
     finally:
         history.close()
@@ -112,7 +114,7 @@ def _listen(settings: ApiSettings) -> socket.socket:
 
 
 @asynccontextmanager
-async def _watched(settings: ApiSettings, parts: Parts) -> AsyncIterator[None]:
+async def _watched(settings: ApiSettings, parts: Parts, hub: Hub) -> AsyncIterator[None]:
     """Health and metrics, as of every process."""
 
     def health() -> Health:
@@ -122,6 +124,7 @@ async def _watched(settings: ApiSettings, parts: Parts) -> AsyncIterator[None]:
     folder = Path(settings.process.data_dir)
     await asyncio.to_thread(os.makedirs, folder, exist_ok=True)
     registry = CollectorRegistry()
+    registry.register(ApiCollector(parts, hub))
     registry.register(ProcessCollector(registry=None))
     endpoint = HealthEndpoint(
         settings.process.health_listen,

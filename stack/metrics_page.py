@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from api.metrics import FAMILIES as API
 from clickhouse.audit.metrics import FAMILIES as AUDIT
 from clickhouse.metrics import FAMILIES as SINK
 from stack.folder import CHECKOUT
@@ -15,10 +16,10 @@ _INTRODUCTION: Final = """# Metrics
 
 Written by `python -m stack.metrics_page`; a test holds it against the code.
 
-Each worker, each sink, the audit and the webhook dispatcher answers `GET /metrics` in Prometheus' text or OpenMetrics
-form where `SLUICEGATE_HEALTH_LISTEN` says (`127.0.0.1:9464`, say; by default nowhere). `make run` gives each process a
-free port and prints it. Beside these metrics there are the usual `process_…` ones. States of health, and what to alert
-on: [health.md](health.md).
+Each worker, each sink, the audit, the webhook dispatcher and the usage API answers `GET /metrics` in Prometheus' text or
+OpenMetrics form where `SLUICEGATE_HEALTH_LISTEN` says (`127.0.0.1:9464`, say; by default nowhere). `make run` gives each
+process a free port and prints it. Beside these metrics there are the usual `process_…` ones. States of health, and what
+to alert on: [health.md](health.md).
 
 Label values are bounded: partitions, topics, tables, the operator's names of webhook endpoints, and words of fixed
 lists. No metric names an organization, a key or an operation. Counters start at 0 with each process. Events and rejects
@@ -29,7 +30,13 @@ counted after its last scrape is missing in it. The books are the ledgers, not t
 
 def page() -> str:
     """The whole page."""
-    sections = (("Worker", WORKER), ("Sink", SINK), ("Audit", AUDIT), ("Webhook dispatcher", WEBHOOKS))
+    sections = (
+        ("Worker", WORKER),
+        ("Sink", SINK),
+        ("Audit", AUDIT),
+        ("Webhook dispatcher", WEBHOOKS),
+        ("Usage API", API),
+    )
     return "\n".join([_INTRODUCTION, *(_section(title, families) for title, families in sections)])
 
 

@@ -38,6 +38,7 @@ from .settings import DomainSettings
 from .storage import StorageMeter
 from .tables import ChangedRows, TotalsRow, row_key
 
+_BALANCE_PAUSE_MS_MIN: Final = 50
 _DURABLE_RECORDS_MAX: Final = 1_000
 _BUCKETS_EVICTED_EVERY_MINUTES: Final = 10
 _TOTALS_KEY: Final = row_key("t", "totals")
@@ -98,7 +99,7 @@ class Partition:
         self._recovery = self._make_recovery()
         self._boundary_ms = 0
         self._minute = 0
-        self._balances_ms = 0
+        self._balances_due_ms = 0
         self._needs_accounts = False
         self._months_to_evict = True
         self._buckets_to_evict = False
@@ -241,6 +242,8 @@ class Partition:
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         """(row key, payload or None for a removed row) of each row changed since the last call."""
         self._routes.fold()
+        if len(self.ledgers.unpublished) <= self.settings.balances_at_flush_max:
+            self._publish_changed_balances()
         self.cells.taken()
         return self._changed.take()
 
@@ -372,14 +375,16 @@ class Partition:
             self.participants.month_began(moment)
 
     def _publish_balances(self) -> None:
-        now_ms = self._time.now_ms
-        if now_ms - self._balances_ms < self.settings.balance_interval_ms:
-            return
-        self._routes.fold()
-        waiting = self.ledgers.unpublished
+        if self._time.now_ms >= self._balances_due_ms:
+            self._routes.fold()
+            self._publish_changed_balances()
+
+    def _publish_changed_balances(self) -> None:
+        now_ms, settings, waiting = self._time.now_ms, self.settings, self.ledgers.unpublished
         if waiting:
-            self._balances_ms = now_ms
-            as_of, closed = from_epoch_ms(now_ms), self._time.closed_month(self.settings.grace_ms)
+            pause_ms = max(settings.balance_pause_ms * len(waiting), _BALANCE_PAUSE_MS_MIN)
+            self._balances_due_ms = now_ms + min(settings.balance_interval_ms, pause_ms)
+            as_of, closed = from_epoch_ms(now_ms), self._time.closed_month(settings.grace_ms)
             total_of = self.ledgers.total_of
             for ledger in waiting:
                 self._outbox.balance(

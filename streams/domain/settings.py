@@ -58,6 +58,12 @@ class DomainSettings:
     cells_kept_ms: int = 2 * 3_600_000
     """How long after its minute a rollup cell stays open; a later event makes another chunk."""
     balance_interval_ms: int = 1_000
+    """The longest that changed balances wait to be published together …"""
+    balance_pause_ms: int = 2
+    """… and how long each that was published last lets them wait, so that a partition makes no more than 500 a second
+    …"""
+    balances_at_flush_max: int = 50
+    """… but so few are told with the flush that holds what changed them."""
     block_step_ms: int = 1_000
     """A standing block that clears later than it said by this much …"""
     block_step_percent: int = 10

@@ -350,6 +350,7 @@ class PartitionCore:
     def _flush(self, now: float) -> list[Action]:
         machine = self.machine
         changes, number = machine.take_changes(), self._flushes.number + 1
+        outputs = self._collect()  # what is derived of these changes belongs to this flush
         records = self._writer.build(
             changes,
             flush=number,
@@ -363,7 +364,7 @@ class PartitionCore:
             return self.append_impossible(size_bytes)
         self._flushes.begin(Flush(number, self.usage.applied, self.accounts.applied, len(records)), now)
         self.stats.update(flushes=self.stats["flushes"] + 1, rows=self.stats["rows"] + len(changes))
-        return [Append(records)]
+        return [*outputs, Append(records)]
 
     # The end.
 

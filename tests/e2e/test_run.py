@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sluicegate_schemas.envelope import WireEvent
@@ -96,6 +97,33 @@ def test_within_two_minutes_each_kind_of_block_is_shown_once_and_clears(tmp_path
     for name, act in scenes.items():
         assert act["refused_at_s"] < act["cleared_at_s"] < 120, name
     assert {act["cleared_by"] for act in scenes.values()} >= {"time", "a grant", "a delete", "a larger budget"}
+
+
+def test_it_opens_with_the_dashboards_address_and_a_key_to_sign_in_with(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stack", "run", "--data", str(data)],
+        cwd=CHECKOUT,
+        env={**os.environ, "COLUMNS": "200"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        opening = next(line for line in process.stderr if "Dashboard: " in line)
+        key = next(word for word in next(process.stderr).split() if word.startswith("sk_")).rstrip(":")
+        dashboard = opening.split()[1]
+        assert httpx.get(dashboard, timeout=10, trust_env=False).status_code == 200
+        usage = dashboard.replace("/dashboard/", "/v1/organizations/usage")
+        answer = httpx.get(usage, headers={"Authorization": f"Bearer {key}"}, timeout=10, trust_env=False)
+        assert answer.json()["credits"]["total"] == 500
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0
+    assert processes_of(data) == []
 
 
 def test_a_trace_that_cannot_be_replayed_is_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from api import directory, history
 from api.alerts import AlertTable
 from api.balances import BalanceTable
 from api.history import ClickHouseHistory
+from api.metrics import ApiCollector
 from api.problems import ProblemError
 from clickhouse.connection import ClickHouse
 from tests.api_world import World, alert_record, balance_record
@@ -117,3 +118,18 @@ async def test_clickhouse_that_is_away_or_slow_is_a_503_and_asked_again_later(mo
         await asked.ask(lambda _: go_on.wait(20))
     go_on.set()
     asked.close()
+
+
+def test_metrics_name_tables_and_never_an_organization() -> None:
+    world = World()
+    world.balance()
+    world.alerts.apply(b"{")
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in ApiCollector(world.parts, world.app.state.hub).collect()
+        for sample in metric.samples
+    }
+    assert found["sluicegate_api_balances",] == 1
+    assert found["sluicegate_api_malformed_total", "alerts"] == 1
+    assert found["sluicegate_api_staleness_seconds", "balances"] == 0.003
+    assert not any("org_" in label for name in found for label in name)

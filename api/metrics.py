@@ -1,0 +1,49 @@
+"""The usage API's figures for Prometheus."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from streams.metrics import Family, Samples
+
+from .live import Hub
+from .parts import Parts
+
+FAMILIES: Final = (
+    Family("sluicegate_api_balances", "gauge", (), "Balances that are held, of this month and the last."),
+    Family("sluicegate_api_balances_incomplete", "gauge", (), "1 once a balance found no room: missing ones are 503."),
+    Family("sluicegate_api_alerts", "gauge", (), "Alerts that are held."),
+    Family("sluicegate_api_malformed_total", "counter", ("topic",), "Records that could not be read, by topic."),
+    Family("sluicegate_api_staleness_seconds", "gauge", ("table",),
+           "Since the broker last answered for a table's topics: knowledge, balances, alerts."),
+    Family("sluicegate_api_streams", "gauge", (), "Live streams that are open."),
+)  # fmt: skip
+
+
+class ApiCollector(Collector):
+    """Collects from the scraping thread; only reads."""
+
+    def __init__(self, parts: Parts, hub: Hub) -> None:
+        self._parts = parts
+        self._hub = hub
+
+    def collect(self) -> Iterable[Metric]:
+        """All families, with the values as of now."""
+        samples, parts = Samples(FAMILIES), self._parts
+        samples.add("sluicegate_api_balances", len(parts.balances))
+        samples.add("sluicegate_api_balances_incomplete", float(not parts.balances.complete))
+        samples.add("sluicegate_api_alerts", len(parts.alerts))
+        samples.add("sluicegate_api_malformed_total", parts.balances.malformed, "balances")
+        samples.add("sluicegate_api_malformed_total", parts.alerts.malformed, "alerts")
+        following = {
+            "knowledge": parts.knowledge_from,
+            "balances": parts.balances_from,
+            "alerts": parts.alerts_from,
+        }
+        for name, one in following.items():
+            stale_ms = one.staleness_ms
+            samples.add("sluicegate_api_staleness_seconds", None if stale_ms is None else stale_ms / 1000, name)
+        samples.add("sluicegate_api_streams", len(self._hub))
+        return samples.metrics()
