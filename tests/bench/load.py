@@ -21,8 +21,8 @@ from sluicegate_schemas.limits import RateLimits
 from tests.bench import workload
 
 PROBE_RATES: Final = RateLimits(requests_per_second=1, burst=1, requests_per_minute=60)
-_PROBE_EVENTS: Final = 4
-"""Three beyond the burst: a debt of 3 s, so that the block is due however late it is seen."""
+_PROBE_EVENTS: Final = 31
+"""Thirty beyond the burst: a debt of 30 s, so that the block is due however late it is seen."""
 _SLICE_S: Final = 0.005
 _WARM_S: Final = 3.0
 """The first probe comes so long after the first event."""
@@ -32,7 +32,7 @@ _CATCH_UP_S: Final = 0.05
 
 
 class Loaded(NamedTuple):
-    """``eps`` events a second were published; ``probed`` holds (probe, monotonic time in ns of its first event)."""
+    """``eps`` events a second were published; ``probed`` holds (probe, time in ns of its first event)."""
 
     eps: float
     probed: list[tuple[int, int]]
@@ -91,7 +91,7 @@ async def run(bootstrap: str, prefix: str, per_s: float, seconds: float, probes_
             sent += 1
         while len(probed) < (elapsed - _WARM_S) * probes_per_s:
             name = probe(len(probed))
-            probed.append((len(probed), time.monotonic_ns()))
+            probed.append((len(probed), time.time_ns()))
             for _ in range(_PROBE_EVENTS):
                 publish(publisher, fields_of(f"org_of_{name}", name, "search.knn", None), now_ms)
         await asyncio.sleep(_SLICE_S)
