@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeVar, get_args
 from pydantic import ValidationError
 
 from sluicegate_schemas import topics
-from sluicegate_schemas.bounds import RECORD_BYTES_MAX, to_epoch_ms
+from sluicegate_schemas.bounds import EPOCH_MS_MAX, RECORD_BYTES_MAX, to_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 from sluicegate_schemas.limits import LimitName, quota_limit
 from sluicegate_schemas.outputs import (
@@ -57,6 +57,7 @@ class Outcome(StrEnum):
     """A lease of another node."""
 
 
+_UNCHANGED: Final = frozenset({Outcome.STALE, Outcome.MALFORMED, Outcome.OTHERS})
 FollowedRecord = CatalogueRecord | KeyEntitlement | OrganizationEntitlement | Decision | Lease
 
 
@@ -91,6 +92,8 @@ class View:
         self.node: str | None = None
         """Whose leases are read; those of other nodes are none of this process's business."""
         self.complete = True
+        self.changes = 0
+        """How many records changed something: what was read out of the view before the last of them may be over."""
         self.outcomes: Counter[Outcome] = Counter()
         self._keys: dict[str, tuple[Rank, Key]] = {}
         self._organizations: dict[str, tuple[Rank, Organization]] = {}
@@ -148,10 +151,16 @@ class View:
                 return catalogue
         return None
 
+    def catalogue_until_ms(self, now_ms: int) -> int:
+        """When a catalogue takes effect next."""
+        return min((at_ms for at_ms, _ in self._effective if at_ms > now_ms), default=EPOCH_MS_MAX)
+
     def apply(self, topic: str, key: bytes | None, value: bytes | None) -> Change:
         """Folds one record of ``topic`` (name without prefix). Never raises for what a record holds."""
         change = self._apply(topic, key, value)
         self.outcomes[change.outcome] += 1
+        if change.outcome not in _UNCHANGED and not isinstance(change.record, Lease):
+            self.changes += 1
         return change
 
     def _apply(self, topic: str, key: bytes | None, value: bytes | None) -> Change:

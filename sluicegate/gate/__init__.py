@@ -2,8 +2,10 @@
 
 from .answer import Answer, not_found
 from .asked import Asked, Description, usable
-from .gate import Gate, GateSettings, Knowledge, Running
+from .gate import Gate, Knowledge
 from .reserve import Hold, Reserve, Shortfall, Spend
+from .running import Running
+from .settings import GateSettings
 from .state import Bound, GateState
 
 __all__ = [

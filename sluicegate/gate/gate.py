@@ -3,8 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol, Unpack
+from typing import Final, Protocol, Unpack
 
 from sluicegate_schemas.envelope import WireCharge
 from sluicegate_schemas.limits import ConcurrentPerSubject
@@ -19,17 +18,23 @@ from .asked import Asked, Description
 from .headers import Header, admitted_headers, policy_of
 from .in_flight import InFlight
 from .limiter import Level, Limiter, at_percent
-from .quantities import Provider, ProviderBuckets
+from .plain import PREPARED_MAX, Prepared, prepare
+from .quantities import ProviderBuckets
 from .refusals import Fired, fired_by_level, fired_by_shortfall, refuse
 from .reserve import Hold, Reserve, Spend
+from .running import Running
+from .settings import GateSettings
 from .soft import SoftReserve
 from .spending import spend_of, spends
 from .state import Bound, GateState
-from .subjects import Intervals, Subject
+from .subjects import Intervals
 from .terms import Terms, TermsTable
 from .verdicts import verdicts_about
 
 _SECRET: Final = re.compile(r"sk_(?:live|test)_[A-Za-z0-9_-]{8,200}\Z", re.ASCII)
+_SECRET_SIGNS_MAX: Final = 208
+_ANSWER: Final = tuple.__new__
+"""Half the time of the class's own call, on the way of each request."""
 
 
 class Knowledge(Protocol):
@@ -50,53 +55,6 @@ class Knowledge(Protocol):
     @property
     def contact_ms(self) -> int | None:
         """When the source last answered (UTC epoch); None: it cannot go stale, or never answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class GateSettings:
-    """``when_not_ready`` is the answer until the follower has caught up once: "refuse" with 503, since until then the
-    gate can tell neither a good key from a bad one nor a blocked account from an open one; or "admit", unmetered, for a
-    service that authenticates its callers itself and would rather serve than be safe.
-
-    Later, when decisions stop arriving for ``stale_after_ms``, each plan says by category what its requests get: see
-    ``FailureMode``. What is known stays in force either way. ``keys_max`` bounds the buckets (see ``Limiter``),
-    ``subjects_max`` the subjects and providers that are remembered.
-    """
-
-    when_not_ready: Literal["refuse", "admit"] = "refuse"
-    stale_after_ms: int = 10_000
-    keys_max: int = 200_000
-    subjects_max: int = 100_000
-    publish_ms_max: int = 250
-    """How long a usage event takes to the log, for the stated bound: the publisher's linger, and an acknowledgement."""
-
-
-@dataclass(slots=True)
-class Running:
-    """What an admitted request takes while it runs; ``Gate.end`` gives it back."""
-
-    admission: Admission
-    in_flight: tuple[str, tuple[str, str] | None]
-    interval: tuple[Subject, int] | None = None
-    providers: list[tuple[Provider, int, int]] = field(default_factory=list)
-    holds: list[tuple[Reserve, Hold]] = field(default_factory=list)
-    is_over: bool = False
-
-    @property
-    def leases(self) -> list[str]:
-        """The leases that the request's event has to name."""
-        return [lease for _, hold in self.holds for lease in hold.leases]
-
-    @property
-    def request_ms_max(self) -> int | None:
-        """How long the request may run; None: as long as it likes."""
-        return min((most for _, hold in self.holds if (most := hold.request_ms_max) is not None), default=None)
-
-    def ended_ms(self, ts_ms: int) -> int:
-        """When the request ended, which is now, by a clock that says ``ts_ms``."""
-        for _, hold in self.holds:
-            ts_ms = hold.ended_ms(ts_ms)
-        return ts_ms
 
 
 class Gate:
@@ -123,6 +81,9 @@ class Gate:
         self._intervals = Intervals(self.settings.subjects_max)
         self._providers = ProviderBuckets(self.settings.subjects_max)
         self._reserves: tuple[Reserve, ...] = (self.soft, *reserves)
+        self._is_special = bool(reserves)
+        self._prepared: dict[tuple[str, str], Prepared] = {}
+        """By the SHA-256 of the key's secret, and operation."""
         self._borrows = False
         self._terms = TermsTable()
         self._knowledge = knowledge
@@ -156,8 +117,15 @@ class Gate:
         view = knowledge.view
         if not secret:
             return unauthenticated("Missing API key", "Bearer")
-        key = view.key(hashlib.sha256(secret.encode()).hexdigest()) if _SECRET.match(secret) else None
-        if key is None and not view.complete and _SECRET.match(secret):
+        signs = secret.encode("utf-8", "replace") if len(secret) <= _SECRET_SIGNS_MAX else b""
+        key_sha256 = hashlib.sha256(signs).hexdigest()
+        if not described and (prepared := self._prepared.get((key_sha256, operation))) is not None:
+            answer = self._pass(prepared, view, now)
+            if answer is not None:
+                return answer
+        is_secret = _SECRET.match(secret)
+        key = view.key(key_sha256) if is_secret else None
+        if key is None and not view.complete and is_secret:
             return unavailable("The key cannot be checked at the moment")
         if key is None or key.revoked:
             return unauthenticated("Invalid API key", 'Bearer error="invalid_token"')
@@ -168,17 +136,47 @@ class Gate:
             return unavailable("The limits of this key are not known yet")
         terms = self._terms.of(key, organization, payer, catalogue, operation)
         asked = Asked(operation, **described) if described else terms.plain
-        return self._decide(view, Admission(key, terms, asked, None), now)
+        admission = Admission(key, terms, asked, None)
+        verdicts = verdicts_about(view, key, asked, terms, now)
+        if not described and not self._is_special:
+            self._prepare(key_sha256, view, admission, verdicts, now)
+        return self._decide(verdicts, admission, now)
 
-    def _decide(self, view: View, admission: Admission, now: int) -> Answer:
-        key, terms, asked, _ = admission
+    def _pass(self, prepared: Prepared, view: View, now: int) -> Answer | None:
+        """Admits a prepared request and takes its token; None, and nothing taken, where it has to be looked at."""
+        if prepared.changes != view.changes or not prepared.from_ms <= now < prepared.until_ms:
+            return None
+        contact_ms = self._knowledge.contact_ms
+        if prepared.view is not view or (contact_ms is not None and now - contact_ms > self.settings.stale_after_ms):
+            return None
+        serving = self.in_flight.serving.get(prepared.organization_id)
+        if serving is not None and prepared.concurrency is not None and serving.running >= prepared.concurrency:
+            return None
+        admission = prepared.admission
+        for record_key in prepared.paid_by:
+            if record_key in self.soft.lines and admission.spend and self.soft.short(admission.spend, now) is not None:
+                return None
+        taken = self.limiter.pass_through(prepared.api_key_id, prepared.buckets, now)
+        if taken is None:
+            return None
+        told = (prepared.policy, prepared.buckets, taken, now)
+        return _ANSWER(Answer, (True, 200, told, None, admission.key, None, admission, None))
+
+    def _prepare(self, key_sha256: str, view: View, admission: Admission, verdicts: list[Verdict], now: int) -> None:
+        if len(self._prepared) >= PREPARED_MAX:
+            self._prepared.clear()
+        prepared = prepare(view, admission, verdicts, now)
+        if prepared is not None:
+            self._prepared[key_sha256, admission.asked.operation] = prepared
+
+    def _decide(self, verdicts: list[Verdict], admission: Admission, now: int) -> Answer:
+        key, terms, _, _ = admission
         buckets = terms.buckets
         if terms.failure is not None and self.is_stale(now):
             if terms.failure.mode == "closed":
                 return unavailable("The state of this account is not known at the moment", key)
             if terms.failure.allowance_percent is not None:
                 buckets = tuple(at_percent(bucket, terms.failure.allowance_percent) for bucket in buckets)
-        verdicts = verdicts_about(view, key, asked, terms, now)
         fired = self._throttled(verdicts, admission, now)
         if not fired:
             taken = self.limiter.take(key.api_key_id, buckets, now)
@@ -281,8 +279,9 @@ class Gate:
     def _headers(self, terms: Terms, levels: Sequence[Level], now: int) -> list[Header]:
         if not levels:
             return []
+        stands = [(bucket, remaining, full_in_ms) for bucket, remaining, _, full_in_ms in levels]
         own = len(levels) == len(terms.buckets) and levels[0].bucket is terms.buckets[0]
-        return admitted_headers(terms.policy if own else policy_of([one.bucket for one in levels]), levels, now)
+        return admitted_headers(terms.policy if own else policy_of([one.bucket for one in levels]), stands, now)
 
     def begin(self, answer: Answer, now_ms: int | None = None) -> Running | None:
         """An admitted request begins to run; None where nothing is known of it. ``end`` has to follow in any case."""

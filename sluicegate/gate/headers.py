@@ -15,6 +15,10 @@ from .limiter import MINUTE_MS, Bucket, Level
 Header = tuple[str, str]
 
 
+Stand = tuple[Bucket, int, int]
+"""A bucket as it stands: how many requests it lets through at once, in how many ms it is full again."""
+
+
 class Shown(NamedTuple):
     """One limit as the headers show it. ``name`` is a limit's name: letters, digits and ``_`` alone."""
 
@@ -49,21 +53,21 @@ def policy_of(buckets: Sequence[Bucket]) -> str:
     return ", ".join(f'"{bucket.name}";q={bucket.capacity};w={bucket.fill_s}' for bucket in buckets)
 
 
-def admitted_headers(policy: str, levels: Sequence[Level], now_ms: int) -> list[Header]:
-    """The headers of a request that passed the buckets of ``levels``, at least one; ``policy`` is theirs."""
+def admitted_headers(policy: str, stands: Sequence[Stand], now_ms: int) -> list[Header]:
+    """The headers of a request that passed the buckets of ``stands``, at least one; ``policy`` is theirs."""
     told = None
     fields = []
-    for level in levels:
-        bucket, remaining, _, full_in_ms = level
-        fields.append(f'"{bucket[0]}";r={remaining};t={-(-full_in_ms // 1000)}')
-        if bucket[2] == MINUTE_MS and (told is None or remaining * told[0][3] < told[1] * bucket[3]):
-            told = level
-    bucket, remaining, _, full_in_ms = levels[-1] if told is None else told
+    for stand in stands:
+        (name, _, period_ms, capacity), remaining, full_in_ms = stand
+        fields.append(f'"{name}";r={remaining};t={-(-full_in_ms // 1000)}')
+        if period_ms == MINUTE_MS and (told is None or remaining * told[0].capacity < told[1] * capacity):
+            told = stand
+    (_, rate, period_ms, _), remaining, full_in_ms = stands[-1] if told is None else told
     return [
-        ("X-RateLimit-Limit", str(bucket[1])),
+        ("X-RateLimit-Limit", str(rate)),
         ("X-RateLimit-Remaining", str(remaining)),
         ("X-RateLimit-Reset", str(-(-(now_ms + full_in_ms) // 1000))),
-        ("X-RateLimit-Window", str(bucket[2] // 1000)),
+        ("X-RateLimit-Window", str(period_ms // 1000)),
         ("RateLimit-Policy", policy),
         ("RateLimit", ", ".join(fields)),
     ]

@@ -13,6 +13,8 @@ from sluicegate_schemas.limits import LimitName, RateLimits
 
 MINUTE_MS: Final = 60_000
 SECOND_MS: Final = 1_000
+_IDLE_MS: Final = 60_000
+"""So long a key is kept whose buckets are full: one that is used now and then need not be made anew each time."""
 
 
 class Bucket(NamedTuple):
@@ -71,6 +73,10 @@ class Level(NamedTuple):
     """Until it is full again, if nothing more comes; rounded up."""
 
 
+Held = list[tuple[LimitName, tuple[int, int]]]
+"""Buckets by name: the rate, and when it is full again in units of 1/rate ms."""
+
+
 class Taken(NamedTuple):
     """The answer to one request: all or nothing. ``levels`` are those after it."""
 
@@ -81,14 +87,16 @@ class Taken(NamedTuple):
 class Limiter:
     """The buckets of many keys, in bounded memory.
 
-    A bucket that is full again says nothing; a key with no other is dropped as others are used. Above ``keys_max`` the
-    key that was used longest ago is forgotten, though its buckets are not full: it may then burst once more (counted in
-    ``forgotten``).
+    A bucket that is full again says nothing; a key that had no other for a minute is dropped as others are used. Above
+    ``keys_max`` the key that was used longest ago is forgotten, though its buckets are not full: it may then burst once
+    more (counted in ``forgotten``).
     """
 
     def __init__(self, keys_max: int = 200_000) -> None:
         self.forgotten = 0
         self._keys_max = keys_max
+        self._swept_until_ms = 0
+        """Before that the key used longest ago, as of the last look, need not go."""
         self._keys: OrderedDict[str, dict[LimitName, tuple[int, int]]] = OrderedDict()
         """By key and bucket: the rate, and when it is full again in units of 1/rate ms."""
 
@@ -97,22 +105,41 @@ class Limiter:
 
     def take(self, key: str, buckets: tuple[Bucket, ...], now_ms: int) -> Taken:
         """Takes one request out of every bucket of ``key``, or of none if one of them is empty."""
-        held = self._keys.get(key)
+        taken = self.pass_through(key, buckets, now_ms)
+        if taken is None:
+            self._sweep(now_ms)
+            return Taken(False, self.peek(key, buckets, now_ms))
+        return Taken(True, self.peek(key, buckets, now_ms))
+
+    def pass_through(self, key: str, buckets: tuple[Bucket, ...], now_ms: int) -> Held | None:
+        """The same as ``take``, told shorter (see ``stands_after``); None where one of the buckets is empty."""
+        keys = self._keys
+        held = keys.get(key)
         if held is None:
             held = {}
-        debts = _debts(held, buckets, now_ms)
-        admitted = True
-        for (_, _, period_ms, capacity), debt in zip(buckets, debts, strict=True):
-            if debt > (capacity - 1) * period_ms:
-                admitted = False
-        if admitted and buckets:
-            for index, (name, rate, period_ms, _) in enumerate(buckets):
-                debts[index] = debt = debts[index] + period_ms
-                held[name] = rate, now_ms * rate + debt
-            self._keys[key] = held
-            self._keys.move_to_end(key)
-        self._sweep(now_ms)
-        return Taken(admitted, _levels(buckets, debts))
+        taken: Held = []
+        for name, rate, period_ms, capacity in buckets:
+            now = now_ms * rate
+            entry = held.get(name)
+            if entry is None:
+                full_at = now
+            else:
+                old_rate, full_at = entry
+                if old_rate != rate:
+                    full_at = full_at - now_ms * old_rate + now
+                if full_at < now:
+                    full_at = now
+            full_at += period_ms
+            if full_at - now > capacity * period_ms:
+                return None
+            taken.append((name, (rate, full_at)))
+        if taken:
+            held.update(taken)
+            keys[key] = held
+            keys.move_to_end(key)
+        if now_ms >= self._swept_until_ms or len(keys) > self._keys_max:
+            self._sweep(now_ms)
+        return taken
 
     def peek(self, key: str, buckets: tuple[Bucket, ...], now_ms: int) -> tuple[Level, ...]:
         """The buckets of ``key`` as they stand; takes nothing."""
@@ -130,13 +157,12 @@ class Limiter:
             key = next(iter(self._keys), None)
             if key is None:
                 return
-            held, full = self._keys[key], True
-            for rate, at in held.values():
-                if at > now_ms * rate:
-                    full = False
-            if not full and len(self._keys) <= self._keys_max:
+            full_at_ms = max(-(-at // rate) for rate, at in self._keys[key].values())
+            if full_at_ms + _IDLE_MS > now_ms and len(self._keys) <= self._keys_max:
+                self._swept_until_ms = full_at_ms + _IDLE_MS
                 return
-            self.forgotten += not full
+            self.forgotten += full_at_ms > now_ms
+            self._swept_until_ms = 0
             del self._keys[key]
 
 
@@ -161,6 +187,14 @@ def _debts(held: dict[LimitName, tuple[int, int]], buckets: tuple[Bucket, ...], 
             held[name] = new_rate, now_ms * new_rate + debt
         debts.append(debt)
     return debts
+
+
+def stands_after(buckets: tuple[Bucket, ...], taken: Held, now_ms: int) -> list[tuple[Bucket, int, int]]:
+    """``buckets`` after a request that passed them at ``now_ms``: (bucket, remaining, full in ms) as in ``Level``."""
+    return [
+        (bucket, bucket[3] - -((now_ms * rate - full_at) // bucket[2]), -((now_ms * rate - full_at) // rate))
+        for bucket, (_, (rate, full_at)) in zip(buckets, taken, strict=True)
+    ]
 
 
 def _levels(buckets: tuple[Bucket, ...], debts: list[int]) -> tuple[Level, ...]:

@@ -96,20 +96,21 @@ class SoftReserve:
         self._settling_ms = settling_ms
         self._closing_ms = closing_ms
         self._lines_max = lines_max
-        self._lines: dict[str, _Line] = {}
+        self.lines: dict[str, _Line] = {}
+        """What is known of limits, by record key; ``short`` says nothing of others."""
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self.lines)
 
     @property
     def reserved_micro(self) -> int:
         """The worst cases of all that runs, over all limits."""
-        return sum(line.running_micro for line in self._lines.values())
+        return sum(line.running_micro for line in self.lines.values())
 
     def short(self, spend: Spend, now_ms: int) -> Shortfall | None:
         """See ``Reserve``."""
         for verdict in spend.verdicts:
-            line = self._lines.get(verdict.record_key)
+            line = self.lines.get(verdict.record_key)
             if line is None:
                 continue
             line.hear(verdict.decision_id)
@@ -132,9 +133,9 @@ class SoftReserve:
         """See ``Reserve``."""
         record_keys = tuple(verdict.record_key for verdict in spend.verdicts)
         for verdict, record_key in zip(spend.verdicts, record_keys, strict=True):
-            line = self._lines.get(record_key)
+            line = self.lines.get(record_key)
             if line is None:
-                line = self._lines[record_key] = _Line()
+                line = self.lines[record_key] = _Line()
                 line.hear(verdict.decision_id)
             line.holds += 1
             line.running_micro += spend.worst_micro
@@ -144,19 +145,19 @@ class SoftReserve:
         """See ``Reserve``."""
         assert isinstance(hold, SoftHold), "one of its own"
         for record_key in hold.record_keys:
-            self._lines[record_key].running_micro -= hold.worst_micro
+            self.lines[record_key].running_micro -= hold.worst_micro
 
     def resume(self, hold: Hold) -> None:
         """See ``Reserve``."""
         assert isinstance(hold, SoftHold), "one of its own"
         for record_key in hold.record_keys:
-            self._lines[record_key].running_micro += hold.worst_micro
+            self.lines[record_key].running_micro += hold.worst_micro
 
     def settle(self, hold: Hold, cost_micro: int, now_ms: int) -> None:
         """See ``Reserve``."""
         assert isinstance(hold, SoftHold), "one of its own"
         for record_key in hold.record_keys:
-            line = self._lines[record_key]
+            line = self.lines[record_key]
             line.holds -= 1
             line.running_micro -= hold.worst_micro
             line.settle(cost_micro, now_ms)
@@ -164,10 +165,10 @@ class SoftReserve:
 
     def _sweep(self, now_ms: int) -> None:
         """Looks at the two lines longest not looked at: more than one request can add."""
-        for record_key in list(islice(self._lines, 2)):
-            line = self._lines.pop(record_key)
+        for record_key in list(islice(self.lines, 2)):
+            line = self.lines.pop(record_key)
             is_idle = not line.holds and not line.under_way_micro(now_ms, self._settling_ms)
-            if is_idle and (not line.since_micro or len(self._lines) >= self._lines_max):
+            if is_idle and (not line.since_micro or len(self.lines) >= self._lines_max):
                 self.forgotten += bool(line.since_micro)
             else:
-                self._lines[record_key] = line
+                self.lines[record_key] = line

@@ -56,7 +56,7 @@ class Account:
             assert waits or not alone, "nothing is closed for ever by a reckoning"
 
     def under_way(self) -> bool:
-        return bool(self.running) or self.gate.soft._lines["credits:account:org_heron"].recent_micro > 0
+        return bool(self.running) or self.gate.soft.lines["credits:account:org_heron"].recent_micro > 0
 
     def end(self, which: int, percent: int, status: int) -> None:
         """One of the running requests ends, having used ``percent`` of what it might."""

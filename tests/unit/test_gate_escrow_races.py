@@ -88,7 +88,7 @@ def test_a_request_that_cannot_begin_holds_nothing() -> None:
     with pytest.raises(OSError, match="it breaks"):
         gate.begin(answer)
     assert (len(gate.in_flight), gate.soft.reserved_micro) == (0, 0)
-    assert all(line.holds == 0 for line in gate.soft._lines.values())
+    assert all(line.holds == 0 for line in gate.soft.lines.values())
 
 
 @pytest.mark.parametrize("first_ms", [None, 300_000])

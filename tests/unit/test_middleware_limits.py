@@ -248,6 +248,6 @@ def test_whatever_ends_a_request_nothing_of_it_is_held_afterwards(plan: list[tup
         assert len(service.gate.in_flight) == 0
         assert all(not one.running and not one.subjects for one in service.gate.in_flight.serving.values())
         assert service.gate.soft.reserved_micro == 0
-        assert all(line.holds == 0 for line in service.gate.soft._lines.values())
+        assert all(line.holds == 0 for line in service.gate.soft.lines.values())
 
     asyncio.run(play())

@@ -1,0 +1,143 @@
+"""What a gate prepares changes no answer: it agrees with one that looks at each request in full."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluicegate.gate import Answer, Gate, Hold, Shortfall, Spend
+from sluicegate.gate.soft import SoftHold
+from sluicegate_schemas.bounds import from_epoch_ms
+from sluicegate_schemas.catalogue import CatalogueRecord
+from sluicegate_schemas.limits import FailureMode, RateLimits
+from tests.gating import CATALOGUE, NOW_MS, SECRET, Known, TopicRecord, credit_block, decision_record, heron, key_record
+from tests.gating import organization_record as organization
+
+OPERATIONS = ("search.knn", "search.knn", "search.knn", "namespaces.create", "inference.llm", "nothing.known")
+_TIGHT = RateLimits(requests_per_second=2, burst=3, requests_per_minute=20)
+BEGINNING: dict[str, Any] = {
+    "concurrency": 2,
+    "credits_mode": "soft",
+    "failure_modes": {
+        "search": FailureMode(mode="closed"),
+        "compute": FailureMode(mode="allowance", allowance_percent=1),
+    },
+}
+
+
+class PaysAll:
+    """A reserve of the service's own: with one, a gate prepares nothing."""
+
+    def short(self, spend: Spend, now_ms: int) -> Shortfall | None:
+        return None
+
+    def hold(self, spend: Spend, now_ms: int) -> Hold:
+        return SoftHold((), 0)
+
+    def suspend(self, hold: Hold) -> None:
+        pass
+
+    def resume(self, hold: Hold) -> None:
+        pass
+
+    def settle(self, hold: Hold, cost_micro: int, now_ms: int) -> None:
+        pass
+
+
+def news(kind: str, number: int, now_ms: int) -> TopicRecord:
+    """Something that a gate may hear at ``now_ms``, newer than all before."""
+    rank, block = (2, number), number % 2 == 0
+    match kind:
+        case "credits":
+            return credit_block(rank=rank, until_ms=now_ms + 5_000, decision_id=f"d-{number}")
+        case "key":
+            until_ms = now_ms + 1_500
+            return decision_record(rank=rank, until_ms=until_ms, verdict="block" if block else "allow")
+        case "used":
+            return decision_record(
+                kind="account", name="org_heron", limit_name="credits", limit=5_000_000,
+                observed=4_700_000 + number % 3 * 100_000, verdict="allow", rank=rank, decision_id=f"d-{number}",
+                until_ms=now_ms + 500 if block else None,
+            )  # fmt: skip
+        case "quota":
+            return decision_record(
+                kind="organization", name="org_heron", limit_name="quota_namespaces", limit=10, observed=9 + number % 3,
+                verdict="allow", rank=rank,
+            )  # fmt: skip
+        case "serving":
+            return decision_record(
+                kind="organization", name="org_heron", limit_name="concurrency", limit=3, observed=number % 5,
+                verdict="allow", rank=rank, decision_id=f"d-{number}",
+            )  # fmt: skip
+        case "plan":
+            rates = _TIGHT if block else None
+            return organization(**BEGINNING | {"rates": rates, "rank": rank, "concurrency": number % 3 + 1})
+        case "hard":
+            return organization(**BEGINNING | {"rank": rank, "credits_mode": "hard" if block else "soft"})
+        case "catalogue":
+            effective_at = from_epoch_ms(now_ms + number % 3 * 500)
+            catalogue = CATALOGUE.model_copy(update={"version": 1_000 + number, "effective_at": effective_at})
+            record = CatalogueRecord(catalogue=catalogue, published_at=effective_at, published_by="test")
+            return "catalog", str(catalogue.version).encode(), record.model_dump_json().encode()
+    return key_record(rank=rank, revoked=block)
+
+
+KINDS = ("credits", "key", "used", "quota", "serving", "plan", "hard", "catalogue", "revoke")
+check = st.tuples(st.just("check"), st.sampled_from(OPERATIONS), st.booleans())
+learn = st.tuples(st.just("learn"), st.sampled_from(KINDS), st.just(False))
+passing = st.tuples(st.just("wait"), st.sampled_from(["0", "7", "400", "3000", "70000", "-50"]), st.just(False))
+ending = st.tuples(st.just("end"), st.just(""), st.booleans())
+quiet = st.tuples(st.just("silence"), st.just(""), st.booleans())
+steps = st.lists(st.one_of(check, check, check, learn, passing, ending, quiet), max_size=60)
+
+
+def shown(answer: Answer) -> tuple[Any, ...]:
+    """All that a service sees of an answer, and what it holds back."""
+    admission = answer.admission
+    spend = None if admission is None or not answer.allowed else admission.spend
+    return answer.status, answer.headers, answer.body, answer.decision_id, answer.key, spend
+
+
+class Service:
+    """A gate, and what runs behind it."""
+
+    def __init__(self, known: Known, gate: Gate) -> None:
+        self.known, self.gate, self.running = known, gate, list[Any]()
+
+    def step(self, step: tuple[str, str, bool], number: int, now_ms: int) -> Any:
+        what, argument, flag = step
+        match what:
+            case "check":
+                answer = self.gate.check(SECRET, argument, now_ms=now_ms)
+                if answer.allowed and flag:
+                    self.running.append(self.gate.begin(answer, now_ms))
+                return shown(answer)
+            case "learn":
+                self.known.learn(news(argument, number, now_ms))
+            case "end" if self.running:
+                running = self.running.pop()
+                self.gate.end(running, 200 if flag else 500, running.admission.asked.all_charges(), now_ms)
+            case "silence":
+                self.known.contact_ms = now_ms - 60_000 if flag else now_ms
+        return None
+
+
+@given(steps)
+def test_a_prepared_gate_answers_like_one_that_looks_at_each_request_in_full(given_steps: list[Any]) -> None:
+    beginning = organization(**BEGINNING, rank=(2, 0))
+    one, other = heron(beginning), heron(beginning)
+    prepared, full = Service(one, Gate(one)), Service(other, Gate(other, reserves=[PaysAll()]))
+    now_ms = NOW_MS
+    for number, step in enumerate(given_steps):
+        if step[0] == "wait":
+            now_ms += int(step[1])
+        assert prepared.step(step, number, now_ms) == full.step(step, number, now_ms), (number, step)
+
+
+def test_a_request_of_which_nothing_is_special_is_prepared() -> None:
+    gate = Gate(heron())
+    for _ in range(3):
+        assert gate.check(SECRET, "search.knn", now_ms=NOW_MS).allowed
+    assert len(gate._prepared) == 1
