@@ -3,19 +3,21 @@
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from sluicegate_schemas.http import ErrorBody
+
 from .answers import encode
 from .dashboard import mount_dashboard
+from .guarded import Guarded
 from .limits import Bounds
 from .live import Hub
 from .metered import Metered
 from .news import News
 from .parts import Parts
-from .problems import PROBLEM_RESPONSES, Problem, install
+from .problems import PROBLEM_RESPONSES, REFUSAL_RESPONSES, Problem, install
 from .projections import Projections
 from .routes import alerts, decisions, limits, live, operator, organization, projection, series, sla, usage
 
 CUSTOMERS = (organization, usage, series, projection, limits, decisions, alerts, sla, live)
-ROUTERS = (*(room.router for room in CUSTOMERS), *operator.ROUTERS)
 DESCRIPTION = """What a customer of a metered API sees of its own usage, limits and alerts, and what its operators do.
 
 Customers sign in with an API key and see their own organization only. Amounts are credits, exact to six places."""
@@ -37,11 +39,14 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.hub = Hub()
     app.state.news = News(parts, app.state.hub)
     install(app)
-    for router in ROUTERS:
+    for room in CUSTOMERS:
+        app.include_router(room.router, responses=REFUSAL_RESPONSES)
+    for router in operator.ROUTERS:
         app.include_router(router)
     app.add_api_route("/health", _health, include_in_schema=False)
     mount_dashboard(app)
     app.add_middleware(Metered, parts=parts)
+    app.add_middleware(Guarded, parts=parts)
     app.add_middleware(Bounds)
     _describe(app)
     return app
@@ -53,14 +58,15 @@ async def _health(request: Request) -> Response:
 
 
 def _describe(app: FastAPI) -> None:
-    """Names the form of problems, which no route returns itself, in the OpenAPI document."""
+    """Names the forms of problems and refusals, which no route returns itself, in the OpenAPI document."""
     made = app.openapi
 
     def openapi() -> dict[str, object]:
         document = made()
-        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         parts = document.setdefault("components", {}).setdefault("schemas", {})
-        parts |= schema.pop("$defs", {}) | {"Problem": schema}
+        for form in (Problem, ErrorBody):
+            schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
+            parts |= schema.pop("$defs", {}) | {form.__name__: schema}
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own manual does it

@@ -5,6 +5,7 @@ which a caller learns nothing by timing. Only hashes are held.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from fastapi import Depends, Request, Security
@@ -69,14 +70,19 @@ async def _customer(request: Request, _declared: Annotated[_Declared, Security(_
     return found or customer_of(request.app.state.parts.knowledge, request.scope["headers"])
 
 
+def operator_of(operators: Sequence[Operator], headers: Headers) -> Operator:
+    """The operator whose credential ``headers`` carry. Raises ProblemError: 401, or 403 where there are none."""
+    if not operators:
+        raise ProblemError(403, "The operator API is off until it is configured.")
+    operator = operator_with(operators, bearer(headers))
+    if operator is None:
+        raise unauthenticated()
+    return operator
+
+
 def _operator(scope: OperatorScope) -> Any:
     async def find(request: Request, _declared: Annotated[_Declared, Security(_CREDENTIAL)]) -> Operator:
-        operators: tuple[Operator, ...] = request.app.state.parts.operators
-        if not operators:
-            raise ProblemError(403, "The operator API is off until it is configured.")
-        operator = operator_with(operators, bearer(request.scope["headers"]))
-        if operator is None:
-            raise unauthenticated()
+        operator = operator_of(request.app.state.parts.operators, request.scope["headers"])
         if not operator.may(scope):
             raise ProblemError(403, "This credential may not do that.")
         return operator

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .problems import ProblemError, problem
@@ -15,6 +16,7 @@ from .problems import ProblemError, problem
 log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX: Final = 64 * 1024
+LENGTH_DIGITS_MAX: Final = 18
 QUERY_BYTES_MAX: Final = 4 * 1024
 PATH_BYTES_MAX: Final = 1024
 HEADERS_MAX: Final = 64
@@ -29,8 +31,12 @@ HEADERS: Final = (
 )
 
 
-class TooLargeError(Exception):
-    """A body that grows beyond its bound while it is read."""
+class TooLargeError(HTTPException):
+    """A body that grows beyond its bound while it is read: an error of the framework's own kind, since it takes any
+    other for a body that cannot be parsed."""
+
+    def __init__(self) -> None:
+        super().__init__(413)
 
 
 class Bounds:
@@ -89,7 +95,7 @@ def _refusal(scope: Scope) -> ProblemError | None:
     if len(scope["headers"]) > HEADERS_MAX:
         return ProblemError(431, "There are too many header fields.")
     length = dict(scope["headers"]).get(b"content-length", b"0")
-    if length.isdigit() and int(length) > BODY_BYTES_MAX:
+    if length.isdigit() and (len(length) > LENGTH_DIGITS_MAX or int(length) > BODY_BYTES_MAX):
         return _too_large()
     return None
 

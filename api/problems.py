@@ -83,6 +83,19 @@ PROBLEM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+REFUSAL_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    status: {
+        "description": description,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}},
+            MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}},
+        },
+    }
+    for status, description in ((403, "May not"), (429, "Too many requests"), (503, "Not at the moment"))
+}
+"""What a gate refuses, in the contract's own form (requirements, section 3)."""
+
+
 def install(app: FastAPI) -> None:
     """Answers all errors of ``app`` with problems."""
     app.add_exception_handler(ProblemError, _of_error)
@@ -97,7 +110,11 @@ def _of_error(_: Request, error: Exception) -> Response:
 
 def _of_framework(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    details = {404: "There is nothing under this path.", 405: "This path has no such method."}
+    details = {
+        404: "There is nothing under this path.",
+        405: "This path has no such method.",
+        413: "The body is too large.",
+    }
     return problem(
         error.status_code, details.get(error.status_code, "The request cannot be read."), error.headers or {}
     )

@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 
 from api.operators import Operator, OperatorScope
-from clickhouse.queries import Consumer, Freshness, Usage
+from clickhouse.projection import Projection
+from clickhouse.queries import Consumer, Freshness, Usage, UsageOf, UsagePoint
 from tests.api_world import OTHER_SECRET, World
-from tests.gating import NOW_MS, SECRET, decision_record, key_record
+from tests.gating import NOW, NOW_MS, SECRET, decision_record, key_record
 
 HERON, FINCH = SECRET, OTHER_SECRET
 REVOKED = "sk_live_demo_key_heron_2"
@@ -27,7 +28,14 @@ class ApiApp(World):
         known = (_operator("rea", READER, "read"), _operator("wim", WRITER, "write"))
         super().__init__(
             key_record(REVOKED, name="key_heron_2", revoked=True),
-            decision_record(until_ms=NOW_MS + 60_000, decision_id="d-heron"),
+            decision_record(
+                kind="category",
+                name="org_heron",
+                category="search",
+                limit_name="search_per_minute",
+                limit=353_535,
+                decision_id="d-heron",
+            ),
             decision_record(
                 kind="organization", name="org_finch", limit_name="credits", decision_id="d-finch", limit=424_242
             ),
@@ -37,12 +45,15 @@ class ApiApp(World):
             for kind, about in (("organization", f"org_{name}"), ("account", f"org_{name}"), ("key", f"key_{name}_1")):
                 self.balance(kind, about, used_micro=micro, breakdown_micro={"search": micro})
         finch, heron = Usage(5, 0, 0, 5, USED["finch"], 5), Usage(3, 0, 0, 3, USED["heron"], 3)
+        each = {"org_finch": finch, "org_heron": heron}
         self.history.says |= {
             "freshness": lambda since: Freshness(3, 40, 90, 120),
-            "top_consumers": lambda start, end, limit: [Consumer("org_finch", finch), Consumer("org_heron", heron)][
-                :limit
-            ],
+            "top_consumers": lambda start, end, limit: [Consumer(*one) for one in each.items()][:limit],
             "decision_row": lambda *_: None,
+            "reached": lambda *_: (NOW_MS - 900, NOW_MS),
+            "project": lambda now, left: [_projected(name, one.credits_micro) for name, one in each.items()],
+            "usage_by": lambda name, *_, **__: [UsageOf(f"{name[4:]}.knn", each[name])],
+            "usage_series": lambda name, *_, **__: [UsagePoint(NOW, f"{name[4:]}.knn", each[name])],
         }
 
     def client(self, secret: str | None = None, **headers: Any) -> httpx.AsyncClient:
@@ -50,6 +61,10 @@ class ApiApp(World):
         own = {"Authorization": f"Bearer {secret}"} if secret is not None else {}
         transport = httpx.ASGITransport(self.app)
         return httpx.AsyncClient(transport=transport, base_url="http://api", headers=own | headers)
+
+
+def _projected(organization_id: str, micro: int) -> Projection:
+    return Projection(organization_id, micro, micro, micro, micro, NOW, NOW, None, micro, micro, 48)
 
 
 def _operator(name: str, secret: str, scope: OperatorScope) -> Operator:

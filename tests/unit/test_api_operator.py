@@ -341,7 +341,7 @@ async def test_a_cursor_that_is_none_is_refused(cursor: str, writer: httpx.Async
 
 async def test_an_operator_sees_blocks_plans_balances_and_who_uses_most(writer: httpx.AsyncClient) -> None:
     blocks = (await writer.get("/v1/operator/blocks")).json()
-    assert (blocks["total"], blocks["by_limit"]) == (2, {"requests_per_minute": 1, "credits": 1})
+    assert (blocks["total"], blocks["by_limit"]) == (2, {"search_per_minute": 1, "credits": 1})
     assert {one["organization_id"] for one in blocks["blocks"]} == {"org_heron", "org_finch"}
     only = (await writer.get("/v1/operator/blocks", params={"organization_id": "org_finch"})).json()
     assert [one["decision_id"] for one in only["blocks"]] == ["d-finch"]

@@ -22,8 +22,13 @@ class JsonBody(Record):
 
     @classmethod
     def read(cls, value: Any) -> Self:
-        """The body of parsed JSON. Raises ValidationError."""
-        return cls.model_validate_json(json.dumps(value))
+        """The body of parsed JSON. Raises ValueError: what is no object, as a body of another type, is none."""
+        if not isinstance(value, dict):
+            raise ValueError("must be an object")
+        try:
+            return cls.model_validate_json(json.dumps(value))
+        except RecursionError:
+            raise ValueError("must not be that deep") from None
 
     def given(self) -> dict[str, Any]:
         """What the caller gave, as JSON knows it."""
