@@ -25,6 +25,7 @@ PASSWORDS = (
     "KAFKA_OPERATOR_PASSWORD",
     "KAFKA_READER_PASSWORD",
     "CLICKHOUSE_PASSWORD",
+    "GRAFANA_ADMIN_PASSWORD",
 )
 
 
@@ -70,13 +71,14 @@ def test_every_link_between_documents_leads_somewhere() -> None:
 def test_the_composition_publishes_nothing_but_loopback_and_knows_no_password() -> None:
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
     services = yaml.safe_load(text)["services"]
-    assert set(services) == {"kafka", "clickhouse", "access", "migrate", "worker", "sink", "audit", "webhooks", "api"}
+    processes = {"kafka", "clickhouse", "worker", "sink", "audit", "webhooks", "api", "prometheus", "grafana"}
+    assert set(services) == processes | {"access", "migrate"}
     for name, service in services.items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
         for variable, value in service["environment"].items():
             if "PASSWORD" in variable:
                 assert re.fullmatch(r"\$\{[A-Z_]+:\?[^}]+\}", value), (name, variable)
-    for name in ("kafka", "clickhouse", "worker", "sink", "audit", "webhooks", "api"):
+    for name in processes:
         assert services[name]["healthcheck"]["test"], name
     assert set(re.findall(r"\$\{([A-Z_]+):\?", text)) == set(PASSWORDS)
     assert set(re.findall(r"^([A-Z_]+)=$", (ROOT / ".env.example").read_text("utf-8"), re.M)) == set(PASSWORDS)

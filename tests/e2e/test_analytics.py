@@ -1,0 +1,118 @@
+"""The questions of docs/analytics.md, each asked of the real ClickHouse engine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from clickhouse.connection import ClickHouse
+from clickhouse.migrate import migrate
+from clickhouse.roll import roll
+from stack.clickhouse import ClickHouse as Engine
+
+pytestmark = pytest.mark.engine
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/analytics.md").read_text("utf-8")
+QUESTIONS = {
+    int(number): query for number, query in re.findall(r"^### (\d+)\. .*?```sql\n(.*?)```", PAGE, re.DOTALL | re.M)
+}
+END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+START = END - timedelta(days=20)
+PARAMETERS = {"start": START, "end": END, "org": "org_a"}
+USAGE = (
+    "org_id", "minute", "api_key_id", "operation", "source", "chunk", "category", "requests", "errors", "throttled",
+    "credits_micro", "events", "version",
+)  # fmt: skip
+DECISION = ("decision_id", "scope_kind", "scope_id", "limit_name", "verdict", "until", "decided_at", "version")
+
+
+def usage(org: str, days_ago: float, key: str, operation: str, category: str, *counts: int) -> tuple[object, ...]:
+    """``counts``: requests, errors, throttled, micro-credits."""
+    minute = int((END - timedelta(days=days_ago)).timestamp()) // 60 * 60
+    return (org, minute, key, operation, "state/0", 1, category, *counts, counts[0], 1)
+
+
+def decided(number: int, verdict: str, scope: str, seconds: int, until: int | None = None) -> tuple[object, ...]:
+    began_ms = int((END - timedelta(hours=1)).timestamp() * 1000)
+    until_ms = None if until is None else began_ms + until * 1000
+    kind = "key" if scope.startswith("key_") else "organization"
+    limit = "requests_per_minute" if kind == "key" else "credits"
+    return (f"d{number}", kind, scope, limit, verdict, until_ms, began_ms + seconds * 1000, number)
+
+
+@pytest.fixture(scope="module")
+def client(clickhouse: Engine) -> Iterator[Client]:
+    address = ClickHouse(clickhouse.url, clickhouse.username, clickhouse.password, "analytics_questions")
+    migrate(address)
+    made = address.connect()
+    rows = [
+        usage("org_a", 1, "key_1", "search.knn", "search", 1_000, 10, 50, 95_000_000),
+        usage("org_a", 2, "key_2", "inference.llm", "compute", 10, 0, 0, 300_000_000),
+        usage("org_a", 9, "key_1", "search.knn", "search", 100, 0, 0, 100_000_000),
+        usage("org_b", 1.5, "key_3", "ducks.feed", "unrated", 7, 7, 0, 0),
+        usage("org_b", 10, "key_3", "search.web", "search", 3, 0, 0, 30_000_000),
+        usage("org_c", 12, "key_4", "search.web", "search", 2, 0, 0, 20_500_000),
+    ]
+    made.insert("usage_minute", rows, column_names=USAGE)
+    decisions = [
+        decided(1, "block", "key_1", 0, 10),
+        decided(2, "block", "key_1", 60, 90),
+        decided(3, "allow", "key_1", 70),
+        decided(4, "block", "org_a", 1_800),
+    ]
+    made.insert("decision", decisions, column_names=DECISION)
+    roll(made)
+    yield made
+    made.command("DROP DATABASE analytics_questions")
+    made.close()
+
+
+def test_the_page_asks_ten_questions() -> None:
+    assert sorted(QUESTIONS) == list(range(1, 11))
+
+
+ANSWERS: dict[int, list[tuple[Any, ...]]] = {
+    1: [("org_a", Decimal(495), 1_110), ("org_b", Decimal(30), 10), ("org_c", Decimal("20.5"), 2)],
+    2: [("inference.llm", Decimal(300), Decimal("60.6")), ("search.knn", Decimal(195), Decimal("39.4"))],
+    3: [(END.replace(tzinfo=None) - timedelta(days=2), "key_2", Decimal(300))],
+    4: [("org_a", 100_000_000, 395_000_000, 3.95), ("org_b", 30_000_000, 0, 0.0), ("org_c", 20_500_000, 0, 0.0)],
+    5: [("org_a", "key_1", 50, 4.55)],
+    6: [("ducks.feed", 7, 100.0), ("search.knn", 10, 0.91)],
+    7: [("organization", "org_a", "credits", 1, 1_800), ("key", "key_1", "requests_per_minute", 2, 20)],
+    8: [("ducks.feed", 7, 1)],
+    10: [("org_c", END.replace(tzinfo=None) - timedelta(days=12))],
+}
+
+
+@pytest.mark.parametrize("number", sorted(QUESTIONS))
+def test_a_question_of_the_page_is_answered(client: Client, number: int) -> None:
+    rows = [tuple(_plain(value) for value in row) for row in client.query(QUESTIONS[number], PARAMETERS).result_rows]
+    if number == 9:
+        busiest = END - timedelta(days=1)
+        assert rows[0][:2] == (busiest.isoweekday(), busiest.hour)
+    else:
+        assert rows == ANSWERS[number]
+
+
+def _plain(value: object) -> object:
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
+
+
+def test_the_file_for_a_reading_user_names_what_there_is(client: Client) -> None:
+    text = (ROOT / "deploy/clickhouse/analyst.sql").read_text("utf-8")
+    tables = {row[0] for row in client.query("SHOW TABLES").result_rows}
+    named = set(re.findall(r"\bON sluicegate\.(\w+)", text))
+    assert named <= tables
+    held = {row[0] for row in client.query("SHOW TABLES LIKE 'usage%' ").result_rows} - {"usage_written_from_minute"}
+    policies = set(re.findall(r"POLICY IF NOT EXISTS analyst_acme ON sluicegate\.(\w+)", text))
+    granted = set(re.findall(r"GRANT SELECT ON sluicegate\.(\w+)", text))
+    assert {table for table in granted if not table.endswith("_between")} == policies
+    assert granted >= held - {"usage_rolled", "usage_written"}
