@@ -10,10 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
+ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-lcd-text")
+LIMIT_MS = 30_000
+"""How long something that is expected may take on a machine that does much else."""
 MISSING = (
     "The dashboard's tests drive a Chromium, and there is none: install chromium (Debian: apt-get install chromium), "
     "or set CHROMIUM to the path of a Chromium or Chrome."
@@ -33,6 +35,7 @@ def browser() -> Iterator[Browser]:
     path = find_chromium()
     if path is None:
         raise RuntimeError(MISSING)
+    expect.set_options(timeout=LIMIT_MS)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         try:

@@ -46,6 +46,9 @@ class World:
         self.refused = False
         self.broken = False
         self.history_is_away = False
+        self.latency_s = 0.0
+        self.at_once = 0
+        self.at_once_most = 0
         self.groups: tuple[tuple[str, float], ...] | None = None
         self._followers: list[tuple[asyncio.AbstractEventLoop, asyncio.Queue[str | None]]] = []
 
@@ -214,7 +217,7 @@ class World:
         now = iso(datetime.now(UTC))
         number = len(self.blocks) + 1
         found: Json = {
-            "decision_id": f"dec_{number}",
+            "decision_id": f"block/{limit_name}/{about['id']}/u1-{number}",
             "scope": about,
             "verdict": "block",
             "limit_name": limit_name,
@@ -298,6 +301,12 @@ class World:
         text = f"event: {event}\nid: {time.time_ns()}\ndata: {json.dumps(data)}\n\n"
         self._send(text)
 
+    async def answer_slowly(self) -> None:
+        self.at_once += 1
+        self.at_once_most = max(self.at_once_most, self.at_once)
+        await asyncio.sleep(self.latency_s)
+        self.at_once -= 1
+
     def cut(self) -> None:
         self._send(None)
 
@@ -330,6 +339,8 @@ def make_app(world: World) -> FastAPI:
             assert request.headers["authorization"].removeprefix("Bearer ") not in str(request.url)
             if world.refused or request.headers["authorization"] != f"Bearer {wanted}":
                 return JSONResponse({"title": "Unauthorized", "status": 401}, 401)
+            if not request.url.path.endswith("/live"):
+                await world.answer_slowly()
             is_history = request.url.path.endswith(("/series", "/projection"))
             if world.broken or (world.history_is_away and is_history):
                 return JSONResponse({"title": "Away", "detail": "History is away at the moment"}, 503)
@@ -363,7 +374,7 @@ def make_app(world: World) -> FastAPI:
     async def _alerts() -> Json:
         return world.alert_page()
 
-    @app.get("/v1/organizations/decisions/{decision_id}")
+    @app.get("/v1/organizations/decisions/{decision_id:path}")
     async def _why(decision_id: str) -> Response:
         found = world.blocks.get(decision_id)
         return JSONResponse(world.why(found) if found else {"title": "Not Found"}, 200 if found else 404)

@@ -73,7 +73,7 @@ def test_axe_finds_nothing_in_both_themes(chromium: Browser, address: str) -> No
     for closed in page.locator("details > summary").all():
         closed.click()
     expect(page.get_by_role("row", name="projected")).to_be_visible()
-    expect(page.get_by_text("dec_1")).to_be_visible()
+    expect(page.get_by_text("block/quota_clusters/org_heron/u1-1")).to_be_visible()
     audit(page)
     context.close()
 

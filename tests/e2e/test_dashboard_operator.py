@@ -59,11 +59,11 @@ def test_an_operator_sees_who_uses_most_what_is_blocked_and_how_far_each_part_is
 
 def test_what_an_operator_cannot_be_told_now_is_said_until_it_can(page: Page, world: World) -> None:
     world.broken = True
-    expect(page.get_by_text("History is away at the moment.")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("History is away at the moment.")).to_be_visible()
     world.broken = False
-    expect(page.get_by_text("History is away at the moment.")).to_be_hidden(timeout=30_000)
+    expect(page.get_by_text("History is away at the moment.")).to_be_hidden()
 
 
 def test_an_operator_whose_credential_was_taken_back_is_signed_out(page: Page, world: World) -> None:
     world.refused = True
-    expect(page.get_by_role("alert")).to_contain_text("not valid any more", timeout=15_000)
+    expect(page.get_by_role("alert")).to_contain_text("not valid any more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,10 @@ import pytest
 from pydantic import BaseModel
 
 from api import models
+from api.routes.operator import looks, system
+from sluicegate.operator.groups import Topology
+from sluicegate_schemas.bounds import Record
+from tests.dashboard_operator import OPERATOR_ANSWERS
 from tests.dashboard_world import World, scope
 
 NOW = datetime.now(UTC)
@@ -48,3 +53,22 @@ def test_each_answer_made_up_for_the_dashboard_is_one_that_the_api_could_give(
     model: type[BaseModel], answer: Any
 ) -> None:
     assert shape(model.model_validate(answer)) == shape(answer)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("blocks", looks.Blocks),
+        ("top-consumers", looks.Consumers),
+        ("trail", looks.Trail),
+        ("topology", Topology),
+        ("freshness", system.SystemFreshness),
+        ("drifts", system.Drifts),
+    ],
+)
+def test_each_operators_answer_made_up_for_the_dashboard_is_one_that_the_api_could_give(
+    name: str, model: type[Record]
+) -> None:
+    answer = OPERATOR_ANSWERS[name]()
+    assert shape(model.model_validate_json(json.dumps(answer))) == shape(answer)
+    assert len(OPERATOR_ANSWERS) == 6

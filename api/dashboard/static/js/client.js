@@ -4,6 +4,8 @@ import { learnTime } from "./clock.js";
 
 const ROOT = new URL("../v1/", document.baseURI);
 const ANSWER_MAX_MS = 20_000;
+/** The page's requests count among those that its organization may have at a time: of a free plan's five it takes two. */
+const AT_ONCE = 2;
 
 /** An answer that is no success. `fatal`: the credential is not (or no longer) good. */
 export class ApiError extends Error {
@@ -17,6 +19,8 @@ export class ApiError extends Error {
 
 export class Client {
   #credential;
+  #running = 0;
+  #waiting = [];
 
   constructor(credential) {
     this.#credential = credential;
@@ -28,9 +32,17 @@ export class Client {
     for (const [name, value] of Object.entries(parameters)) {
       if (value !== null && value !== undefined) url.searchParams.set(name, value);
     }
-    const limit = AbortSignal.timeout(ANSWER_MAX_MS);
-    const response = await this.#fetch(url, {}, signal ? AbortSignal.any([signal, limit]) : limit);
-    return response.json();
+    if (this.#running < AT_ONCE) this.#running += 1;
+    else await new Promise((begin) => this.#waiting.push(begin));
+    try {
+      const limit = AbortSignal.timeout(ANSWER_MAX_MS);
+      const response = await this.#fetch(url, {}, signal ? AbortSignal.any([signal, limit]) : limit);
+      return await response.json();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#running -= 1;
+    }
   }
 
   /** An open stream of server-sent events. */

@@ -31,7 +31,7 @@ export function poll({ ask, every_ms, onError, signal, soon_ms = 400 }) {
     } catch (error) {
       if (signal.aborted) return;
       onError(error);
-      wait_ms = Math.max(error.retryAfter_ms ?? 0, Math.min(every_ms, FAILED_WAIT_MS));
+      wait_ms = error.retryAfter_ms ?? Math.min(every_ms, FAILED_WAIT_MS);
       notBefore = Date.now() + (error.retryAfter_ms ?? 0);
     } finally {
       running = false;

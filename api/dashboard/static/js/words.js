@@ -72,7 +72,7 @@ export function blockedName({ scope, limit_name: limit }) {
 /** Whom it stops, for the organization itself. */
 export function scopeName({ kind, id }) {
   if (kind === "key") return id;
-  return kind === "account" ? `all that share the credits of ${id}` : "whole organization";
+  return kind === "account" ? "whole account" : "whole organization";
 }
 
 /** The limit and what was seen of it: "Requests a minute: 60 of 60". */

@@ -91,8 +91,12 @@ export class BurnChart extends Chart {
       ctx.textAlign = "right";
       ctx.textBaseline = "bottom";
       ctx.fillStyle = colour("text");
-      const y = plot.valToPos(projection.middle, "y", true);
-      ctx.fillText(short(projection.middle), bbox.left + bbox.width - 4 * unit, y - 5 * unit);
+      const place = [bbox.left + bbox.width - 4 * unit, plot.valToPos(projection.middle, "y", true) - 5 * unit];
+      ctx.lineWidth = 4 * unit;
+      ctx.lineJoin = "round";
+      ctx.strokeStyle = colour("surface");
+      ctx.strokeText(short(projection.middle), ...place);
+      ctx.fillText(short(projection.middle), ...place);
     }
     ctx.restore();
   }

@@ -38,8 +38,9 @@ export function creditsSection() {
   const node = section(
     "Credits",
     { class: "credits" },
-    el("div", { class: "credits-now" }, el("h3", {}, "Left"), left, ofTotal, bar, more.node, el("h3", {}, "Burned"), pace.node, el("h3", {}, "Went into"), parts),
+    el("div", { class: "credits-now" }, el("h3", {}, "Left"), left, ofTotal, bar, more.node),
     el("div", { class: "credits-month" }, outlook, figure, note),
+    el("div", { class: "credits-parts" }, el("h3", {}, "Burned"), pace.node, el("h3", {}, "Went into"), parts),
   );
 
   let usage = null;

@@ -1,9 +1,9 @@
 // Why something was blocked: the decision whole, and the events before it, asked for when it is opened.
 
 import { el } from "../dom.js";
-import { dayTime, time } from "../format.js";
+import { count, dayTime, time } from "../format.js";
 import { facts, table } from "../parts.js";
-import { amount, fired, plain } from "../words.js";
+import { fired, plain } from "../words.js";
 
 /** A disclosure for `decision`. */
 export function whyDetails(decision, client, signal) {
@@ -68,6 +68,6 @@ function before(events) {
 
 function quantities({ quantities: found }) {
   return Object.entries(found)
-    .map(([name, value]) => `${amount(name, value)} ${name.replaceAll("_", " ")}`)
+    .map(([name, value]) => `${count(value)} ${value === 1 ? name.replace(/s$/, "") : name.replaceAll("_", " ")}`)
     .join(", ");
 }
