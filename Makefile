@@ -72,6 +72,10 @@ outages: $(STAMP) ## ClickHouse away for 10 minutes, then the broker for one; no
 takeover: $(STAMP) ## how long a worker's death keeps decisions waiting, into docs/takeover.md
 	$(BIN)/python -m tests.faults.takeover --times 20
 
+.PHONY: backtest
+backtest: $(STAMP) ## forecasts of months that are over beside what they were, into docs/projection.md
+	$(BIN)/python -m tests.backtest $(ARGS)
+
 .PHONY: bench
 bench: $(STAMP) $(PEERS) ## our figures beside peers', into bench/latest.json (ONLY=id,… ROUNDS=3 CHECK=1 compares with the last)
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CHECK),--check) $(ARGS)

@@ -10,8 +10,10 @@ from clickhouse_connect.driver.client import Client
 from clickhouse import queries
 from clickhouse.connection import ClickHouse
 from clickhouse.migrate import migrate
+from clickhouse.plan_fit import plan_fits
 from clickhouse.roll import INSERT_MARGIN, roll
 from stack.clickhouse import ClickHouse as Engine
+from tests.domain_world import default_catalogue
 
 pytestmark = pytest.mark.engine
 
@@ -114,3 +116,15 @@ def test_whatever_is_written_and_rolled_in_turn_the_sums_are_those_of_the_newest
         for interval in ("minute", "hour", "day"):
             times = queries.usage_over_time(client, "org_a", interval, START, END)
             assert sum(one.usage.credits_micro for one in times) == sum(one[8] for one in rows)
+
+
+def test_use_is_held_against_every_plan(client: Client) -> None:
+    write(client, *(row(NOON + timedelta(minutes=minute), 10**9, chunk=minute) for minute in range(120)))
+    fits = {fit.tier: fit for fit in plan_fits(client, "org_a", default_catalogue(), START, END)}
+    assert all((fit.used_micro, fit.requests, fit.throttled) == (120 * 10**9, 120, 0) for fit in fits.values())
+    assert fits["free"].beyond_micro + fits["free"].total_micro * len({START.month, END.month}) >= 120 * 10**9
+    assert fits["enterprise"].beyond_micro == 0
+    if START.month == END.month:
+        assert (fits["free"].beyond_micro, fits["free"].ran_out_at) == (119 * 10**9, NOON)
+        assert (fits["pro"].beyond_micro, fits["pro"].ran_out_at) == (20 * 10**9, NOON + HOUR)
+        assert fits["team"].ran_out_at is None

@@ -1,0 +1,166 @@
+"""What an organization's past use would have come to on each plan: ``python -m clickhouse.plan_fit org_… --plan FILE``.
+
+From the rollups: credits, and requests beyond a key's limits by the minute. What a plan refuses within a second is not
+seen there, so ``throttled`` is a least; ``sluicegate replay --tier`` tells it exactly, as far back as the log goes. The
+prices of operations are the same on every plan; what a plan costs in money is not Sluicegate's to know.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple, get_args
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from sluicegate_schemas.catalogue import Catalogue, Tier
+from sluicegate_schemas.files import FileError, load_catalogue
+from sluicegate_schemas.limits import Category
+from sluicegate_schemas.money import credits_text
+
+from .connection import ClickHouse
+from .queries import month_range
+from .usage_sql import SETTINGS, from_hours, from_minutes, range_parameters
+
+DAYS_MAX: Final = 40
+"""Minutes are kept for a little longer."""
+_WHERE: Final = "org_id = {org:String}"
+_MINUTES: Final = (
+    "SELECT api_key_id, category, toUnixTimestamp(at) AS minute, sum(requests) "  # noqa: S608 (made of constants)
+    f"FROM {from_minutes(_WHERE + ' AND requests > 0')} GROUP BY api_key_id, category, minute ORDER BY minute"
+)
+_HOURS: Final = (
+    "SELECT toUnixTimestamp(toStartOfHour(at)) AS hour, sum(credits_micro) "  # noqa: S608 (made of constants)
+    f"FROM {from_hours(_WHERE)} GROUP BY hour ORDER BY hour"
+)
+
+
+class MinuteUse(NamedTuple):
+    """Requests of a key in a category and minute (in seconds since the epoch)."""
+
+    api_key_id: str
+    category: str
+    minute_s: int
+    requests: int
+
+
+class PlanFit(NamedTuple):
+    """What the use would have come to on the plan of ``tier``.
+
+    ``total_micro`` is what one month holds (None: no limit), ``beyond_micro`` what the months used beyond it, which a
+    block would have refused, ``ran_out_at`` when that began first. ``throttled`` requests of ``requests`` would have
+    been answered 429 by a key's limits per minute.
+    """
+
+    tier: Tier
+    used_micro: int
+    total_micro: int | None
+    beyond_micro: int
+    ran_out_at: datetime | None
+    requests: int
+    throttled: int
+
+
+def plan_fits(client: Client, org_id: str, catalogue: Catalogue, start: datetime, end: datetime) -> list[PlanFit]:
+    """The organization's use from ``start`` to before ``end``, at most forty days, on each plan. Raises ValueError for
+    a longer range or a time without zone, and clickhouse_connect's errors."""
+    parameters = {"org": org_id, **range_parameters(start, end)}
+    if end - start > timedelta(days=DAYS_MAX):
+        raise ValueError(f"plans are compared over at most {DAYS_MAX} days")
+    minutes = [MinuteUse(*row) for row in client.query(_MINUTES, parameters=parameters, settings=SETTINGS).result_rows]
+    hours = [
+        (datetime.fromtimestamp(hour, UTC), int(micro))
+        for hour, micro in client.query(_HOURS, parameters=parameters, settings=SETTINGS).result_rows
+    ]
+    return [_fit(tier, catalogue, minutes, hours) for tier in get_args(Tier)]
+
+
+def _fit(
+    tier: Tier, catalogue: Catalogue, minutes: Sequence[MinuteUse], hours: Sequence[tuple[datetime, int]]
+) -> PlanFit:
+    total = catalogue.plans[tier].credits_micro_per_month
+    beyond, ran_out_at = 0, None
+    month, used = "", 0
+    for hour, micro in hours:
+        if f"{hour:%Y-%m}" != month:
+            month, used = f"{hour:%Y-%m}", 0
+        if total is not None and used + micro > total:
+            beyond += used + micro - max(used, total)
+            ran_out_at = ran_out_at or hour
+        used += micro
+    return PlanFit(
+        tier,
+        sum(micro for _, micro in hours),
+        total,
+        beyond,
+        ran_out_at,
+        sum(one.requests for one in minutes),
+        throttled(minutes, catalogue, tier),
+    )
+
+
+def throttled(minutes: Iterable[MinuteUse], catalogue: Catalogue, tier: Tier) -> int:
+    """How many of the requests, in order of time, the key's bucket of the minute and its category's would have refused:
+    each holds a minute's requests at most, and refills by as many a minute."""
+    plan = catalogue.plans[tier]
+    if plan.rates is None:
+        return 0
+    per_minute = plan.rates.requests_per_minute
+    limits = {name: max(1, per_minute * getattr(plan.shares, name) // 100) for name in get_args(Category)}
+    buckets: dict[tuple[str, str], tuple[int, int]] = {}
+    refused = 0
+    for key, category, minute_s, requests in minutes:
+        names = [("", per_minute), *([(category, limits[category])] if category in limits else [])]
+        rooms = [_room(buckets.get((key, name)), limit, minute_s) for name, limit in names]
+        admitted = min(requests, *rooms)
+        refused += requests - admitted
+        for (name, _), room in zip(names, rooms, strict=True):
+            buckets[key, name] = room - admitted, minute_s
+    return refused
+
+
+def _room(bucket: tuple[int, int] | None, limit: int, minute_s: int) -> int:
+    """What a bucket that was left with so much can admit in this minute; what comes in meanwhile is in it."""
+    if bucket is None:
+        return 2 * limit
+    held, at_s = bucket
+    if at_s == minute_s:
+        return held
+    idle_minutes = (minute_s - at_s) // 60 - 1
+    return min(limit, held + limit * idle_minutes) + limit
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line entry; exit status 1 with one sentence where it cannot be told."""
+    parser = argparse.ArgumentParser(prog="python -m clickhouse.plan_fit", description="Use on each plan.")
+    parser.add_argument("organization")
+    parser.add_argument("--plan", type=Path, required=True, help="a catalogue file")
+    parser.add_argument("--month", default=f"{datetime.now(UTC):%Y-%m}", help="YYYY-MM; default: this one")
+    options = parser.parse_args(arguments)
+    try:
+        catalogue = load_catalogue(options.plan.read_text("utf-8"))
+        client = ClickHouse.from_environment().connect()
+        fits = plan_fits(client, options.organization, catalogue, *month_range(options.month))
+    except (ClickHouseError, FileError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for fit in fits:
+        print(sentence(fit))
+    return 0
+
+
+def sentence(fit: PlanFit) -> str:
+    """One plan's fit for people."""
+    total = "no limit" if fit.total_micro is None else f"{credits_text(fit.total_micro)} a month"
+    dry = "" if fit.ran_out_at is None else f", dry from {fit.ran_out_at:%Y-%m-%d %H:%M} UTC"
+    beyond = f", {credits_text(fit.beyond_micro)} beyond{dry}" if fit.beyond_micro else ""
+    return (
+        f"on {fit.tier.upper()} ({total}): {credits_text(fit.used_micro)} credits used{beyond}; "
+        f"{fit.throttled:,} of {fit.requests:,} requests throttled"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""How good the projection would have been on months that are over."""
