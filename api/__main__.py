@@ -1,6 +1,5 @@
 """``python -m api``: serves the usage API (docs/api.md) until it is stopped; its first line is its address."""
 
-import asyncio
 import logging
 import sys
 
@@ -9,7 +8,7 @@ from sluicegate_schemas.files import FileError
 from streams.endpoint import ListenError
 from streams.settings import SettingsError
 
-from .serve import serve
+from .serve import run, serve
 from .settings import ApiSettings
 
 
@@ -18,7 +17,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs each failed try; we say it once
     try:
-        asyncio.run(serve(ApiSettings.from_environment()))
+        run(serve(ApiSettings.from_environment()))
     except (SettingsError, ListenError, ConfigurationError, FileError, OSError) as error:
         sys.stderr.write(f"{error}. Nothing was served.\n")
         return 2

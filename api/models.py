@@ -224,8 +224,9 @@ class Why(Fresh):
 
 class Projection(Fresh):
     """Where the month ends, from ``history_hours`` of usage, as of ``made_at``; ``low`` and ``high`` hold it four times
-    of five. ``exhausted_at`` is null where the credits last, or there is no limit. ``last_hour`` and ``last_day`` are
-    what the last full hour and the last 24 burned."""
+    of five, ``interval_is_learnt`` from how far off past forecasts were, else by assumption; ``level`` is what the
+    forecast repeats. ``exhausted_at`` is null where the credits last, or there is no limit. ``last_hour`` and
+    ``last_day`` are what the last full hour and the last 24 burned."""
 
     made_at: Instant
     used: Credits
@@ -238,6 +239,8 @@ class Projection(Fresh):
     last_hour: Credits
     last_day: Credits
     history_hours: int
+    level: str
+    interval_is_learnt: bool
 
 
 class ServiceLevel(Fresh):

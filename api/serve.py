@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector
+from uvicorn.loops.auto import auto_loop_factory
 
 from sluicegate import Sluicegate
 from sluicegate.operator.system import System
@@ -39,6 +40,12 @@ log = logging.getLogger(__name__)
 CONNECTIONS_MAX: Final = 2_000
 HEAD_BYTES_MAX: Final = 32 * 1024
 STOP_LIMIT_S: Final = 5
+
+
+def run(serving: Coroutine[None, None, None]) -> None:
+    """Runs ``serve`` to its end, on uvloop where that is installed."""
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        runner.run(serving)
 
 
 async def serve(settings: ApiSettings, sluicegate: Sluicegate | None = None) -> None:

@@ -16,10 +16,10 @@ _INTRODUCTION: Final = """# Metrics
 
 Written by `python -m stack.metrics_page`; a test holds it against the code.
 
-Each worker, each sink, the audit, the webhook dispatcher and the usage API answers `GET /metrics` in Prometheus' text or
-OpenMetrics form where `SLUICEGATE_HEALTH_LISTEN` says (`127.0.0.1:9464`, say; by default nowhere). `make run` gives each
-process a free port and prints it. Beside these metrics there are the usual `process_…` ones. States of health, and what
-to alert on: [health.md](health.md).
+Each worker, each sink, the audit, the webhook dispatcher and the usage API answers `GET /metrics` in the text form of
+Prometheus or OpenMetrics where `SLUICEGATE_HEALTH_LISTEN` says (`127.0.0.1:9464`, say; by default nowhere). `make run`
+gives each process a free port and prints it. Beside these metrics there are the usual `process_…` ones. States of
+health, and what to alert on: [health.md](health.md).
 
 Label values are bounded: partitions, topics, tables, the operator's names of webhook endpoints, and words of fixed
 lists. No metric names an organization, a key or an operation. Counters start at 0 with each process. Events and rejects

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from api.serve import serve
+from api.serve import run, serve
 from api.settings import ApiSettings
 from sluicegate import Follower, FollowerSettings, Gate, Publisher, PublisherSettings, Sluicegate
 from sluicegate.clock import epoch_ms
@@ -38,7 +37,7 @@ def main(
     publisher = Publisher(PublisherSettings(brokers=brokers, node=node, topic_prefix=prefix), tap=tap)
     follower = Follower(brokers, FollowerSettings(topic_prefix=prefix))
     try:
-        asyncio.run(serve(settings, Sluicegate(publisher, follower, Gate(follower))))
+        run(serve(settings, Sluicegate(publisher, follower, Gate(follower))))
     finally:
         node_log.close()
 

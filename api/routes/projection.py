@@ -42,5 +42,7 @@ async def projection(request: Request, caller: Customer) -> Response:
             last_hour=in_credits(found.last_hour_micro),
             last_day=in_credits(found.last_day_micro),
             history_hours=found.history_hours,
+            level=found.level,
+            interval_is_learnt=found.interval_is_learnt,
         )
     )

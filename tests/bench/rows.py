@@ -128,6 +128,7 @@ GROUPS: Final = (
             Row("usage_api_p50_ms", "ms", "less",
                 "GET /v1/organizations/usage at 500 requests/s beside 20,000 events/s, half of the requests"),
             Row("usage_api_p99_ms", "ms", "less", "the same, 99 of 100"),
+            Row("usage_api_cpu_us", "µs", "less", "processor time of the API for each of them, all it did included"),
             Row("balance_lag_p50_ms", "ms", "less",
                 "from the call of publish to the answer that counts the event, beside the same load, half of them"),
             Row("balance_lag_p99_ms", "ms", "less", "the same, 99 of 100"),

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx
 
@@ -75,6 +75,12 @@ def _serve(bootstrap: str, prefix: str, folder: Path, address: str) -> subproces
         return subprocess.Popen([sys.executable, "-m", "api"], cwd=ROOT, env=environment, stdout=log, stderr=log)
 
 
+def _cpu_s(pid: int) -> float:
+    """User and system seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _until_ready(address: str) -> None:
     deadline = time.monotonic() + _READY_LIMIT_S
     while True:
@@ -88,10 +94,18 @@ def _until_ready(address: str) -> None:
         time.sleep(0.1)
 
 
-def run(
-    bootstrap: str, events_per_s: float, requests_per_s: float, seconds: float = _SECONDS
-) -> tuple[list[float], list[float], float]:
-    """(latencies of the requests, lags of the balance, both in ms and rising; events a second that were published)."""
+class Run(NamedTuple):
+    """Latencies of the requests and lags of the balance in ms, rising; what a request cost of the API's processor time,
+    all that it did meanwhile included; events a second that were published."""
+
+    latencies_ms: list[float]
+    lags_ms: list[float]
+    cpu_us: float
+    eps: float
+
+
+def run(bootstrap: str, events_per_s: float, requests_per_s: float, seconds: float = _SECONDS) -> Run:
+    """One round."""
     prefix, address = system.fresh_prefix(), f"{LOOPBACK}:{free_port()}"
     asyncio.run(system.prepare(bootstrap, prefix, commands=commands()))
     asyncio.run(system.publish_catalogue(bootstrap, prefix))
@@ -104,8 +118,10 @@ def run(
             _until_ready(address)
             if events_per_s:
                 loading = python("load", bootstrap, prefix, events_per_s, 2 * seconds + 30, 0)
+            began_cpu_s = _cpu_s(api.pid)
             asker = python("asking", address, _KEYS, requests_per_s, seconds)
             latencies = json.loads(asker.communicate(timeout=10 * seconds)[0])
+            cpu_us = (_cpu_s(api.pid) - began_cpu_s) / len(latencies) * 1e6
             lags = asyncio.run(_probe(bootstrap, prefix, address))
             eps = json.loads(loading.communicate(timeout=4 * seconds + 120)[0])[0] if loading else 0.0
             worker.check()
@@ -114,15 +130,16 @@ def run(
                 if process is not None:
                     process.kill()
                     process.wait()
-    return sorted(latencies), sorted(lags), eps
+    return Run(sorted(latencies), sorted(lags), cpu_us, eps)
 
 
 def measure(session: Session, wanted: Collection[str]) -> dict[str, float]:
     """One round of the wanted rows."""
-    latencies, lags, eps = run(session.bootstrap, EVENTS_PER_S, REQUESTS_PER_S)
+    latencies, lags, cpu_us, eps = run(session.bootstrap, EVENTS_PER_S, REQUESTS_PER_S)
     figures = {
         "usage_api_p50_ms": latencies[len(latencies) // 2],
         "usage_api_p99_ms": latencies[len(latencies) * 99 // 100],
+        "usage_api_cpu_us": cpu_us,
         "balance_lag_p50_ms": lags[len(lags) // 2],
         "balance_lag_p99_ms": lags[len(lags) * 99 // 100],
         "usage_api_load_eps": eps,
@@ -133,11 +150,11 @@ def measure(session: Session, wanted: Collection[str]) -> dict[str, float]:
 def main() -> None:
     """``python -m tests.bench.usage_api BOOTSTRAP EVENTS_PER_S REQUESTS_PER_S SECONDS``: one round's percentiles."""
     bootstrap, *numbers = sys.argv[1:]
-    latencies, lags, eps = run(bootstrap, *map(float, numbers))
+    latencies, lags, cpu_us, eps = run(bootstrap, *map(float, numbers))
     for name, found in (("requests", latencies), ("balances", lags)):
         points = {percent: round(found[len(found) * percent // 100], 1) for percent in (0, 10, 50, 90, 99)}
         sys.stdout.write(f"{name}: {len(found)}, percentiles in ms {points}, worst {found[-1]:.1f}\n")
-    sys.stdout.write(f"beside {eps:,.0f} events/s\n")
+    sys.stdout.write(f"{cpu_us:.0f} µs of processor time a request, beside {eps:,.0f} events/s\n")
 
 
 if __name__ == "__main__":

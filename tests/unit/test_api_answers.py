@@ -231,6 +231,7 @@ def test_the_projection_says_where_the_month_ends_and_is_asked_for_once_a_minute
     world.history.says["reached"] = lambda *_: (NOW_MS, NOW_MS)
     body = world.get("/v1/organizations/projection").json()
     assert (body["projected"], body["low"], body["high"]) == (5, 4, 9.5)
+    assert (body["level"], body["interval_is_learnt"]) == ("hour_of_week", False)
     assert body["exhausted_at"] == "2026-03-10T12:00:00Z"
     world.get("/v1/organizations/projection")
     assert [name for name, *_ in world.history.asked].count("project") == 1
