@@ -68,6 +68,10 @@ outages: $(STAMP) ## ClickHouse away for 10 minutes, then the broker for one; no
 	$(BIN)/python -m tests.faults.outages clickhouse --for 600
 	$(BIN)/python -m tests.faults.outages broker --for 60
 
+.PHONY: spending
+spending: $(STAMP) ## four gateways share limits under stress: spending, a key's rate, a death; into docs/spending.md
+	$(BIN)/python -m tests.faults.spending $(ARGS)
+
 .PHONY: takeover
 takeover: $(STAMP) ## how long a worker's death keeps decisions waiting, into docs/takeover.md
 	$(BIN)/python -m tests.faults.takeover --times 20

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from fractions import Fraction
 from typing import Final, NamedTuple
 
 from sluicegate_schemas.accounts import AnyCommand
 from sluicegate_schemas.limits import RateLimits
 from stack.freshness import percentiles
 from stack.node_log import Applied, Published
+from tests.bucket_promise import most_beyond
 from tests.faults.findings import Report
 from tests.faults.gateways import NODES, Gateways
 from tests.faults.spending_books import organization
@@ -58,7 +60,7 @@ async def shared_rate(scene: Gateways, report: Report, offer: Offer) -> None:
         if isinstance(line, Published) and line.event.org_id == ORGANIZATION and line.event.status == 200
     )
     promised = offer.per_minute + offer.per_minute * took_s / 60
-    beyond = most_beyond(started, offer.per_minute)
+    beyond = float(most_beyond(started, offer.per_minute, Fraction(offer.per_minute, 60_000)))
     bound = max(gate["bound"]["requests"] for gate in gates)
     lag_ms = max(gate["bound"]["lag_ms"] for gate in gates)
     percent = 100 * max(0.0, beyond) / promised
@@ -90,13 +92,3 @@ async def _offer(scene: Gateways, offer: Offer) -> Counter[int]:
         await asyncio.sleep(max(0.0, began + number / offer.per_s - loop.time()))
         calls.append(asyncio.create_task(scene.call(number % NODES, ORGANIZATION, "/v1/collections")))
     return Counter(await asyncio.gather(*calls))
-
-
-def most_beyond(started_ms: list[int], per_minute: int) -> float:
-    """By how many requests more than capacity + rate x t were admitted, over whichever time that was most."""
-    worst = least = -float(per_minute)
-    for number, at_ms in enumerate(started_ms):
-        due = number - per_minute * at_ms / 60_000
-        least = due if not number else min(least, due)
-        worst = max(worst, due + 1 - least - per_minute)
-    return worst

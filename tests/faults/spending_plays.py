@@ -20,6 +20,7 @@ DISTURBED: Final = 12 * CALL
 """What the organizations have whose limit ends while something is away."""
 CROWD: Final = 4 * CALL
 PLAYED_S: Final = 75.0
+CROWDED_S: Final = 120.0
 ROUND_S: Final = 0.2
 WORDS: Final = 2
 """A gateway passes a soft limit by one worst case in 30 s without the workers' word: by so many here."""
@@ -145,13 +146,13 @@ async def crowd(scene: Gateways, kind: Kind, report: Report, many: int) -> None:
     names = [kind.organization(f"crowd-{number}") for number in range(many)]
     answers = {name: Counter[int]() for name in names}
     open_, began = set(names), time.monotonic()
-    while open_ and time.monotonic() - began < PLAYED_S:
+    while open_ and time.monotonic() - began < CROWDED_S:
         asked = sorted(open_)
         for name, more in zip(
             asked, await asyncio.gather(*(scene.calls(6, one, 10_000) for one in asked)), strict=True
         ):
             answers[name] = answers[name] + more
-            if answers[name][200] >= 4 and more[403]:
+            if answers[name][200] * CALL >= CROWD:
                 open_.discard(name)
     admitted = {name: answers[name][200] * CALL for name in names}
     stand = await settled(scene, admitted, kind)

@@ -20,7 +20,7 @@ async def test_four_gateways_keep_limits_together_and_free_what_a_dead_one_held(
 ) -> None:
     scene, report = Gateways(kafka, fresh_prefix, tmp_path), Report()
     try:
-        await scene.start(commands(("spending",), GLIMPSE, 0, ()))
+        await scene.start(commands(GLIMPSE))
         await briefly(scene, report)
     finally:
         scene.close()

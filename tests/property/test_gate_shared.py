@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sluicegate.gate import Gate
 from sluicegate_schemas.limits import CATEGORIES, CategoryShares, RateLimits
 from streams.domain.limits import Bucket, BucketLimit
+from tests.bucket_promise import most_beyond
 from tests.gating import NOW_MS, SECRET, decision_record, heron, organization_record
 
 OPERATIONS = {
@@ -33,16 +34,6 @@ rates = st.builds(
 shares = st.lists(st.integers(1, 100), min_size=5, max_size=5).map(
     lambda percents: CategoryShares(**dict(zip(CATEGORIES, sorted(percents, reverse=True), strict=True)))
 )
-
-
-def most_beyond(passed: list[int], capacity: int, per_ms: Fraction) -> Fraction:
-    """By how much more than capacity + rate x time passed, over whichever time that was most."""
-    worst, least = Fraction(-capacity), Fraction(0)
-    for number, at_ms in enumerate(passed):
-        debt = number - per_ms * at_ms
-        least = debt if not number else min(least, debt)
-        worst = max(worst, debt + 1 - least - capacity)
-    return worst
 
 
 class ExactBucket:
