@@ -34,8 +34,8 @@ the first hour at which the forecast, its lower and its upper path reach what is
 ## How good it would have been
 
 {organizations} made-up organizations (`tests/backtest/series.py`: hours of the day, weekends, trends, luck that lasts for
-days, bursts, late starts) in the months {months}, each forecast made with what was known on that day alone. Errors
-are means of |forecast / actual - 1|.
+days, bursts, late starts) in the months {months}, each forecast made with what was known on that day alone; how far
+off forecasts are was learnt until the month's fifth day. Errors are means of |forecast / actual - 1|.
 
 | day of the month | forecasts | error | straight line | 80 % interval held |
 |---|---|---|---|---|

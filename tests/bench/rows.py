@@ -140,6 +140,8 @@ GROUPS: Final = (
         (
             Row("org_month_ms", "ms", "less",
                 "an organization's month by key and by operation, from 10 million rollup rows", ("org_month_raw_ms",)),
+            Row("projection_1000_ms", "ms", "less",
+                "the month-end projection of 1,000 organizations, from 10 million rollup rows"),
             Row("org_month_raw_ms", "ms", "less", "the same from raw events, a tenth as many as the rollups stand for",
                 is_peer=True),
         ),
