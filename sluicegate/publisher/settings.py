@@ -40,9 +40,10 @@ class PublisherSettings:
     envelope_bytes_max: int = 256 * 1024
     linger_ms_min: float = 3.0
     """How long the first event of an envelope waits for company when there is little traffic."""
-    linger_ms_max: float = 100.0
+    linger_ms_max: float = 10.0
     """The same at ``linger_full_eps`` and above; between the two it grows with the rate, since few large envelopes cost
-    the worker less than many small ones."""
+    the worker less than many small ones: an event in an envelope of 16 costs it a quarter more than in one of 200. What
+    lingers longer delays each decision by as much, and saves no more."""
     linger_full_eps: float = 5_000.0
     """Events per second and partition."""
 
