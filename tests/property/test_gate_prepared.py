@@ -12,7 +12,18 @@ from sluicegate.gate.soft import SoftHold
 from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.catalogue import CatalogueRecord
 from sluicegate_schemas.limits import FailureMode, RateLimits
-from tests.gating import CATALOGUE, NOW_MS, SECRET, Known, TopicRecord, credit_block, decision_record, heron, key_record
+from tests.gating import (
+    CATALOGUE,
+    NOW,
+    NOW_MS,
+    SECRET,
+    Known,
+    TopicRecord,
+    credit_block,
+    decision_record,
+    heron,
+    key_record,
+)
 from tests.gating import organization_record as organization
 
 OPERATIONS = ("search.knn", "search.knn", "search.knn", "namespaces.create", "inference.llm", "nothing.known")
@@ -141,3 +152,28 @@ def test_a_request_of_which_nothing_is_special_is_prepared() -> None:
     for _ in range(3):
         assert gate.check(SECRET, "search.knn", now_ms=NOW_MS).allowed
     assert len(gate._prepared) == 1
+
+
+def test_a_catalogue_that_takes_effect_ends_what_was_prepared() -> None:
+    plan = CATALOGUE.plans["pro"].model_copy(update={"rates": _TIGHT})
+    changed = {"version": 9, "effective_at": from_epoch_ms(NOW_MS + 1_000), "plans": CATALOGUE.plans | {"pro": plan}}
+    record = CatalogueRecord(catalogue=CATALOGUE.model_copy(update=changed), published_at=NOW, published_by="test")
+    gate = Gate(heron(("catalog", b"9", record.model_dump_json().encode())))
+    policies = [
+        dict(gate.check(SECRET, "search.knn", now_ms=NOW_MS + at_ms).headers)["RateLimit-Policy"]
+        for at_ms in (0, 1, 999, 1_000, 1_001)
+    ]
+    assert policies[0] == policies[1] == policies[2]
+    assert policies[3] == policies[4]
+    assert policies[3].startswith('"requests_per_second";q=3;w=2, "requests_per_minute";q=20;w=60')
+
+
+def test_what_runs_is_held_against_the_next_prepared_request() -> None:
+    one, other = heron(news("used", 0, NOW_MS + 10_000)), heron(news("used", 0, NOW_MS + 10_000))
+    statuses = []
+    for service in (Service(one, Gate(one)), Service(other, Gate(other, reserves=[PaysAll()]))):
+        answers = [service.step(("check", "search.knn", True), 0, NOW_MS) for _ in range(20)]
+        statuses.append([status for status, *_ in answers])
+    assert statuses[0] == statuses[1]
+    assert 200 in statuses[0]
+    assert 403 in statuses[0]
