@@ -83,6 +83,11 @@ _RFC_3339: Final = re.compile(
 ).fullmatch
 
 
+_MILLISECONDS_SIGNS: Final = len("2026-01-31T23:59:59.123Z")
+_MINUTES_MAX: Final = 256
+_MINUTES_MS: Final[dict[str, int]] = {}
+
+
 def to_epoch_ms(value: datetime) -> int:
     """Whole milliseconds since 1970-01-01T00:00:00Z, rounded down. ``value`` must carry a zone."""
     return (value - _EPOCH) // _MILLISECOND
@@ -100,6 +105,22 @@ def parse_time(text: str) -> int:
     """
     if _RFC_3339(text) is None:
         raise ValueError("must be an RFC 3339 time with a zone, such as 2026-01-31T23:59:59.123Z")
+    if len(text) == _MILLISECONDS_SIGNS and text[-1] == "Z" and text[17] < "6":
+        minute_ms = _MINUTES_MS.get(text[:17]) or _minute_ms(text)
+        return minute_ms + int(text[17:19]) * 1000 + int(text[20:23])
+    return _parse_in_full(text)
+
+
+def _minute_ms(text: str) -> int:
+    """The start of the minute of a time in UTC: most times lie in few minutes, so the last ones are remembered."""
+    minute_ms = _parse_in_full(f"{text[:17]}00Z")
+    if len(_MINUTES_MS) >= _MINUTES_MAX:
+        _MINUTES_MS.clear()
+    _MINUTES_MS[text[:17]] = minute_ms
+    return minute_ms
+
+
+def _parse_in_full(text: str) -> int:
     try:
         value = datetime.fromisoformat(text)
     except ValueError:

@@ -53,6 +53,17 @@ class Admitter:
         named = [one.org_id for one in content.organizations] if isinstance(content, WireGauge) else [content.org_id]
         return any(org_id not in self._organizations for org_id in named)
 
+    def known(self, event: WireEvent) -> Route | None:
+        """The event's route, if it was found before: then nothing more is to be decided about it."""
+        route = self._routes.get((event.api_key_id, event.operation))
+        if (
+            route is None
+            or route.organization_id != event.org_id
+            or (event.account_id is not None and event.account_id != route.account_id)
+        ):
+            return None
+        return route
+
     def admit(self, events: list[WireEvent], *, is_forward: bool = False) -> Admission:
         """Looks up each event's route; decides about those that have none."""
         find = self._routes.get

@@ -160,14 +160,13 @@ class EventIds:
         seconds = self._seconds[:1]
         return seconds[0] * 1000 if seconds else None
 
-    def find(self, event: WireEvent) -> EventIdRow | None:
-        """What is remembered of an event with this organization and id."""
-        return self._rows.get(_id_key(event))
+    def find(self, key: bytes) -> EventIdRow | None:
+        """What is remembered of an event with this ``id_key``."""
+        return self._rows.get(key)
 
-    def mark(self, event: WireEvent, digest: int) -> None:
-        """Remembers a counted event."""
-        key = _id_key(event)
-        row = EventIdRow(event.ts_ms // 1000, digest)
+    def mark(self, key: bytes, event: WireEvent) -> None:
+        """Remembers a counted event under its ``id_key``."""
+        row = EventIdRow(event.ts_ms // 1000, event_digest(event))
         self._changed[key] = row
         self._insert(key, row)
         if len(self._rows) > self._settings.dedup_ids_max:
@@ -206,5 +205,6 @@ class EventIds:
         self._insert(key, row)
 
 
-def _id_key(event: WireEvent) -> bytes:
+def id_key(event: WireEvent) -> bytes:
+    """The row key of an event with an id of its own."""
     return f"f|{event.org_id}|{event.id}".encode()

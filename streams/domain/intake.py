@@ -8,7 +8,7 @@ from sluicegate_schemas.envelope import TICK, WireEnvelope, WireEvent, WireForwa
 from sluicegate_schemas.outputs import RejectReason
 
 from .admit import Admission, Admitter
-from .dedup import EventIds, Producers, event_digest
+from .dedup import EventIds, Producers, event_digest, id_key
 from .meter import Meter
 from .outputs import Outbox, RecordOrigin
 from .period import LogTime
@@ -64,6 +64,13 @@ class Intake:
         except Malformed as malformed:
             self._advance_to(log_time_ms)
             self._reject(origin, 0, malformed.reason, malformed.field, malformed.detail, None, None)
+            return True
+        if type(content) is WireEvent and (route := self._admitter.known(content)) is not None:
+            if self._advance_to(log_time_ms):
+                self._count_single([content], self._admitter.admit([content]), origin, log_time_ms)
+            else:
+                self._count_once(content, route, self._context(content, origin, log_time_ms), 0)
+            self._meter.judge_debts()
             return True
         if isinstance(content, WireGauge | WireLeaseRequest):
             if not accounts_current and self._admitter.is_early(content):
@@ -143,26 +150,29 @@ class Intake:
         A forward's origin position names the same event each time it is sent, so its id tells repeats of it too.
         """
         event = events[0]
+        record = self._context(event, origin, logged_at_ms)
+        for index, account_id, home in admission.forwarded:
+            self._forward(origin, index, event, account_id, home)
+        for refused in admission.refused:
+            record.refuse(*refused)
+        self._count_once(event, admission.routes[0], record, 0)
+
+    def _context(self, event: WireEvent, origin: RecordOrigin, logged_at_ms: int) -> RecordContext:
+        """Of a record that holds this event alone."""
 
         def refuse(index: int, reason: RejectReason, field: str | None, detail: str) -> None:
             self._reject(origin, index, reason, field, detail, event, None)
 
-        for index, account_id, home in admission.forwarded:
-            self._forward(origin, index, event, account_id, home)
-        for refused in admission.refused:
-            refuse(*refused)
-        event_id = event.id or ""
-        record = RecordContext(origin.offset, logged_at_ms, lambda _: event_id, refuse)
-        self._count_once(event, admission.routes[0], record, 0)
+        return RecordContext(origin.offset, logged_at_ms, lambda _: event.id or "", refuse, is_checked=True)
 
     def _count_once(self, event: WireEvent, route: Route | None, record: RecordContext, index: int) -> None:
         """Counts an event with an id of its own, unless that id was counted before or could have been."""
         if route is None:
             return
-        digest = event_digest(event)
-        known = self._event_ids.find(event)
+        key = id_key(event)
+        known = self._event_ids.find(key)
         if known is not None:
-            if known.digest == digest:
+            if known.digest == event_digest(event):
                 self.totals.duplicate += 1
             else:
                 record.refuse(index, "id_conflict", "id", "was the id of another event before")
@@ -174,7 +184,7 @@ class Intake:
             return
         if self._meter.count([event], [route], record, index):
             self.totals.counted += 1
-            self._event_ids.mark(event, digest)
+            self._event_ids.mark(key, event)
 
     def refuse(self, origin: RecordOrigin, index: int, reason: RejectReason, field: str | None, detail: str,
                organization_id: str | None = None) -> None:  # fmt: skip

@@ -91,7 +91,8 @@ class Meter:
             )
             if not is_plain:  # the usual event has nothing more to check
                 try:
-                    check_numbers(event)
+                    if not record.is_checked:
+                        check_numbers(event)
                 except Malformed as malformed:
                     record.refuse(index, malformed.reason, malformed.field, malformed.detail)
                     continue

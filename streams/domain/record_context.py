@@ -9,12 +9,16 @@ Refuse = Callable[[int, RejectReason, str | None, str], None]
 
 
 class RecordContext:
-    """What the events of one usage record share. ``name`` gives the id of an event that has none of its own."""
+    """What the events of one usage record share. ``name`` gives the id of an event that has none of its own;
+    ``is_checked``: their numbers were, when they were decoded (``check_numbers``)."""
 
-    __slots__ = ("logged_at_ms", "name", "offset", "refuse")
+    __slots__ = ("is_checked", "logged_at_ms", "name", "offset", "refuse")
 
-    def __init__(self, offset: int, logged_at_ms: int, name: Callable[[int], str], refuse: Refuse) -> None:
+    def __init__(
+        self, offset: int, logged_at_ms: int, name: Callable[[int], str], refuse: Refuse, *, is_checked: bool = False
+    ) -> None:
         self.offset = offset
         self.logged_at_ms = logged_at_ms
         self.name = name
         self.refuse = refuse
+        self.is_checked = is_checked

@@ -8,7 +8,7 @@ from sluicegate_schemas.envelope import TICK
 
 from .machine import InputRecord, Machine
 
-CHUNK_RECORDS_MAX: Final = 32
+CHUNK_RECORDS_MAX: Final = 128
 CHUNK_BYTES_MAX: Final = 65_536
 """What the machine gets at a time: a few milliseconds of work, and a bounded size of what comes out."""
 
