@@ -9,10 +9,9 @@ from typing import Final
 
 _PROFILES: Final = """
 hours AS (
-    SELECT $WHOSE AS org_id, dateDiff('hour', hour, {origin:DateTime('UTC')}) AS ago, sum(credits_micro) AS micro
+    SELECT $WHOSE AS org_id, dateDiff('hour', hour, {origin:DateTime('UTC')}) AS ago, credits_micro AS micro
     FROM usage_organization_hour FINAL
-    WHERE hour >= {origin:DateTime('UTC')} - INTERVAL 8 WEEK AND hour < {origin:DateTime('UTC')}
-    GROUP BY org_id, ago),
+    WHERE hour >= {origin:DateTime('UTC')} - INTERVAL 8 WEEK AND hour < {origin:DateTime('UTC')}),
 slots AS (
     SELECT org_id, (ago - 1) % 168 AS slot, max(ago) AS oldest, sum(micro * pow(0.6, intDiv(ago - 1, 168))) AS weighed,
            sum(micro) AS total, sumIf(micro, ago <= {month_hours:UInt32}) AS used, sumIf(micro, ago <= 24) AS day,
