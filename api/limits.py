@@ -62,7 +62,8 @@ class Bounds:
         def begin() -> None:
             nonlocal has_begun
             has_begun = True
-            limit.reschedule(None)
+            if not limit.expired():  # else it begins while it is given up: then it goes on, since it has begun
+                limit.reschedule(None)
 
         try:
             async with asyncio.timeout(ANSWER_LIMIT_S) as limit:

@@ -78,7 +78,11 @@ async def serve(settings: ApiSettings, sluicegate: Sluicegate | None = None) -> 
         gate=sluicegate.gate,
         meter=sluicegate.publisher,
         operators=operators,
-        desk=RealDesk(kafka, worker_group=process.group, sink_group=process.sink_group),
+        desk=RealDesk(
+            System(settings.operators_brokers, process.topic_prefix),
+            worker_group=process.group,
+            sink_group=process.sink_group,
+        ),
         roster=roster,
     )
     app = create_app(parts)

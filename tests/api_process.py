@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,13 @@ from stack.process import ChildProcess
 
 ROOT = Path(__file__).parents[1]
 START_LIMIT_S = 40.0
+OPERATE_LIMIT_S = 120.0
+OPERATOR = "operator-of-the-tests"
+OPERATORS = f"""[[operators]]
+name = "wim"
+sha256 = "{hashlib.sha256(OPERATOR.encode()).hexdigest()}"
+scopes = ["write"]
+"""
 
 
 def secret_of(api_key_id: str, mode: str = "live") -> str:
@@ -57,6 +65,17 @@ class ApiProcess:
         if api_key_id is not None:
             headers["Authorization"] = f"Bearer {secret_of(api_key_id)}"
         return httpx.get(self.url + path, headers=headers, timeout=10.0, trust_env=False, **options)
+
+    def operate(self, method: str, path: str, name: str = "", *, once: bool = False, **options: Any) -> httpx.Response:
+        """Asks as the operator of ``OPERATORS``; a change has the Idempotency-Key ``name``, and is repeated, but for
+        ``once``, until a worker has answered, as whoever makes one should."""
+        headers = {"Authorization": f"Bearer {OPERATOR}"} | ({"Idempotency-Key": name} if name else {})
+        url = f"{self.url}/v1/operator/{path}"
+        deadline = time.monotonic() + OPERATE_LIMIT_S
+        while True:
+            response = httpx.request(method, url, headers=headers, timeout=60.0, trust_env=False, **options)
+            if once or response.status_code not in (202, 503) or time.monotonic() > deadline:
+                return response
 
     def until(
         self, path: str, api_key_id: str, holds: Callable[[Any], bool], limit_s: float = 30.0, **options: Any

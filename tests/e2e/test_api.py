@@ -7,6 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import pytest
 
 from stack.clickhouse import ClickHouse
 from stack.kafka import Kafka
-from tests.api_process import ApiProcess, secret_of
+from tests.api_process import OPERATORS, ApiProcess, secret_of
 from tests.pipeline import Pipeline
 
 pytestmark = [pytest.mark.broker, pytest.mark.engine, pytest.mark.processes]
@@ -37,7 +38,9 @@ def running(kafka: Kafka, clickhouse: ClickHouse, tmp_path_factory: pytest.TempP
     """Everything, with some usage of org_heron and org_finch on its way."""
     folder = tmp_path_factory.mktemp("api")
     pipeline = Pipeline(kafka, clickhouse, f"t{secrets.token_hex(5)}", folder)
-    api = ApiProcess(pipeline.environment(), folder)
+    (folder / "operators.toml").write_text(OPERATORS)
+    file = {"SLUICEGATE_API_OPERATORS_FILE": str(folder / "operators.toml")}
+    api = ApiProcess(pipeline.environment() | file, folder)
     try:
         asyncio.run(_start(pipeline))
         api.process.start()
@@ -191,3 +194,76 @@ async def _spend(pipeline: Pipeline, key: str) -> None:
     await publisher.start()
     _publish(publisher, key, "search.web")
     await publisher.close()
+
+
+# ---- operators ----
+
+KEYS = "organizations/org_new/keys"
+GRANT = "organizations/org_new/grants/g1"
+
+
+@pytest.mark.contract("1.3", "4.8")
+def test_an_operator_makes_an_organization_and_a_key_that_works_until_it_is_revoked(running: Running) -> None:
+    api = running.api
+    put = api.operate("PUT", "organizations/org_new", "c1", json={"tier": "pro", "concurrency": 7, "reason": "new"})
+    assert (put.status_code, put.json()["outcome"]) == (200, "applied"), put.text
+    assert (put.json()["trail"]["issued_by"], put.json()["trail"]["reason"]) == ("wim", "new")
+    made = api.operate("POST", KEYS, "c2", json={}, once=True, params={"wait_s": 15})
+    assert made.status_code in (201, 202), made.text
+    key = made.json()
+    again = api.operate("POST", KEYS, "c2", json={})
+    assert (again.status_code, again.json() | {"outcome": None}) == (201, key | {"secret": None, "outcome": None})
+    as_customer = {"Authorization": f"Bearer {key['secret']}"}
+    assert api.get("/v1/organizations", headers=as_customer).json()["concurrency"] == 7
+    changed = api.operate("PATCH", "organizations/org_new", "c3", json={"tier": "team"})
+    assert changed.status_code == 200, changed.text
+    shown = api.operate("GET", "organizations/org_new").json()
+    assert (shown["put"]["tier"], shown["put"]["concurrency"]) == ("team", 7)
+    assert [one["api_key_id"] for one in shown["keys"]] == [key["api_key_id"]]
+    assert api.operate("POST", f"{KEYS}/{key['api_key_id']}/revoke", "c4", json={}).status_code == 200
+    deadline = time.monotonic() + 20
+    while api.get("/v1/organizations", headers=as_customer).status_code != 401:
+        assert time.monotonic() < deadline, "the key still works"
+        time.sleep(0.1)
+
+
+@pytest.mark.contract("4.8")
+def test_an_idempotency_key_is_one_commands_whoever_comes_first(running: Running) -> None:
+    api = running.api
+    assert api.operate("PUT", "organizations/org_new", "c1", json={"tier": "pro", "concurrency": 7, "reason": "new"})
+    with ThreadPoolExecutor(4) as at_once:
+        bodies = [{"credits_micro": micro} for micro in (1, 2, 1, 2)]
+        race = [at_once.submit(api.operate, "PUT", GRANT, "c5", json=body) for body in bodies]
+        answers = [one.result() for one in race]
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 409, 409], [one.text for one in answers]
+    first, second = (answer for answer in answers if answer.status_code == 200)
+    assert first.content == second.content
+    other = first.json()["trail"]["after"]["credits_micro"] % 2 + 1
+    assert api.operate("PUT", GRANT, "c5", json={"credits_micro": other}).status_code == 409
+    refused = [api.operate("POST", "organizations/org_new/grants/never/revoke", "c6", json={}) for _ in range(2)]
+    assert [one.status_code for one in refused] == [422, 422], refused[0].text
+    assert refused[0].content == refused[1].content
+    trail = api.operate("GET", "trail", params={"account_id": "org_new", "limit": 200}).json()["entries"]
+    assert sum(entry["command_id"] == "c5" for entry in trail) == 1
+    assert [entry["applied_at"] for entry in trail] == sorted((one["applied_at"] for one in trail), reverse=True)
+
+
+def test_an_operator_sees_how_the_system_does(running: Running) -> None:
+    api = running.api
+    api.until("/v1/organizations/usage", "key_wren_1", lambda body: body["requests"] >= WREN_REQUESTS)
+    topology = api.operate("GET", "topology").json()
+    assert topology["workers"]["members"] == 1
+    assert all(one["owner"] for one in topology["workers"]["partitions"])
+    blocks = api.operate("GET", "blocks", params={"organization_id": "org_wren"}).json()
+    assert blocks["by_limit"]["credits"] == 1
+    block = next(one for one in blocks["blocks"] if one["limit_name"] == "credits")
+    explained = api.operate("GET", f"decisions/{block['decision_id']}").json()
+    assert (explained["stands"], explained["event"]["event"]["org_id"]) == (True, "org_wren")
+    deadline = time.monotonic() + 20
+    while "org_wren" not in str(consumers := api.operate("GET", "top-consumers").json()):
+        assert time.monotonic() < deadline, consumers
+        time.sleep(0.2)
+    assert consumers["consumers"][0]["organization_id"] == "org_wren"
+    assert api.operate("GET", "freshness").json()["sink"]["inserts"] > 0
+    assert api.operate("GET", "drifts").json() == {"drifts": []}
+    assert [one["version"] for one in api.operate("GET", "catalogues").json()["catalogues"]] == [1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import logging
 from collections.abc import AsyncIterator
@@ -10,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api import auth
+from api import auth, limits
 from api.limits import BODY_BYTES_MAX, HEADERS_MAX, PATH_BYTES_MAX, QUERY_BYTES_MAX
 from tests.api_app import FINCH, HERON, READER, REVOKED, WRITER, ApiApp
 
@@ -189,6 +191,21 @@ async def test_a_catalogue_must_say_that_it_is_toml(api: ApiApp, kind: str) -> N
     async with api.client(WRITER) as client:
         answer = await client.post("/v1/operator/catalogues", content=b"version = 1", headers={"Content-Type": kind})
         assert answer.status_code == 415
+
+
+async def test_an_answer_that_comes_when_it_is_given_up_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of Kafka may take the cancellation for its own and go on."""
+    monkeypatch.setattr(limits, "ANSWER_LIMIT_S", 0.02)
+
+    async def late(_: Any, __: Any, send: Any) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(10)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"late"})
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(limits.Bounds(late)), base_url="http://api") as client:
+        answer = await client.get("/")
+    assert (answer.status_code, answer.content) == (200, b"late")
 
 
 # ---- headers and logs ----
