@@ -56,6 +56,8 @@ async def read_all(brokers: Brokers, topic: str) -> AsyncIterator[LogRecord]:
 async def read_between(consumer: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> AsyncIterator[LogRecord]:
     """The records of ``begins``' partitions from there until ``ends``, those of one partition in their order."""
     left = {partition for partition in begins if begins[partition] < ends[partition]}
+    if not left:
+        return
     consumer.assign(sorted(left))
     for partition in left:
         consumer.seek(partition, begins[partition])

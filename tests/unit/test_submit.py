@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 
 from sluicegate import Brokers
 from sluicegate.operator import submit as submitting
 from sluicegate.operator.commands import as_command
 from sluicegate.operator.earlier import Earlier
+from sluicegate.operator.logs import read_between
 from sluicegate.operator.send import Sent
 from sluicegate.operator.submit import LOOK_BACK, Make, Origin, OtherCommandError, submit
 from sluicegate.operator.system import System
@@ -136,3 +138,15 @@ async def test_a_refusal_for_another_reason_is_the_answer(log: Log) -> None:
     _, outcome = await log.submit(5)
     assert outcome.reject is not None
     assert outcome.reject.field == "grant_id"
+
+
+async def test_where_nothing_stands_the_broker_is_asked_for_nothing() -> None:
+    """A consumer of no partition waits for its own time-out when it is stopped: 40 s for the first command of all."""
+
+    class Consumer:
+        def assign(self, _: object) -> None:
+            raise AssertionError("there is nothing to be assigned")
+
+    partition = TopicPartition("sluicegate.accounts", 0)
+    read = [one async for one in read_between(Consumer(), {partition: 3}, {partition: 3})]  # type: ignore[arg-type]
+    assert read == []
