@@ -35,7 +35,7 @@ def commands() -> list[AnyCommand]:
 
 
 async def gateway_dies(scene: Gateways, report: Report) -> None:
-    """Both; afterwards the gateway serves again."""
+    """Both; the gateway stays dead."""
     share = CONCURRENCY // NODES
     own = [share + (number < CONCURRENCY % NODES) for number in range(NODES)]
     held = [asyncio.create_task(_hold(scene, number)) for number in range(NODES) for _ in range(own[number])]
@@ -74,8 +74,6 @@ async def gateway_dies(scene: Gateways, report: Report) -> None:
         for task in held:
             task.cancel()
         await asyncio.gather(*held, return_exceptions=True)
-    scene.nodes[VICTIM].spawn()
-    await scene.wait_for(VICTIM)
 
 
 async def _hold(scene: Gateways, number: int) -> int:

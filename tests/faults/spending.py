@@ -55,7 +55,7 @@ CROWD: Final = 250
 LATE_MS: Final = 30_000
 """How long events of a gateway that is cut off may be on their way."""
 MINUTE: Final = Offer(per_minute=600, for_s=60.0)
-GLIMPSE: Final = Offer(per_minute=120, for_s=8.0)
+GLIMPSE: Final = Offer(per_minute=60, for_s=4.5, times=20)
 BACK: Final = Kind("hard", "credits")
 
 

@@ -49,6 +49,10 @@ def page(figures: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
         if any(found):
             missing = sum(one["missing_micro"] for one in found if one)
             lines.append(f"| {says} | {' | '.join(_cell(one) for one in found)} | {missing:,} |")
+    crowds = [one for kind in KINDS if (one := figures.get(f"crowd, {kind}"))]
+    if crowds:
+        used_up = ", ".join(str(one["used_up"]) for one in crowds)
+        lines += ["", f"Of the {crowds[0]['organizations']} organizations {used_up} used up their limit in their time."]
     if (back := figures.get("cut off")) is not None:
         lines += [
             "",
