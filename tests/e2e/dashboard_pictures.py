@@ -12,8 +12,9 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from tests.browser import browser
+from tests.dashboard_api import KEY, OPERATOR, serving
 from tests.dashboard_operator import iso
-from tests.dashboard_world import KEY, OPERATOR, World, scope, serving
+from tests.dashboard_world import World, scope
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 BYTES_MAX = 200_000

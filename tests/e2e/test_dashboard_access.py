@@ -10,7 +10,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import browser
-from tests.dashboard_world import KEY, OPERATOR, World, scope, serving
+from tests.dashboard_api import KEY, OPERATOR, serving
+from tests.dashboard_world import World, scope
 
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 900}
@@ -148,12 +149,21 @@ def test_a_chosen_theme_stays_and_the_charts_follow_it(chromium: Browser, addres
 
 
 def test_paper_is_light_and_has_figures_but_no_controls(chromium: Browser, address: str) -> None:
-    context = chromium.new_context(viewport=DESKTOP, color_scheme="dark")
+    context = chromium.new_context(viewport=DESKTOP, color_scheme="light")
     page = signed_in(context.new_page(), address)
-    page.emulate_media(media="print", color_scheme="dark")
+    page.get_by_role("button", name="Theme: system").click()
+    page.get_by_role("button", name="Theme: light").click()
+    page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
     expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
     expect(page.locator("#credits-left")).to_be_visible()
+    dark_signs = """canvas => {
+        const { data } = canvas.getContext("2d").getImageData(0, 0, 40, canvas.height);
+        let seen = 0;
+        for (let at = 0; at < data.length; at += 4) if (data[at + 3] > 200 && data[at] < 110) seen += 1;
+        return seen;
+    }"""
+    assert page.locator("canvas").first.evaluate(dark_signs) > 20
     context.close()
 
 

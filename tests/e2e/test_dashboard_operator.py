@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import browser
-from tests.dashboard_world import KEY, OPERATOR, World, serving
+from tests.dashboard_api import KEY, OPERATOR, serving
+from tests.dashboard_world import World
 
 pytestmark = [pytest.mark.processes]
 

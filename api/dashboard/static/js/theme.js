@@ -26,7 +26,9 @@
 
   let current = stored();
   apply(current);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("themechange")));
+  for (const query of ["(prefers-color-scheme: dark)", "print"]) {
+    matchMedia(query).addEventListener("change", () => dispatchEvent(new Event("themechange")));
+  }
   document.addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("theme");
     name(button, current);
