@@ -139,6 +139,8 @@ class World:
             "last_hour": 131.4,
             "last_day": 2_911.8,
             "history_hours": 1_344,
+            "level": "hour_of_week",
+            "interval_is_learnt": True,
         }
 
     def series(self, start: datetime, end: datetime, interval: str, group_by: str | None) -> Json:

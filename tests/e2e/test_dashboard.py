@@ -161,6 +161,7 @@ def test_the_projection_is_drawn_with_its_band_and_told_in_a_table(page: Page) -
     section = page.get_by_role("region", name="Credits")
     expect(section).to_contain_text("About 83,900 credits by")
     expect(section).to_contain_text("80 %: 77,250 to 92,400")
+    expect(section).to_contain_text("Projected from the hours of the week, seen for 56 d")
     canvas = section.locator("canvas")
     expect(canvas).to_be_visible()
     band = """canvas => {

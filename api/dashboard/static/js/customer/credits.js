@@ -5,7 +5,7 @@ import { everySecond, now } from "../clock.js";
 import { el, setList, setText } from "../dom.js";
 import { count, credits, creditsExact, day, dayTime, duration, month, percent } from "../format.js";
 import { facts, meter, section, setMeter, setTone, textTable } from "../parts.js";
-import { breakdownName } from "../words.js";
+import { breakdownName, plain } from "../words.js";
 
 const DAY_MS = 86_400_000;
 /** So young a month is drawn by the hour. */
@@ -162,8 +162,10 @@ function outlookSentence({ projected, low, high, exhausted_at: at, exhausted_ear
   return `They run out about ${dayTime(at)} UTC (80 %: between ${dayTime(early)} ${until}). ${where}`;
 }
 
-function historyNote({ history_hours: hours }) {
-  if (hours >= 168) return `Projected from the hours of the week, seen for ${count(hours / 24)} days.`;
-  const basis = hours >= 24 ? "the hours of the day" : "the mean so far";
-  return `Projected from ${basis}, seen for ${duration(hours * 3_600_000)}: the interval is wide while history is short.`;
+/** What the forecast repeats, by its level; one that is not known here is shown by its own name. */
+const BASES = { hour_of_week: "the hours of the week", hour_of_day: "the hours of the day", mean: "the mean so far" };
+
+function historyNote({ level, history_hours: hours, interval_is_learnt: isLearnt }) {
+  const basis = `Projected from ${BASES[level] ?? plain(level)}, seen for ${duration(hours * 3_600_000)}.`;
+  return isLearnt ? basis : `${basis} The interval is assumed until it is known how far off forecasts are.`;
 }
