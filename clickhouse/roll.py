@@ -69,5 +69,5 @@ def roll(client: Client, since: datetime | None = None) -> datetime:
 def roll_day(client: Client, midnight: datetime, since: datetime) -> None:
     """Rolls those hours of the day that have minutes written since ``since``, and the day. Raises as ``roll``."""
     client.command(_ROLL_HOURS, parameters={"day": midnight, "since": since})
-    for statement in (_ROLL_ORGANIZATIONS, _ROLL_DAY):
+    for statement in (_ROLL_DAY, _ROLL_ORGANIZATIONS):
         client.command(statement, parameters={"day": midnight})
