@@ -29,7 +29,7 @@ def main() -> int:
             if options.only in operation.label and time.monotonic() < end:
                 try:
                     sent += explore(api, operation, EXAMPLES, number)
-                except Exception as error:
+                except (Exception, BaseExceptionGroup) as error:  # schemathesis groups its failures
                     broken += 1
                     print(f"{operation.label}:\n{error}")
         number += 1
