@@ -299,17 +299,21 @@ def test_without_any_catalogue_nothing_is_counted():
         world.send(usage())
 
 
-def test_balances_are_the_ledgers_and_come_at_most_once_a_second():
-    world = small_world("pro")
-    for step in range(25):
+def requests_a_tenth_of_a_second_apart(world, count):
+    for step in range(count):
         world.send(usage("search.web", ts=NOW_MS + step * 100), at=NOW_MS + step * 100)
     balances = [Balance.model_validate_json(one.value) for one in world.derived]
-    account = [one for one in balances if one.kind == "account"]
-    assert [one.used_micro for one in account] == [10_000_000, 110_000_000, 210_000_000]
-    assert [one.source.offset for one in account] == [0, 10, 20]
     assert {one.total_micro for one in balances if one.kind == "key"} == {None}
-    assert account[-1].breakdown_micro == {"search": 210_000_000}
-    assert account[-1].requests == 21
+    return [one for one in balances if one.kind == "account"]
+
+
+def test_few_changed_balances_are_told_with_the_flush_that_holds_what_changed_them():
+    world = small_world("pro")
+    account = requests_a_tenth_of_a_second_apart(world, 25)
+    assert [one.used_micro for one in account] == [10_000_000 * number for number in range(1, 26)]
+    assert [one.source.offset for one in account] == list(range(25))
+    assert account[-1].breakdown_micro == {"search": 250_000_000}
+    assert account[-1].requests == 25
     world.pass_time(NOW_MS + 10_000)
     world.derived.clear()
     world.take_over()
@@ -318,6 +322,13 @@ def test_balances_are_the_ledgers_and_come_at_most_once_a_second():
         ("account", "organization", "key"), 250_000_000
     )
     assert {one.source.offset for one in balances} == {24}
+
+
+def test_many_changed_balances_wait_for_each_other_but_no_longer_than_a_second():
+    many = DomainSettings(balances_at_flush_max=2, balance_pause_ms=500)  # three change with each request
+    account = requests_a_tenth_of_a_second_apart(small_world("pro", settings=many), 25)
+    assert [one.used_micro for one in account] == [10_000_000, 110_000_000, 210_000_000]
+    assert [one.source.offset for one in account] == [0, 10, 20]
 
 
 def test_a_new_owner_publishes_the_balances_of_all_months_that_are_kept():
