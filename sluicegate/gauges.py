@@ -99,13 +99,13 @@ class Gauges:
         """Says what changed, and what was not said for a third of its time to live."""
         in_flight, heartbeat_ms = self._in_flight, self._settings.ttl_ms // HEARTBEATS_A_TTL
         serving: dict[str, list[Serving]] = defaultdict(list)
-        due = set()
+        due: dict[str, None] = {}
         for organization_id, one in in_flight.serving.items():
             serving[one.account_id].append(one)
             account = self._accounts.get(one.account_id)
             is_silent = one.running > 0 and (account is None or now_ms - account.said_ms >= heartbeat_ms)
             if organization_id in in_flight.changed or is_silent:
-                due.add(one.account_id)
+                due[one.account_id] = None
         for account_id in due:
             counts = _within_bounds(serving[account_id])
             if self._say(account_id, counts):

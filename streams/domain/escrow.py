@@ -64,7 +64,7 @@ class Escrow(Participant):
 
     def resume(self, moment: Moment) -> None:
         """What is lent goes on; the answers that may be lost are in the outbox of the flush."""
-        for purse, account_id, month in self.book.held():
+        for purse, account_id, month in sorted(self.book.held()):
             self._show(purse, account_id, (month,))
         self._wait()
 
