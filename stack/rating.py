@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from functools import lru_cache
 from math import floor
 from typing import Final
 
@@ -76,6 +77,7 @@ def month_of(ts_ms: int) -> str:
     return bounds.from_epoch_ms(ts_ms).strftime("%Y-%m")
 
 
+@lru_cache(maxsize=1_024)
 def month_span_ms(month: str) -> tuple[int, int]:
     """First and one past the last millisecond of ``month``."""
     start = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)

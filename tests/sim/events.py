@@ -36,11 +36,16 @@ OPERATIONS: Final[tuple[tuple[str, int, Callable[[Random], Quantities]], ...]] =
     ("video.process", 3, lambda draw: {"milliseconds": draw.randrange(90_000)}),
     ("retriever.execute", 5, lambda draw: None),
     ("collections.create", 3, lambda draw: None),
+    ("batch.submit", 4, lambda draw: None),
     ("never.heard", 2, lambda draw: {"requests": draw.randrange(1, 3)}),
 )
 _NAMES: Final = [one[0] for one in OPERATIONS]
 _WEIGHTS: Final = [one[1] for one in OPERATIONS]
 _QUANTITIES: Final = {one[0]: one[2] for one in OPERATIONS}
+LABELS: Final = {"pipeline": "nightly"}
+SUBJECTS: Final = ("batch.submit", "cluster.execute")
+GATED_WEIGHT: Final = 8
+"""Of the tenants that nobody uses but through a gateway."""
 MODELS: Final = (None, "text-small", "text-large", "multimodal-large", "never-heard-of")
 _LAGS_MS: Final = (
     *(0,) * 30,
@@ -64,6 +69,16 @@ _LAGS_MS: Final = (
 def some_tenant(draw: Random) -> Tenant:
     """A tenant; few have most of the traffic."""
     return draw.choices(TENANTS, [one.weight for one in TENANTS])[0]
+
+
+def some_caller(draw: Random) -> Tenant:
+    """A tenant of which a gateway has a request."""
+    return draw.choices(TENANTS, [one.weight or GATED_WEIGHT for one in TENANTS])[0]
+
+
+def some_subject(draw: Random, operation: str) -> str | None:
+    """The batch or cluster that a request is about; few, so that they meet."""
+    return f"s{draw.randrange(3)}" if operation in SUBJECTS and draw.random() < 0.9 else None
 
 
 def some_key(draw: Random, tenant: Tenant) -> str:
@@ -96,7 +111,7 @@ def some_event(
     ts_ms = now_ms - (draw.choice(_LAGS_MS) if lag_ms is None else lag_ms)
     took_ms = draw.choice((0, 0, 5, 30, 400))
     status = draw.choice((200,) * 14 + (201, 404, 429, 500, 302))
-    labels = {"pipeline": "nightly"} if draw.random() < 0.05 else None
+    labels = LABELS if draw.random() < 0.05 else None
     delta = {"collections": draw.choice((1, 1, 2, 3, -2))} if operation == "collections.create" else None
     return WireEvent(
         event_id,
@@ -113,7 +128,8 @@ def some_event(
         charges,
         labels,
         delta,
-        account_id=tenant.account_id if tenant.account_id != tenant.organization_id else None,
+        some_subject(draw, operation),
+        tenant.account_id if tenant.account_id != tenant.organization_id else None,
     )
 
 

@@ -19,18 +19,20 @@ import msgspec
 from sluicegate_schemas.bounds import from_epoch_ms, to_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue, HeldPrice
 from sluicegate_schemas.decode import Malformed, decode_usage, validate_event
-from sluicegate_schemas.envelope import TICK, WireEnvelope, WireEvent, WireForward, WireGauge
+from sluicegate_schemas.envelope import TICK, WireEnvelope, WireEvent, WireForward, WireGauge, WireLeaseRequest
 from sluicegate_schemas.partitioning import partition_of
 from stack.rating import MissingQuantityError, month_span_ms, price_micro, quantity
 
 from .expected_accounts import ExpectedAccounts
 from .expected_commands import ExpectedCommands
+from .expected_credits import GRACE_MS
 from .expected_gauges import ExpectedGauges
+from .expected_leases import ExpectedLeases
+from .expected_operations import ExpectedOperations
 from .plan import DAY_MS, MINUTE_MS
 
 AHEAD_MS: Final = 5 * MINUTE_MS
 BEHIND_MS: Final = 7 * DAY_MS
-GRACE_MS: Final = DAY_MS
 REST_MINUTES: Final = 10
 _SILENT_MS: Final = BEHIND_MS + AHEAD_MS + 60 * MINUTE_MS
 _BODY: Final = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -95,9 +97,11 @@ class Expected:
         self.rejects: dict[str, str] = {}
         self.accounts = ExpectedAccounts(partition, partitions, self.cards, self.rejects)
         self.gauges = ExpectedGauges()
+        self.operations = ExpectedOperations(self.cards)
         self.commands = ExpectedCommands(self.accounts)
         self.commands.month_used = self._month_used
         self.accounts.further = self.commands.obey
+        self.leases = ExpectedLeases(self.accounts, self.commands.credits)
         self.counted = self.duplicate = self.rejected = self.forwarded = 0
         self.ledgers: defaultdict[tuple[str, str, str], Ledger] = defaultdict(Ledger)
         self.cells: defaultdict[tuple[str, str, str, int], list[int]] = defaultdict(lambda: [0] * 6)
@@ -136,18 +140,27 @@ class Expected:
         for account, organization, key, group, micro, at_ms in self.commands.charges:
             self.cells[organization, key or "", "correction", at_ms // MINUTE_MS][4] += micro
             month = month_bounds(at_ms // DAY_MS)[0]
+            self.accounts.open(account, month)
             names = [("account", account), ("organization", organization), *([("key", key)] if key else [])]
             for kind, name in names:
                 self.ledgers[kind, name, month].groups[group] += micro
             self.commands.credits.book(account, month, micro)
+            self.leases.charge(account, month, micro)
         self.commands.charges.clear()
+        self.commands.credits.roll_over(self.accounts.rolls_over)
 
     def _month_used(self, kind: str, name: str) -> int:
-        return self.ledgers[kind, name, self.commands.credits.month].used_micro
+        return self.used_micro(kind, name, self.commands.credits.month)
+
+    def used_micro(self, kind: str, name: str, month: str) -> int:
+        """What a ledger has used."""
+        ledger = self.ledgers.get((kind, name, month))
+        return 0 if ledger is None else ledger.used_micro
 
     def usage(self, offset: int, log_time_ms: int, value: bytes | None) -> None:
         """Takes in a record of the usage topic."""
         self._use(offset, log_time_ms, value)
+        self.commands.credits.roll_over(self.accounts.rolls_over)
         self.gauges.forget(self.now_ms)
 
     def _use(self, offset: int, log_time_ms: int, value: bytes | None) -> None:
@@ -167,6 +180,9 @@ class Expected:
                 self.duplicate += len(content.events)
             case WireEnvelope():
                 self._envelope(content, offset, log_time_ms)
+            case WireLeaseRequest():
+                if content.wanted_micro and content.limit_name == "credits":
+                    self.accounts.open(content.account_id, month_bounds(self.now_ms // DAY_MS)[0])
             case WireGauge():
                 self.gauges.hear(content, self.now_ms)
             case WireForward():
@@ -300,7 +316,15 @@ class Expected:
         if is_paid and event.resource_delta:
             self.commands.quotas.change(event.org_id, event.resource_delta)
         if cost:
-            self.commands.budgets.spend(event.org_id, event.api_key_id, event.labels or {}, event.ts_ms, cost)
+            account = self.accounts.account_of(event.org_id) or ""
+            month, corrected = self._month_of(event.ts_ms)
+            category = None if entry is None else entry.category
+            now = month_bounds(self.now_ms // DAY_MS)[0]
+            self.commands.pools.spend(event.org_id, category, month, now, cost)
+            self.leases.spend(account, event, month, cost, is_late=corrected is not None)
+            limits = {self.leases.limits.get(one) for one in event.leases or ()}
+            self.commands.budgets.spend(event.org_id, event.api_key_id, event.labels or {}, event.ts_ms, cost, limits)
+        self.operations.count(event, self.now_ms)
         if counts_requests and event.status != 429 and event.api_key_id is not None:
             category = None if entry is None else entry.category
             self.accounts.take(event.api_key_id, event.started_at_ms, requests, category)
@@ -309,6 +333,7 @@ class Expected:
         """The ledgers that take what happened at ``ms``, and the closed month that they correct by it."""
         month, corrected = self._month_of(ms)
         account = self.accounts.account_of(event.org_id) or ""
+        self.accounts.open(account, month)
         names = [("account", account), ("organization", event.org_id)]
         if event.api_key_id is not None:
             names.append(("key", event.api_key_id))

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from sluicegate_schemas.accounts import ACCOUNT_COMMAND, AnyCommand, KeyPut, KeyRevoke, OrganizationPut
 from sluicegate_schemas.limits import CATEGORIES, RateLimits
 from sluicegate_schemas.partitioning import partition_of
+from stack.rating import month_of, month_span_ms
 
 from .expected_overrides import ExpectedOverrides
 from .plan import MINUTE_MS
@@ -81,6 +82,8 @@ class ExpectedAccounts:
         self.overrides = ExpectedOverrides()
         self.further: Callable[[AnyCommand], None] | None = None
         """Carries out what is no organization's or key's command. Raises RefusedError."""
+        self.opened_ms: dict[tuple[str, str], int] = {}
+        """When an account first had to do with a month."""
         self.commands = self.commands_repeated = 0
         self._partition = partition
         self._partitions = partitions
@@ -160,6 +163,15 @@ class ExpectedAccounts:
         parts = [max(1, minute * getattr(shares, category) // 100) for category in CATEGORIES]
         return [(rates.requests_per_second, rates.burst), (minute, minute), *((part, part) for part in parts)]
 
+    def open(self, account_id: str, month: str) -> None:
+        """Something of an account happens that a month is about."""
+        self.opened_ms.setdefault((account_id, month), self.now_ms)
+
+    def rolls_over(self, account_id: str) -> bool:
+        """Whether what a month leaves over is carried into the next one, by the account's plan at the log's time."""
+        put = self.organizations[account_id].puts[-1][1]
+        return self._cards.at(self.now_ms).plans[put.tier].rollover
+
     def obey(self, offset: int, value: bytes | None) -> None:
         """Takes in a record of the accounts topic."""
         try:
@@ -211,6 +223,8 @@ class ExpectedAccounts:
             known = self.organizations[command.organization_id] = Organization(command.account_id)
         elif known.account_id != command.account_id:
             raise RefusedError("command_refused")
+        if known.puts and command.account_id == command.organization_id:
+            self.open(command.account_id, month_of(self.now_ms))
         known.puts.append((self.now_ms, command))
         self.limits_changed(command.organization_id)
 
@@ -274,10 +288,18 @@ class ExpectedAccounts:
 
     def total_micro(self, account_id: str, start_ms: int) -> int | None:
         """The credits of an account in the month that begins at ``start_ms``, which is the log's or the one before:
-        the plan that it began with, or the largest since (None: no limit)."""
+        the plan that it began with, or the largest of its time (None: no limit). A month of which nothing is known
+        when it ends gets the plan of when that changes."""
         card = self._cards.at(self.now_ms)
         found: list[int | None] = []
+        month = month_of(start_ms)
+        opened_ms = self.opened_ms.get((account_id, month), self.now_ms)
+        end_ms = month_span_ms(month)[1]
         for put_at_ms, put in self.organizations[account_id].puts:
+            if found and put_at_ms >= end_ms:
+                if put_at_ms > opened_ms or opened_ms < end_ms:
+                    break
+                found.clear()  # nothing had happened in the month: it is the plan's of when something did
             total = card.credits_micro_per_month(put.tier, put.credits_micro_per_month)
             if put_at_ms < start_ms:
                 found = [total]

@@ -8,6 +8,7 @@ from sluicegate_schemas.accounts import (
     BoostPut,
     BudgetPut,
     BudgetRemove,
+    CapacityReserve,
     CorrectionPut,
     ExemptionEnd,
     ExemptionPut,
@@ -20,11 +21,10 @@ from stack.rating import month_span_ms
 
 from .expected_accounts import ExpectedAccounts, RefusedError
 from .expected_budgets import ExpectedBudgets
-from .expected_credits import PLAN_PRIORITY, ExpectedCredits, Grant
+from .expected_credits import GRACE_MS, PLAN_PRIORITY, ExpectedCredits, Grant
+from .expected_pools import ExpectedPools
 from .expected_quotas import ExpectedQuotas
-from .plan import DAY_MS
 
-GRACE_MS = DAY_MS
 Charge = tuple[str, str, str | None, str, int, int]
 """(account, organization, key, breakdown, micro-credits, the time that it is booked at)."""
 
@@ -37,6 +37,7 @@ class ExpectedCommands:
         self.credits = ExpectedCredits(lambda name, month: accounts.total_micro(name, month_span_ms(month)[0]))
         self.budgets = ExpectedBudgets()
         self.quotas = ExpectedQuotas()
+        self.pools = ExpectedPools(accounts)
         self.charges: list[Charge] = []
         """Of corrections, to be booked; whoever books them takes them out."""
         self.month_used = lambda kind, name: 0
@@ -84,6 +85,8 @@ class ExpectedCommands:
                 self.budgets.put(command, self.month_used(kind, name) if has_used else 0)
             case BudgetRemove():
                 self._must(self.budgets.remove(command))
+            case CapacityReserve():
+                self._must(self.pools.reserve(command))
             case CorrectionPut():
                 self._correct(command)
             case QuotaRecount():

@@ -7,12 +7,16 @@ putting it off changes nothing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from stack.rating import month_of, month_span_ms
 
+from .plan import DAY_MS
+
 PLAN_PRIORITY = 100
+ROLLOVER_PRIORITY = 90
+GRACE_MS = DAY_MS
 _NEVER_MS = 2**62
 
 
@@ -66,7 +70,10 @@ class ExpectedCredits:
         self.month = ""
         self.now_ms = 0
         self.accounts: defaultdict[str, Account] = defaultdict(Account)
+        self.ledgers: Collection[tuple[str, str]] = ()
+        """Of which (account, month) the state ever had a ledger."""
         self._plan_of = plan_of
+        self._rolled = ""
 
     def advance(self, now_ms: int, month: str) -> None:
         """Grants begin and expire, one instant after the other; a month that is over keeps what it could not pay as
@@ -132,6 +139,20 @@ class ExpectedCredits:
         account = self.accounts[name]
         left = sum(one.left_micro for one in account.live)
         return None if plan is None else plan + account.months[self.month].granted_micro + left
+
+    def roll_over(self, rolls: Callable[[str], bool]) -> None:
+        """After a record: once a month takes nothing more, what its plan did not pay is a grant of the current one, for
+        accounts that had a ledger of it."""
+        start_ms, end_ms = month_span_ms(self.month)
+        closed = month_of(start_ms - 1)
+        if self.now_ms < start_ms + GRACE_MS or closed <= self._rolled:
+            return
+        self._rolled = closed
+        for name in sorted(name for name, month in self.ledgers if month == closed):
+            plan = self._plan_of(name, closed) if rolls(name) else None
+            left = 0 if plan is None else plan - self.accounts[name].months[closed].plan_micro
+            if left > 0:
+                self.give(name, Grant("rollover", closed, left, ROLLOVER_PRIORITY, self.now_ms, end_ms))
 
     def give(self, name: str, grant: Grant, *, replaces: bool = False) -> bool:
         """Gives an account credits, from now on at the earliest; returns whether that can be."""

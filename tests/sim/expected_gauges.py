@@ -3,6 +3,7 @@ more once its gauge's time to live is over."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from sluicegate_schemas.envelope import WireGauge
@@ -13,6 +14,7 @@ class _Said(NamedTuple):
     sequence: int
     until_ms: int
     in_flight: dict[str, int]
+    subjects: Counter[tuple[str, str, str]]
 
 
 class ExpectedGauges:
@@ -27,7 +29,11 @@ class ExpectedGauges:
         before = self._said.get(name)
         if before is None or before.boot_id != gauge.boot_id or before.sequence < gauge.sequence:
             in_flight = {one.org_id: one.in_flight for one in gauge.organizations}
-            self._said[name] = _Said(gauge.boot_id, gauge.sequence, now_ms + gauge.ttl_ms, in_flight)
+            subjects: Counter[tuple[str, str, str]] = Counter()
+            for one in gauge.organizations:
+                for operation, subject, count in one.subjects:
+                    subjects[one.org_id, operation, subject] += count
+            self._said[name] = _Said(gauge.boot_id, gauge.sequence, now_ms + gauge.ttl_ms, in_flight, subjects)
 
     def forget(self, now_ms: int) -> None:
         """After a record: what is too old counts no more."""
@@ -36,3 +42,7 @@ class ExpectedGauges:
     def in_flight(self, organization_id: str) -> int:
         """Over all nodes."""
         return sum(said.in_flight.get(organization_id, 0) for said in self._said.values())
+
+    def subjects(self) -> Counter[tuple[str, str, str]]:
+        """How many requests are about each (organization, operation, subject), over all nodes."""
+        return sum((said.subjects for said in self._said.values()), Counter())

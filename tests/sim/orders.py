@@ -32,7 +32,7 @@ _RATES: Final = (
     {"requests_per_second": 1, "burst": 2, "requests_per_minute": 5_000},
 )
 
-_WEIGHTS: Final = (14, 1, 1, 1, 8, 2, 1)
+_WEIGHTS: Final = (14, 1, 1, 1, 8, 2, 1, 2, 3)
 """Of the tenants: most orders are about two of them, so that they meet."""
 
 Fields = dict[str, Any]
@@ -112,6 +112,7 @@ def _budget_scope(draw: random.Random, tenant: Tenant) -> Fields:
 
 def _budget(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Fields]:
     fields = {**_budget_scope(draw, tenant), "credits_micro": draw.choice(_MICRO), "blocks": draw.random() < 0.8}
+    fields["mode"] = "hard" if tenant.weight == 0 or draw.random() < 0.2 else "soft"
     return "budget.put", fields
 
 
@@ -132,6 +133,14 @@ def _correction(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, 
     return "correction.put", fields
 
 
+def _reserve(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Fields]:
+    micro = draw.choice((0, *_MICRO[2:]))
+    return "capacity.reserve", {
+        "category": draw.choice(("search", "search", "compute", "data")),
+        "credits_micro": micro,
+    }
+
+
 def _recount(draw: random.Random, tenant: Tenant, now_ms: int) -> tuple[str, Fields]:
     resource = draw.choice(("collections", "collections", "buckets", "api_keys"))
     return "quota.recount", {"counts": {resource: draw.choice((0, 1, 4, 5, 51))}}
@@ -148,6 +157,7 @@ ORDERS: Final[tuple[tuple[Order, int], ...]] = (
     (_budget_remove, 2),
     (_correction, 3),
     (_recount, 3),
+    (_reserve, 5),
 )
 """Each kind with its weight; a new kind is one more entry."""
 

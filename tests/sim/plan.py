@@ -105,7 +105,7 @@ FAULTS: Final[tuple[tuple[str, int, Callable[[Plan], int], int, int], ...]] = (
     ("sink pause", 4, lambda plan: 1, 1_000, 6_000),
     ("clickhouse down", 4, lambda plan: 1, 500, 5_000),
     ("clickhouse flaky", 8, lambda plan: 1, 500, 6_000),
-    ("gateway kill", 4, lambda plan: plan.gateways, 100, 2_000),
+    ("gateway kill", 8, lambda plan: plan.gateways, 100, 2_000),
     ("gateway cut", 4, lambda plan: plan.gateways, 500, 5_000),
 )
 

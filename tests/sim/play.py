@@ -29,7 +29,12 @@ from .world import Step, StuckError, World
 
 COMPACTION_LAG_MS: Final = 12_000
 """Shorter than a history, so that compaction removes something; longer than a void record waits for its repair."""
+DOMAIN: Final = DomainSettings(lease_ttl_ms=3_000, lease_request_ms=2_000, lease_late_ms=20_000)
+"""Leases that begin and end within a history."""
+LEASES_LIMIT_MS: Final = DOMAIN.lease_ttl_ms + DOMAIN.lease_request_ms + DOMAIN.lease_late_ms + 5_000
+"""The longest that a lease stays with a dead node, and a little more."""
 PRICES_KNOWN_S: Final = Settings().catalogue_age_max_s + 1.0
+_SLICE_MS: Final = 1_000
 PEACE_LIMIT_MS: Final = 90_000
 SETTLED_MS: Final = 2_500
 """Quiet time at the end: ticks come, balances and late verdicts go out …"""
@@ -53,7 +58,7 @@ class Stage:
         self.world = world
         self.plan = plan
         self.server = SimClickHouse(stream(plan.seed, "clickhouse"))
-        self.watch = Watch(world, plan, self.server, DomainSettings())
+        self.watch = Watch(world, plan, self.server, DOMAIN)
         settings = worker_settings(world)
         self.workers = [Worker(world, f"worker{n}", settings, self.watch.machine) for n in range(plan.workers)]
         self.sink = Sink(world, "sink0", self.server, settings.sink_group)
@@ -146,6 +151,22 @@ class Stage:
         self._start_all()
         return not self._sends and all(one.is_done for one in self.gateways) and at_rest(self.world, self.workers)
 
+    def come_to_rest(self) -> None:
+        """After peace was made: all is taken in, said, and in ClickHouse, and what was lent is back. Raises
+        StuckError."""
+        world = self.world
+        world.run_until(self.is_at_rest, PEACE_LIMIT_MS)
+        for _ in range(SETTLES_MAX):
+            world.run(SETTLED_MS)
+            world.run_until(self.is_at_rest, PEACE_LIMIT_MS)
+            if not any(self.watch.outputs.at_rest()):
+                break
+        world.run_until(lambda: not any(one.leases.standing for one in self.watch.states), LEASES_LIMIT_MS)
+        world.run_until(self.is_at_rest, PEACE_LIMIT_MS)
+        ends = self.ends()
+        world.run_until(lambda: self.has_sunk(ends), PEACE_LIMIT_MS)
+        world.run_until(self.is_at_rest, PEACE_LIMIT_MS)
+
     def has_sunk(self, ends: dict[tuple[str, int], int]) -> bool:
         """ClickHouse holds everything below these ends."""
         stored = {(row.topic, row.partition): row.next_offset for row in self.server.stored.values()}
@@ -162,7 +183,7 @@ class Stage:
 
 
 @contextmanager
-def _stage(plan: Plan) -> Iterator[Stage]:
+def staged(plan: Plan) -> Iterator[Stage]:
     with ExitStack() as stack:
         world = World(
             plan.seed,
@@ -176,27 +197,23 @@ def _stage(plan: Plan) -> Iterator[Stage]:
         yield Stage(world, plan)
 
 
-def play(plan: Plan) -> History:
-    """The history of ``plan``: the same each time."""
-    with _stage(plan) as stage:
+def play(plan: Plan, *, stops: bool = False) -> History:
+    """The history of ``plan``: the same each time. ``stops``: soon after the first violation, if one is seen at all
+    before the end."""
+    with staged(plan) as stage:
         world, watch = stage.world, stage.watch
         try:
             stage.begin()
-            world.run(plan.duration_ms)
-            stage.make_peace()
-            world.run_until(stage.is_at_rest, PEACE_LIMIT_MS)
-            for _ in range(SETTLES_MAX):
-                world.run(SETTLED_MS)
-                world.run_until(stage.is_at_rest, PEACE_LIMIT_MS)
-                if not any(watch.outputs.at_rest()):
-                    break
-            ends = stage.ends()
-            world.run_until(lambda: stage.has_sunk(ends), PEACE_LIMIT_MS)
-            world.run_until(stage.is_at_rest, PEACE_LIMIT_MS)
+            while world.now_ms < plan.duration_ms and not (stops and watch.faults):
+                world.run(min(_SLICE_MS, plan.duration_ms - world.now_ms))
+            if not (stops and watch.faults):
+                stage.make_peace()
+                stage.come_to_rest()
         except StuckError as stuck:
             watch.note(f"the history does not come to rest: {stuck}")
         else:
-            watch.look()
+            if not (stops and watch.faults):
+                watch.look()
         for worker in stage.workers:
             for reason in worker.refused:
                 watch.note(f"{worker.name} refused to go on: {reason}")

@@ -29,6 +29,20 @@ class LedgerRow(NamedTuple):
     breakdown_micro: list[int]
     requests: int
     corrections_micro: dict[str, int]
+    plan_micro: int | None
+    plan_burned_micro: int
+    granted_micro: int
+    granted_burned_micro: int
+
+
+class GrantRow(NamedTuple):
+    """``j|kind|account|id``, as far as it is looked at."""
+
+    credits_micro: int
+    priority: int
+    effective_ms: int
+    expires_ms: int | None
+    burned_micro: int
 
 
 class CellPlace(NamedTuple):
@@ -115,7 +129,12 @@ def cell_place(key: bytes) -> CellPlace:
 
 def ledger_row(payload: bytes) -> LedgerRow:
     """A ledger."""
-    return LedgerRow(*_DECODE(payload)[:7])
+    return LedgerRow(*_DECODE(payload)[:11])
+
+
+def grant_row(payload: bytes) -> GrantRow:
+    """A grant."""
+    return GrantRow(*_DECODE(payload)[:5])
 
 
 def cell_row(payload: bytes) -> CellRow:
@@ -133,9 +152,68 @@ def buckets_row(payload: bytes) -> BucketsRow:
     return BucketsRow(*_DECODE(payload))
 
 
+def operation_bucket(payload: bytes) -> tuple[int, int]:
+    """(limit, arrival time in milliseconds times the limit) of ``r|organization|operation|quantity``."""
+    limit, arrival = _DECODE(payload)[:2]
+    return int(limit), int(arrival)
+
+
 def standing_row(payload: bytes) -> StandingRow:
     """A standing decision."""
     return StandingRow(*_DECODE(payload)[:11])
+
+
+class LeaseRow(NamedTuple):
+    """``e|lease``: ``windows`` are months, or days, since 1970; ``frees_at_ms`` is in lease time."""
+
+    account_id: str
+    limit_name: str
+    scope: str
+    node: str
+    request_id: str
+    credits_micro: int
+    left_micro: int
+    windows: list[int]
+    window: int
+    lent_at_ms: int
+    frees_at_ms: int
+
+
+class BudgetRow(NamedTuple):
+    """``u|organization|period|kind|target``."""
+
+    credits_micro: int
+    blocks: bool
+    mode: str
+    thresholds_percent: list[int]
+    window: int
+    used_micro: int
+    ahead_micro: int
+
+
+class LeaseTimeRow(NamedTuple):
+    """``et|leases``."""
+
+    now_ms: int
+    log_time_ms: int
+    excess_micro: int
+    late_micro: int
+    astray_micro: int
+
+
+def lease_row(payload: bytes) -> LeaseRow:
+    """A lease."""
+    return LeaseRow(*_DECODE(payload))
+
+
+def budget_row(payload: bytes) -> BudgetRow:
+    """A budget."""
+    return BudgetRow(*_DECODE(payload))
+
+
+def lease_time_row(payload: bytes | None) -> LeaseTimeRow:
+    """Lease time, also where nothing was ever lent."""
+    return LeaseTimeRow(0, 0, 0, 0, 0) if payload is None else LeaseTimeRow(*_DECODE(payload))
 
 
 def alert_id(payload: bytes) -> str:

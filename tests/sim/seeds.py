@@ -61,13 +61,13 @@ def _watchdog() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, *timer_before)
 
 
-def play_out(plan: Plan, plant: str = "") -> History:
-    """Plays ``plan``, with the bug ``plant`` in the code if it names one. What the play raises, and a play that hangs,
-    is a violation like any other. Raises PlantError."""
+def play_out(plan: Plan, plant: str = "", *, stops: bool = False) -> History:
+    """Plays ``plan``, with the bug ``plant`` in the code if it names one; ``stops`` as in ``play``. What the play
+    raises, and a play that hangs, is a violation like any other. Raises PlantError."""
     with PLANTS[plant].planted() if plant else nullcontext():
         try:
             with _watchdog():
-                return play(plan)
+                return play(plan, stops=stops)
         except (Exception, _HangsError) as error:
             where = "".join(traceback.format_exception(error)[-3:])
             history = History()
@@ -75,10 +75,10 @@ def play_out(plan: Plan, plant: str = "") -> History:
             return history
 
 
-def outcome(seed: int, plant: str = "") -> Outcome:
-    """Draws the plan of ``seed`` and plays it."""
+def outcome(seed: int, plant: str = "", *, stops: bool = False) -> Outcome:
+    """Draws the plan of ``seed`` and plays it, as ``play_out`` does."""
     started_s = time.process_time()
-    history = play_out(draw_plan(seed), plant)
+    history = play_out(draw_plan(seed), plant, stops=stops)
     return Outcome(seed, tuple(history.faults), Counter(history.seen), time.process_time() - started_s)
 
 

@@ -18,7 +18,8 @@ from sluicegate_schemas.files import load_catalogue
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """An organization, who pays for it, and how much of the traffic is its own."""
+    """An organization, who pays for it, and how much of the traffic is its own: with the weight 0 all of it comes
+    through gateways."""
 
     organization_id: str
     tier: str
@@ -33,6 +34,13 @@ def _tenant(name: str, tier: str, weight: int, account: str | None = None, *, ke
     return Tenant(f"org_{name}", tier, weight, f"org_{account or name}", own, tuple(names))
 
 
+POOLS: Final = (
+    {"cap_micro": 120_000_000},
+    {"cap_micro": 30_000_000, "reserved_micro": 30_000_000},
+    {"reserved_micro": 250_000_000},
+    None,
+)
+"""What an organization may have of the credits of the account that it shares."""
 TENANTS: Final = (
     _tenant("ash", "free", 8),
     _tenant("birch", "free", 3),
@@ -45,8 +53,17 @@ TENANTS: Final = (
         credits_micro_per_month=400_000_000,
         rates={"requests_per_second": 5, "burst": 8, "requests_per_minute": 40},
     ),
-    _tenant("fir", "enterprise", 3, "elm", rates={"requests_per_second": 20, "burst": 30, "requests_per_minute": 300}),
+    _tenant(
+        "fir",
+        "enterprise",
+        3,
+        "elm",
+        pool=POOLS[0],
+        rates={"requests_per_second": 20, "burst": 30, "requests_per_minute": 300},
+    ),
     _tenant("gorse", "enterprise", 2),
+    _tenant("iris", "enterprise", 2, "elm", pool={"cap_micro": 150_000_000, "reserved_micro": 60_000_000}),
+    _tenant("hazel", "pro", 0, keys=2, credits_micro_per_month=240_000_000, credits_mode="hard"),
 )
 TWICE: Final = (
     _tenant("twice", "pro", 0),
@@ -83,9 +100,11 @@ def command(
     return json.dumps(base | fields).encode()
 
 
-def put_organization(tenant: Tenant, command_id: str, issued_at_ms: int, tier: str | None = None) -> bytes:
-    """The command that makes an organization, or gives it another tier."""
-    own = dict(tenant.own) if tier in (None, tenant.tier) else {}
+def put_organization(
+    tenant: Tenant, command_id: str, issued_at_ms: int, tier: str | None = None, **fields: Any
+) -> bytes:
+    """The command that makes an organization, or gives it another tier, or other ``fields``."""
+    own = (dict(tenant.own) if tier in (None, tenant.tier) else {}) | fields
     names = tenant.account_id, tenant.organization_id
     return command("organization.put", command_id, issued_at_ms, *names, tier=tier or tenant.tier, **own)
 
@@ -132,8 +151,12 @@ def _prices(version: int) -> Mapping[str, Any]:
 
 
 def catalogue(version: int, effective_at_ms: int) -> Catalogue:
-    """A version of the catalogue; the first is the one that the project ships."""
+    """A version of the catalogue; the first is the one that the project ships, with rollover in some plans."""
     first = default_catalogue()
+    plans = {
+        name: plan.model_copy(update={"rollover": name in ("free", "enterprise")}) for name, plan in first.plans.items()
+    }
+    first = first.model_copy(update={"plans": plans})
     if version == first.version:
         return first
     at = datetime.fromtimestamp(effective_at_ms // 1000, UTC)

@@ -56,7 +56,7 @@ def test_several_processes_play_each_seed_once() -> None:
 
 
 def test_what_a_play_raises_is_a_violation_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(plan: Plan) -> History:
+    def broken(plan: Plan, *, stops: bool) -> History:
         raise LookupError("no catalogue")
 
     monkeypatch.setattr(seeds, "play", broken)
@@ -65,7 +65,7 @@ def test_what_a_play_raises_is_a_violation_that_names_it(monkeypatch: pytest.Mon
 
 
 def test_a_history_that_hangs_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
-    def endless(plan: Plan) -> History:
+    def endless(plan: Plan, *, stops: bool) -> History:
         while True:
             try:
                 sum(range(100))
@@ -79,7 +79,7 @@ def test_a_history_that_hangs_is_a_violation(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_failure_shows_its_seed_a_smaller_plan_and_the_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    def poisoned(plan: Plan) -> History:
+    def poisoned(plan: Plan, *, stops: bool = False) -> History:
         history = History()
         if any(send.kind == "poison" for send in plan.traffic):
             history.faults.append("a poison record was seen")

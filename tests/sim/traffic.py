@@ -189,7 +189,7 @@ def _gauge(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> li
         traffic.boots[node] += 1
     account = draw.choice(("org_ash", "org_elm"))
     found = [
-        WireInFlight(one.organization_id, draw.choice((0, 1, 2, 4, 60)), [])
+        WireInFlight(one.organization_id, draw.choice((0, 1, 2, 4, 60)), _subjects(draw))
         for one in TENANTS
         if one.account_id == account
     ]
@@ -197,6 +197,10 @@ def _gauge(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> li
     process = f"node{node}", f"boot{traffic.boots[node]}"
     value = ENCODE(WireGauge(GAUGE_VERSION, *process, send.number, ttl_ms, account, found))
     return [traffic.usage(traffic.home(account), value, account)]
+
+
+def _subjects(draw: random.Random) -> list[tuple[str, str, int]]:
+    return [("cluster.execute", f"s{draw.randrange(3)}", draw.choice((1, 2)))] if draw.random() < 0.4 else []
 
 
 def _restart(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> list[Outgoing]:
@@ -233,8 +237,11 @@ def _account_record(traffic: Traffic, account: str, value: bytes, partition: int
 
 
 def _plan_change(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> list[Outgoing]:
-    tenant = draw.choice(TENANTS)
-    value = tenants.put_organization(tenant, f"change-{send.number}", now_ms, draw.choice(TIERS))
+    tenant, word = draw.choice(TENANTS), f"change-{send.number}"
+    if tenant.account_id != tenant.organization_id and draw.random() < 0.7:
+        value = tenants.put_organization(tenant, word, now_ms, pool=draw.choice(tenants.POOLS))
+    else:
+        value = tenants.put_organization(tenant, word, now_ms, draw.choice(TIERS))
     return [_account_record(traffic, tenant.account_id, value)]
 
 

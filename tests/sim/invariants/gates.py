@@ -48,6 +48,29 @@ def buckets_keep_their_promise(answers: Sequence[Admission]) -> Iterable[str]:
                     break
 
 
+def slots_are_kept(answers: Sequence[Admission]) -> Iterable[str]:
+    """A gateway by itself serves no more requests of an organization at a time than it may have."""
+    for answer in answers:
+        if answer.status == 200 and answer.slots is not None and answer.running >= answer.slots:
+            yield f"{answer.gateway} let {answer.api_key_id} pass, whose organization had {answer.running} running"
+            return
+
+
+def once_per_subject(answers: Sequence[Admission], interval_ms: int) -> Iterable[str]:
+    """A gateway by itself lets a batch in once in a while, unless it failed."""
+    last: dict[tuple[str, str, str], Admission] = {}
+    for answer in answers:
+        request = answer.request
+        if answer.status != 200 or answer.operation != "batch.submit" or request.subject is None:
+            continue
+        place = answer.gateway, request.tenant.organization_id, request.subject
+        before = last.get(place)
+        if before is not None and before.request.status < 500 and 0 <= answer.at_ms - before.at_ms < interval_ms:
+            yield f"{answer.gateway} let the batch {request.subject} of {answer.api_key_id} in again too soon"
+            return
+        last[place] = answer
+
+
 def blocks_are_obeyed(answers: Sequence[Admission]) -> Iterable[str]:
     """Nothing passes a block that the gateway's view holds."""
     for answer in answers:
@@ -56,7 +79,7 @@ def blocks_are_obeyed(answers: Sequence[Admission]) -> Iterable[str]:
         for block in answer.blocked:
             if block.partition(":")[0] in answer.exempt:
                 continue
-            if block.startswith("requests_") or answer.is_priced:
+            if not block.startswith("credits:") or answer.is_priced:
                 yield f"{answer.gateway} let {answer.operation} of {answer.api_key_id} pass, though it knew of {block}"
                 return
 

@@ -13,6 +13,7 @@ import msgspec
 
 from sluicegate_schemas.bounds import parse_time
 from sluicegate_schemas.envelope import DECODE_FORWARD
+from sluicegate_schemas.outputs import is_lease_key
 
 from .. import rows as state
 from ..log import LogRecord
@@ -45,6 +46,9 @@ class OutputWatch:
         self.newest: dict[tuple[str, str], tuple[tuple[int, int], Any]] = {}
         """By (topic, record key): the highest sequence and its content."""
         self._rising: dict[tuple[str, int, int, str], int] = {}
+        self.lent: dict[str, str] = {}
+        """By lease, the limit and scope that it is of."""
+        self._leases: dict[tuple[str, int, int], bytes | None] = {}
         self._entitlements: dict[tuple[bytes | None, int, int], bytes | None] = {}
         self._commands: list[tuple[set[tuple[bytes, bytes]], int]] = [(set(), -1) for _ in states]
         self._accounts = accounts
@@ -80,16 +84,35 @@ class OutputWatch:
             self._seen["forwards"] += 1
 
     def decided(self, records: Sequence[LogRecord]) -> None:
-        """Decisions were appended."""
+        """Decisions were appended, and leases."""
         for record in records:
             value = record.value or b""
             body = _JSON(value)
+            if is_lease_key(record.key):
+                self._lent(record, body)
+                continue
             watch = self.states[record.partition]
             if body["sequence"]["epoch"] not in watch.claims:
                 self._note(f"the decision {body['decision_id']} was said before its owner's claim stood")
             self._sequence("decisions", record, body)
             self.decisions[body["decision_id"]] = value
-            self._seen[f"decisions: {body['verdict']} {body['limit_name']}"] += 1
+            of = f" of {body['scope']['kind']}" if body["limit_name"] == "credits" else ""
+            self._seen[f"decisions: {body['verdict']} {body['limit_name']}{of}"] += 1
+
+    def _lent(self, record: LogRecord, body: dict[str, Any]) -> None:
+        """A lease was said, or that there is none; a new owner may say it again. Its id is where it was asked for."""
+        name = body["lease_id"]
+        if int(name.partition("-")[2]) > self.states[record.partition].usage_offset:
+            self._note(f"the lease {name} was said before its flush stood")
+        scope = body["scope"]
+        words = body["limit_name"], scope["kind"], scope["id"], scope["label"]
+        self.lent[name] = ":".join(word for word in words if word is not None)
+        said = name, body["sequence"]["epoch"], body["sequence"]["counter"]
+        if (before := self._leases.get(said)) is None:
+            self._leases[said] = record.value
+            self._sequence("leases", record, body)
+        elif before != record.value:
+            self._note(f"the lease {said} was said again with other content")
 
     def balanced(self, records: Sequence[LogRecord]) -> None:
         """Balances were appended."""

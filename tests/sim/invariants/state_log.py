@@ -14,9 +14,13 @@ from zlib import crc32
 
 import msgspec
 
+from streams.domain.settings import DomainSettings
+
 from .. import rows as state
 from ..log import LogRecord
 from ..rows import entitled_part
+from .grants import GrantWatch
+from .leases import LeaseWatch
 
 _SNAPSHOTS_MAX = 2
 
@@ -43,8 +47,18 @@ class CellRecord(NamedTuple):
 class StateWatch:
     """One state partition."""
 
-    def __init__(self, partition: int, note: Callable[[str], None], seen: Counter[str], draw: random.Random) -> None:
+    def __init__(
+        self,
+        partition: int,
+        note: Callable[[str], None],
+        seen: Counter[str],
+        draw: random.Random,
+        settings: DomainSettings,
+    ) -> None:
         self.partition = partition
+        lives_ms = settings.lease_ttl_ms + settings.lease_request_ms + settings.lease_late_ms
+        self.grants = GrantWatch(self._fault, seen)
+        self.leases = LeaseWatch(lives_ms, self._fault, seen)
         self.rows: dict[bytes, bytes] = {}
         self.removed_cells: dict[bytes, bytes] = {}
         self.cuts: list[Cut] = []
@@ -106,6 +120,12 @@ class StateWatch:
             elif key[:2] == b"l|":
                 self._ledger(key, before, payload)
                 ledgers_changed = True
+            elif key[:2] == b"j|":
+                self.grants.grant(key, before, payload)
+            elif key[:2] == b"u|":
+                self.leases.budget(key, payload)
+            elif key[:2] == b"e|":
+                self.leases.row(key, payload)
             elif key[:2] in (b"o|", b"k|") and payload is not None:
                 self.ever.add((key, entitled_part(payload)))
             if before is not None:
@@ -145,6 +165,7 @@ class StateWatch:
             self._fault(f"{key!r} fell from {used_before} to {row.used_micro}")
         if key.startswith(b"l|account|"):
             self._accounts_micro += row.used_micro - used_before
+            self.grants.ledger(key, before, row)
 
     def _header(self, epoch: int, record: LogRecord) -> None:
         assert record.value is not None
@@ -162,6 +183,8 @@ class StateWatch:
                 self._fault(f"flush {flush} says usage is applied up to {usage}, its rows say {applied}")
         self.usage_offset, self.accounts_offset = usage, accounts
         self.cuts.append(Cut(epoch, flush, usage, accounts, log_time_ms))
+        self.grants.flushed()
+        self.leases.flushed(len(self.cuts), log_time_ms, self.rows)
         self._seen["flushes"] += 1
         self._seen["flushes with outbox"] += bool(outbox)
         if len(self.snapshots) < _SNAPSHOTS_MAX and self._draw.random() < 0.03:

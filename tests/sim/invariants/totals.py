@@ -12,7 +12,7 @@ from fractions import Fraction
 from .. import rows as state
 from ..expected import Expected, month_bounds
 from ..expected_accounts import BUCKETS
-from ..plan import DAY_MS
+from ..plan import DAY_MS, MINUTE_MS
 
 SHOWN = 3
 
@@ -23,6 +23,7 @@ def compare(rows: Mapping[bytes, bytes], removed_cells: Mapping[bytes, bytes], e
     yield from _ledgers(rows, expected)
     yield from _cells(rows, removed_cells, expected)
     yield from _buckets(rows, expected)
+    yield from _operation_buckets(rows, expected)
 
 
 def _totals(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
@@ -116,3 +117,18 @@ def _buckets(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
         if is_ != must_be:
             differences.append(f"{name} holds {is_}, must hold {must_be}")
     yield from _some(f"buckets of partition {expected.partition}", differences)
+
+
+def _operation_buckets(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
+    """What an organization used of a provider, debt included."""
+    now_ms, differences = expected.now_ms, []
+    found = {tuple(key.decode().split("|")[1:]): one for key, one in rows.items() if key.startswith(b"r|")}
+    for place in sorted(found.keys() | expected.operations.buckets.keys()):
+        bucket, held = expected.operations.buckets.get(place), Fraction(0)  # type: ignore[call-overload]  # three words
+        if place in found:
+            limit, arrival = state.operation_bucket(found[place])
+            held = max(held, Fraction(arrival - now_ms * limit, MINUTE_MS))
+        must_be = Fraction(0) if bucket is None else bucket.held(now_ms)
+        if held != must_be:
+            differences.append(f"{'/'.join(place)} holds {held}, must hold {must_be}")
+    yield from _some(f"operations' buckets of partition {expected.partition}", differences)

@@ -10,6 +10,7 @@ from sluicegate_schemas.usage import ResourceName
 from .. import rows as state
 from ..expected import Expected, month_bounds
 from ..expected_accounts import BUCKETS
+from ..expected_pools import CLOSED
 from ..expected_quotas import API_KEYS
 from ..plan import DAY_MS
 
@@ -33,6 +34,34 @@ def credit_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[s
         must_be = ledger is not None and total is not None and used >= total
         if _standing(rows, f"credits:account:{account}", expected.now_ms) != must_be:
             yield f"{account} has used {used} of {total} micro-credits in {month}, and is{' not' * must_be} blocked"
+
+
+def pool_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
+    """A member of a pool is blocked exactly while its cap or the others' reserves leave it nothing; a category, while
+    all that is left is kept for others. Reserves of all that there is close the others with the month's first cost.
+    """
+    now_ms, pools = expected.now_ms, expected.commands.pools
+    month, _, _ = month_bounds(now_ms // DAY_MS)
+
+    def used(organization_id: str) -> int:
+        return expected.used_micro("organization", organization_id, month)
+
+    for name, one in sorted(expected.accounts.organizations.items()):
+        spent = expected.used_micro("account", one.account_id, month)
+        total = expected.commands.credits.total_micro(one.account_id)
+        has_ledger = f"l|account|{one.account_id}|{month}".encode() in rows
+        is_limited = has_ledger and total is not None
+        remaining = (total or 0) - spent if is_limited else None
+        left, is_closed = pools.left_micro(name, remaining, used)
+        if one.account_id != name or pools.members(name):
+            must_be = is_closed and bool(pools.members(one.account_id))
+            if _standing(rows, f"credits:organization:{name}", now_ms) != must_be and (spent or not must_be):
+                yield f"{name} has used {used(name)} of its pool, {left} are left, and is{' not' * must_be} blocked"
+        closed = pools.closed_categories(name, left, month)
+        for category in CLOSED:
+            must_be = category in closed
+            if _standing(rows, f"credits:category:{name}:{category}", now_ms) != must_be and (spent or not must_be):
+                yield f"{left} are left to {name}, and its {category} is{' not' * must_be} blocked ({pools.reserves})"
 
 
 def budget_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
@@ -78,3 +107,26 @@ def rate_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str
                 and not _standing(rows, f"{limit_name}:key:{key}", expected.now_ms)
             ):
                 yield f"{key} is in debt by {limit_name} ({float(held):.2f} of {bucket.capacity}), and is not blocked"
+
+
+def subject_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
+    """A subject is blocked exactly while as many requests are about it as may be, or one was a short while ago."""
+    now_ms, operations = expected.now_ms, expected.operations
+    counts = expected.gauges.subjects()
+    full = {place for place, count in counts.items() if count >= (operations.at_a_time(place[1], now_ms) or count + 1)}
+    closed = {place for place, until_ms in operations.closed.items() if until_ms > now_ms}
+    for limit_name, wanted in (("operation_concurrency", full), ("operation_interval", closed)):
+        prefix = f"{limit_name}:operation:"
+        names = [key.decode()[2:] for key in rows if key.startswith(f"d|{prefix}".encode())]
+        standing = {tuple(name.removeprefix(prefix).split(":")) for name in names if _standing(rows, name, now_ms)}
+        for place in sorted(wanted ^ standing):
+            yield f"{limit_name} of {'/'.join(place)}: {'not ' * (place in wanted)}blocked at {now_ms}"
+
+
+def operation_blocks(rows: Mapping[bytes, bytes], expected: Expected) -> Iterable[str]:
+    """An operation of which more was used than a minute's quantity is blocked."""
+    for (organization_id, operation, quantity), bucket in sorted(expected.operations.buckets.items()):
+        held = bucket.held(expected.now_ms)
+        name = f"operation_quantity:operation:{organization_id}:{operation}"
+        if held > bucket.capacity and not _standing(rows, name, expected.now_ms):
+            yield f"{organization_id} used {float(held):.2f} {quantity} of {operation}, and is not blocked"

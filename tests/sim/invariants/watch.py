@@ -9,6 +9,7 @@ import msgspec
 
 from sluicegate_schemas.bounds import parse_time
 from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
+from sluicegate_schemas.outputs import is_lease_key
 from sluicegate_schemas.topics import (
     ACCOUNTS,
     ALERTS,
@@ -28,18 +29,28 @@ from ..clickhouse_twin import SimClickHouse
 from ..expected import Expected, month_bounds
 from ..gateway import Gateway
 from ..log import LogRecord
-from ..plan import DAY_MS, Plan, stream
+from ..plan import DAY_MS, MINUTE_MS, Plan, stream
 from ..world import World
 from . import gates, totals
 from .alerts import AlertWatch
 from .entitlements import entitlements
 from .gates import Said
 from .journal import Journal, WatchedPartition, each_once
+from .leases import never_overspent
 from .outputs import OutputWatch
 from .replay import replay
 from .rollups import RollupWatch
 from .state_log import StateWatch, fold, unrepaired
-from .verdicts import budget_blocks, concurrency_blocks, credit_blocks, quota_blocks, rate_blocks
+from .verdicts import (
+    budget_blocks,
+    concurrency_blocks,
+    credit_blocks,
+    operation_blocks,
+    pool_blocks,
+    quota_blocks,
+    rate_blocks,
+    subject_blocks,
+)
 
 FAULTS_MAX: Final = 12
 _JSON: Final = msgspec.json.Decoder().decode
@@ -57,7 +68,8 @@ class Watch:
         self.troubled: list[tuple[int, int]] = []
         numbers = range(world.partitions)
         self.states = [
-            StateWatch(number, self.note, world.seen, stream(plan.seed, "snapshots", number)) for number in numbers
+            StateWatch(number, self.note, world.seen, stream(plan.seed, "snapshots", number), settings)
+            for number in numbers
         ]
         self.journals = [Journal(number) for number in numbers]
         self.outputs = OutputWatch(
@@ -103,6 +115,8 @@ class Watch:
     def _decided(self, records: Sequence[LogRecord]) -> None:
         self.outputs.decided(records)
         for record in records:
+            if is_lease_key(record.key):
+                continue
             body = _JSON(record.value or b"")
             sequence = body["sequence"]["epoch"], body["sequence"]["counter"]
             until_ms = None if body["until"] is None else parse_time(body["until"])
@@ -112,7 +126,7 @@ class Watch:
     def _decisions(self, number: int, end: int) -> Iterable[str]:
         """The decisions of a partition that a reader still finds below ``end``."""
         for record in self.world.records(DECISIONS.name, number):
-            if record.value is not None and record.offset < end:
+            if record.value is not None and record.offset < end and not is_lease_key(record.key):
                 yield _JSON(record.value)["decision_id"]
 
     def catalogues(self) -> list[Catalogue]:
@@ -146,11 +160,16 @@ def _each_once(watch: Watch, versions: list[Catalogue], expected: list[Expected]
 def _totals(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
     """Also at the few cuts of which a copy was kept."""
     for state, journal, one in zip(watch.states, watch.journals, expected, strict=True):
+        one.commands.credits.ledgers = state.grants.ledgers
+        one.leases.lives(watch.settings.lease_late_ms, watch.outputs.lent)
         for place, taken in enumerate(journal.standing(state), 1):
             for is_usage, records in taken:
                 take = one.usage if is_usage else one.command
                 for record in records:
                     take(record[0], record[1], record[3])
+                    one.leases.look()
+                    one.commands.budgets.look()
+            yield from never_overspent(place, state.leases, one.leases, one.commands.budgets)
             if place in state.snapshots:
                 watch.world.seen["cuts compared"] += 1
                 yield from (f"at flush {place}: {fault}" for fault in totals.compare(*state.snapshots[place], one))
@@ -201,10 +220,13 @@ def _credits(watch: Watch, versions: list[Catalogue], expected: list[Expected]) 
     """An account that has used up its credits is blocked, and no other is."""
     for state, one in zip(watch.states, expected, strict=True):
         yield from credit_blocks(state.rows, one)
+        yield from pool_blocks(state.rows, one)
         yield from rate_blocks(state.rows, one)
         yield from budget_blocks(state.rows, one)
         yield from quota_blocks(state.rows, one)
         yield from concurrency_blocks(state.rows, one)
+        yield from subject_blocks(state.rows, one)
+        yield from operation_blocks(state.rows, one)
 
 
 def _entitlements(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
@@ -231,6 +253,8 @@ def _rollups(watch: Watch, versions: list[Catalogue], expected: list[Expected]) 
 def _gates(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
     for gateway in watch.gateways:
         yield from gates.buckets_keep_their_promise(gateway.answers)
+        yield from gates.slots_are_kept(gateway.answers)
+        yield from gates.once_per_subject(gateway.answers, MINUTE_MS)
         yield from gates.blocks_are_obeyed(gateway.answers)
         yield from gates.blocks_are_heard_of(gateway.answers, watch.said, watch.troubled)
 
