@@ -4,26 +4,23 @@ from types import CodeType
 
 import pytest
 
-from .planted import NOT_YET, PLANTS, PlantError
-from .planted.measure import FIRST, searches
+from .planted import NOT_YET, PLANTS, PlantError, measure
 from .planted.plant import Plant, edit
-from .seeds import fingerprint, processes
+from .seeds import processes
 
 ASKED_FOR = {
     "output before flush", "header offset off by one", "flush split in two batches", "claim not awaited",
     "void record kept", "dedup by last position", "zombie not fenced", "sink commit before insert",
     "decision sequence reset", "off-by-one at the month's end", "grant burned twice",
     "rollup without source partition", "late event in the wrong month", "debt forgotten", "reject swallowed",
+    "lent twice", "lease of a dead node kept", "lease held against one month", "worst case not reserved",
+    "lease given back with requests on it", "pool's cap forgotten", "reserve of a pool open to all",
+    "reserved capacity never used", "rollover of what was used", "failed batch stays closed", "slots of others alone",
+    "gauge of a dead node kept", "expired grant still burns", "boost that never ends",
 }  # fmt: skip
-QUICK = (
-    "output before flush", "header offset off by one", "flush split in two batches", "zombie not fenced",
-    "dedup by last position", "late event in the wrong month", "debt forgotten", "reject swallowed",
-    "sink commit before insert", "rollup without source partition",
-)  # fmt: skip
 JOBS = 2
-SEEDS_MAX = 25
-RARE_SEEDS_MAX = 120
-"""For what needs orders that meet: a grant that pays before the plan and lapses, a charge for the month before."""
+SEEDS_MAX = 100
+"""Beside the recorded one: a change of the simulator, or of the code, makes another history of a seed."""
 
 
 def test_each_bug_that_was_asked_for_is_planted_or_named() -> None:
@@ -51,15 +48,13 @@ def test_a_plant_whose_words_are_gone_says_so() -> None:
             pass
 
 
-def test_quick_plants_are_found() -> None:
-    assert {one.plant: one.seeds for one in searches(QUICK, SEEDS_MAX, JOBS) if one.seeds is None} == {}
+def test_the_document_lists_each_plant() -> None:
+    assert measure.listed() == PLANTS.keys(), f"{measure.COMMAND} writes it anew"
 
 
-def test_the_other_plants_change_a_history() -> None:
-    others = [name for name in PLANTS if name not in QUICK]
+def test_each_plant_is_found_again() -> None:
+    """By the history that found it when the document was written, or by one of a few others."""
+    seeds = measure.recorded()
     with processes(JOBS) as pool:
-        assert dict(zip(others, pool.map(_changes_a_history, others), strict=True)) == dict.fromkeys(others, True)
-
-
-def _changes_a_history(name: str) -> bool:
-    return any(fingerprint(seed, name) != fingerprint(seed) for seed in range(FIRST, FIRST + RARE_SEEDS_MAX))
+        found = {name: pool.submit(measure.is_found, name, seed, SEEDS_MAX) for name, seed in seeds.items()}
+        assert [name for name, one in found.items() if not one.result()] == []

@@ -2,11 +2,12 @@
 
 from typing import Final
 
-from . import domain, engine, limits, sink
+from . import domain, engine, hard, limits, shares, sink
 from .plant import Plant, PlantError
 
 PLANTS: Final[dict[str, Plant]] = {
-    plant.name: plant for plant in (*engine.PLANTS, *domain.PLANTS, *limits.PLANTS, *sink.PLANTS)
+    plant.name: plant
+    for plant in (*engine.PLANTS, *domain.PLANTS, *limits.PLANTS, *shares.PLANTS, *hard.PLANTS, *sink.PLANTS)
 }
 """By name."""
 

@@ -1,5 +1,6 @@
 """How many seeds it takes to find each planted bug; writes docs/planted-bugs.md."""
 
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
@@ -32,9 +33,31 @@ def search(plant: str, limit: int) -> Search:
     """Plays with ``plant`` in the code from ``FIRST`` on until a seed fails that does not fail without it."""
     for count in range(1, limit + 1):
         seed = FIRST + count - 1
-        if (faults := outcome(seed, plant).faults) and not outcome(seed).faults:
+        if (faults := outcome(seed, plant, stops=True).faults) and not outcome(seed).faults:
             return Search(plant, count, faults[0])
     return Search(plant, None, "")
+
+
+def recorded() -> dict[str, int]:
+    """The seed that found each bug, by the document."""
+    return {name: FIRST + int(seeds) - 1 for name, seeds in _rows() if seeds.isdecimal()}
+
+
+def listed() -> set[str]:
+    """The bugs that the document lists."""
+    return {name for name, _ in _rows()}
+
+
+def _rows() -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = re.findall(
+        r"^\| ([^|]+) \| [^|]+ \| (\d+|not found in \d+) \|", DOCUMENT.read_text("utf-8"), re.MULTILINE
+    )
+    return rows
+
+
+def is_found(plant: str, seed: int, seeds_max: int) -> bool:
+    """Whether a history with ``plant`` in the code fails: that of ``seed``, else one of the first ``seeds_max``."""
+    return any(outcome(one, plant, stops=True).faults for one in (seed, *range(FIRST, FIRST + seeds_max)))
 
 
 def searches(names: Iterable[str], limit: int, jobs: int) -> Iterable[Search]:
