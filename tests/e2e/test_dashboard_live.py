@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 from clickhouse.projection import project
+from clickhouse.roll import roll
 from stack.clickhouse import ClickHouse
 from stack.kafka import Kafka
 from tests.api_process import ApiProcess, secret_of
@@ -71,6 +72,7 @@ def _await_projection(pipeline: Pipeline) -> None:
     deadline = time.monotonic() + 60
     while not project(client, datetime.now(UTC)):
         assert time.monotonic() < deadline, "what was used in the hours before is not projected"
+        roll(client)  # which the sink does once a minute
         time.sleep(0.2)
     client.close()
 
