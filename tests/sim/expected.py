@@ -115,6 +115,8 @@ class Expected:
         self._samples: dict[tuple[str, str], tuple[int, int]] = {}
         self._held: dict[tuple[str, str, str], Fraction] = {}
         self._minute = 0
+        self._booked: list[tuple[str, str, int]] = []
+        """(month, account, micro-credits) of the event that is being counted."""
 
     def _advance(self, log_time_ms: int) -> None:
         self.now_ms = now_ms = max(self.now_ms, log_time_ms)
@@ -313,6 +315,9 @@ class Expected:
         cost = sum(part[3] for part in parts)
         if entry is not None and isinstance(entry.price, HeldPrice) and is_paid and not is_test:
             cost += self._sample(event, quantity(event.quantities or {}, entry.price.quantity))
+        for month, account, micro in sorted(self._booked, key=lambda one: one[0], reverse=True):
+            self.commands.credits.book(account, month, micro)  # what an event has for a month before burns last
+        self._booked.clear()
         if is_paid and event.resource_delta:
             self.commands.quotas.change(event.org_id, event.resource_delta)
         if cost:
@@ -355,7 +360,7 @@ class Expected:
             ledger.groups[group] += micro
             if corrected is not None:
                 ledger.corrections[corrected] += micro
-        self.commands.credits.book(self.accounts.account_of(event.org_id) or "", self._month_of(ms)[0], micro)
+        self._booked.append((self._month_of(ms)[0], self.accounts.account_of(event.org_id) or "", micro))
 
     def _sample(self, event: WireEvent, amount: int) -> int:
         """What was held since the sample before costs by its time; each part by the version and month it lies in.
