@@ -79,7 +79,7 @@ class Budgets(Participant):
         self._rows: dict[BudgetName, BudgetRow] = {}
         self._of: dict[str, dict[tuple[str, str], list[BudgetName]]] = {}
         """By organization, then by (kind, target)."""
-        self._reached: dict[BudgetName, EventCause] = {}
+        self._reached: dict[BudgetName, EventCause | None] = {}
         self._ahead: dict[BudgetName, None] = {}
         """Those whose next window is used up already."""
         self.touched: dict[BudgetName, None] = {}
@@ -199,11 +199,15 @@ class Budgets(Participant):
         return time.now_ms // DAY_MS if period == "day" else time.month
 
     def _roll(self, name: BudgetName, row: BudgetRow | None) -> None:
-        """Begins the current window, with what came ahead of it."""
+        """Begins the current window, with what came ahead of it: that is said, whatever began the window."""
         if row is not None and row.window != (window := self._window(name.period)):
             row.used_micro = row.ahead_micro if window == row.window + 1 else 0
             row.window, row.ahead_micro = window, 0
             self._changed(name)
+            self._ahead.pop(name, None)
+            if row.used_micro:
+                self._reached.setdefault(name, None)
+                self.has_news = True
 
     def _changed(self, name: BudgetName) -> None:
         self.context.changed.rows[row_key("u", *name)] = self._rows[name]
@@ -220,9 +224,8 @@ class Budgets(Participant):
         """Windows began that were used up before: so many are said with one record."""
         begun = [name for name in self._ahead if self._end_ms(name) <= moment.now_ms]
         for name in begun[: self.context.settings.accounts_a_wake]:
-            del self._ahead[name]
             self._roll(name, self._rows[name])
-            self._judge_now(moment, name, None)
+        self.judge(moment)
         self.next_ms = min((self._end_ms(name) for name in self._ahead), default=NEVER_MS)
 
     def _end_ms(self, name: BudgetName) -> int:

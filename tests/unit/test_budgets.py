@@ -89,6 +89,25 @@ def test_what_is_used_ahead_of_its_day_counts_in_its_day_and_what_comes_late_in_
     assert figures(world).used_micro == 6 * CREDIT
 
 
+@pytest.mark.parametrize("begins_with", ["the time", "a late event", "a cost"])
+def test_a_window_that_was_used_up_ahead_of_it_is_closed_whatever_begins_it(begins_with: str) -> None:
+    world = budget_world()
+    world.log_time_ms = NIGHT_MS - 1_000
+    world.obey(budget_put(10 * CREDIT))
+    spend(world, 10, ts=NIGHT_MS)
+    assert verdicts(world)[-1][:2] == ("allow", "budget_day")
+    match begins_with:
+        case "the time":
+            world.pass_time(NIGHT_MS)
+        case "a late event":
+            world.log_time_ms = NIGHT_MS
+            spend(world, 1, ts=NIGHT_MS - 1)
+        case "a cost":
+            world.log_time_ms = NIGHT_MS
+            spend(world, 1, ts=NIGHT_MS)
+    assert ("block", "budget_day", "organization:org_a") in [one[:3] for one in verdicts(world)]
+
+
 @pytest.mark.contract("1.21")
 def test_a_months_budget_counts_what_was_used_before_it_was_put() -> None:
     world = budget_world()
