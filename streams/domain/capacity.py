@@ -108,6 +108,12 @@ class Capacity(Participant):
         for organization_id in self._of_account.get(account_id, ()):
             self._look(moment, organization_id, is_new=False)
 
+    def month_began(self, moment: Moment) -> None:
+        """What came ahead of the month may leave no more of it than is reserved."""
+        for account_id in self._of_account:
+            if self.context.ledgers.get("account", account_id, moment.month) is not None:
+                self.look(moment, account_id)
+
     def plan_changed(self, moment: Moment, organization_id: str | None) -> None:
         organizations = self.context.accounts.organizations
         accounts = list(self._of_account) if organization_id is None else [organizations[organization_id].account_id]

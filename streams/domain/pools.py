@@ -144,6 +144,12 @@ class Pools(Participant):
         tier = self.context.accounts.organizations[organization_id].tier
         policy.decide(moment, scope, verdict, CREDITS, limit, share.used_micro, ends_ms, tier, None)
 
+    def month_began(self, moment: Moment) -> None:
+        """What came ahead of the month may have used up what a member has of it."""
+        for account_id in sorted(self._shared):
+            if self.context.ledgers.get("account", account_id, moment.month) is not None:
+                self._look(moment, account_id, ())
+
     # ---- members ----
 
     def plan_changed(self, moment: Moment, organization_id: str | None) -> None:

@@ -52,6 +52,15 @@ def test_what_is_reserved_for_a_category_closes_the_others_once_nothing_else_is_
     assert ("block", "account") in verdicts(world)
 
 
+def test_what_came_ahead_of_a_month_closes_the_other_categories_when_it_begins() -> None:
+    world = reserving_world()
+    world.log_time_ms = MONTH_END_MS - MINUTE_MS
+    spend(world, 600, ts=MONTH_END_MS)
+    assert verdicts(world) == []
+    world.pass_time(MONTH_END_MS)
+    assert verdicts(world) == [("block", "data"), ("block", "upload"), ("block", "compute")]
+
+
 def test_a_category_that_used_its_reserve_shares_the_rest() -> None:
     world = reserving_world()
     search(world, 40)

@@ -129,3 +129,12 @@ def test_a_month_begins_with_open_members() -> None:
     assert verdicts(world) == []
     spend(world, "a", 1, ts=MONTH_END_MS)
     assert verdicts(world) == [("block", "organization:org_a")]
+
+
+def test_what_came_ahead_of_a_month_closes_a_member_when_it_begins() -> None:
+    world = pool_world(a={"cap_micro": 30 * CREDIT}, b=None)
+    world.log_time_ms = MONTH_END_MS - 1_000
+    spend(world, "a", 30, ts=MONTH_END_MS)
+    assert verdicts(world) == []
+    world.pass_time(MONTH_END_MS)
+    assert verdicts(world) == [("block", "organization:org_a")]
