@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate_schemas.bounds import DURATION_MS_MAX
+from streams.domain.ledger import Ledger
 from streams.domain.service_levels import bucket_of, longest_ms, served
 
 DURATIONS = st.integers(0, DURATION_MS_MAX)
@@ -38,3 +40,13 @@ def test_quantiles_are_those_of_the_sorted_durations_within_their_bucket(duratio
 
 def test_a_month_without_requests_has_no_figures() -> None:
     assert served({}, 0) is None
+
+
+@given(st.dictionaries(st.integers(0, 400), st.integers(1, 9)), st.randoms())
+def test_a_ledgers_row_does_not_tell_in_what_order_durations_came(durations: dict[int, int], draw: Random) -> None:
+    first, second = (Ledger("organization", "org_a", 663, "org_a", "org_a") for _ in range(2))
+    first.durations = durations
+    mixed = list(durations.items())
+    draw.shuffle(mixed)
+    second.durations = dict(mixed)
+    assert first.encode() == second.encode()
