@@ -175,7 +175,7 @@ async def _in_clickhouse(operator: Operator, decision_id: str) -> Any:
         return None
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decisions, "_on_topic", forgotten)
+        patch.setattr(decisions, "find_on_topic", forgotten)
         try:
             found = await decisions.find_decision(session, decision_id)
         except NotFoundError:
