@@ -10,11 +10,11 @@ from stack.callers import FREE_CALL
 from stack.traffic import CONCURRENT_MAX, Callers, Counts, steady
 
 
-async def send(handler: httpx.MockTransport, per_s: float, for_s: float) -> Counts:
+async def send(handler: httpx.MockTransport, per_s: float, for_s: float | None, calls: int | None = None) -> Counts:
     counts = Counts()
     async with httpx.AsyncClient(transport=handler) as client:
         callers = Callers(client, ["http://one", "http://two"], counts)
-        await callers.run([steady("secret", itertools.repeat(FREE_CALL), per_s)], for_s)
+        await callers.run([itertools.islice(steady("secret", itertools.repeat(FREE_CALL), per_s), calls)], for_s)
     return counts
 
 
@@ -28,7 +28,7 @@ async def test_every_call_is_counted_by_its_answer_and_nodes_take_turns(capsys: 
             raise httpx.ConnectError("away")
         return httpx.Response(200 if len(hosts) % 2 else 429)
 
-    counts = await send(httpx.MockTransport(answer), 200, 0.25)
+    counts = await send(httpx.MockTransport(answer), 200, None, calls=50)
     assert counts.sent == 50
     assert counts.answers == {"200": 20, "429": 20}
     assert counts.unreachable == 10
