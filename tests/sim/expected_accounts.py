@@ -82,8 +82,8 @@ class ExpectedAccounts:
         self.overrides = ExpectedOverrides()
         self.further: Callable[[AnyCommand], None] | None = None
         """Carries out what is no organization's or key's command. Raises RefusedError."""
-        self.opened_ms: dict[tuple[str, str], int] = {}
-        """When an account first had to do with a month."""
+        self.opened: dict[tuple[str, str], tuple[int, int]] = {}
+        """When an account first had to do with a month, and behind how many of its puts."""
         self.commands = self.commands_repeated = 0
         self._partition = partition
         self._partitions = partitions
@@ -165,7 +165,7 @@ class ExpectedAccounts:
 
     def open(self, account_id: str, month: str) -> None:
         """Something of an account happens that a month is about."""
-        self.opened_ms.setdefault((account_id, month), self.now_ms)
+        self.opened.setdefault((account_id, month), (self.now_ms, len(self.organizations[account_id].puts)))
 
     def rolls_over(self, account_id: str) -> bool:
         """Whether what a month leaves over is carried into the next one, by the account's plan at the log's time."""
@@ -293,11 +293,12 @@ class ExpectedAccounts:
         card = self._cards.at(self.now_ms)
         found: list[int | None] = []
         month = month_of(start_ms)
-        opened_ms = self.opened_ms.get((account_id, month), self.now_ms)
+        puts = self.organizations[account_id].puts
+        opened_ms, puts_before = self.opened.get((account_id, month), (self.now_ms, len(puts)))
         end_ms = month_span_ms(month)[1]
-        for put_at_ms, put in self.organizations[account_id].puts:
+        for number, (put_at_ms, put) in enumerate(puts):
             if found and put_at_ms >= end_ms:
-                if put_at_ms > opened_ms or opened_ms < end_ms:
+                if number >= puts_before or opened_ms < end_ms:
                     break
                 found.clear()  # nothing had happened in the month: it is the plan's of when something did
             total = card.credits_micro_per_month(put.tier, put.credits_micro_per_month)
