@@ -76,12 +76,12 @@ class Hub:
     @contextmanager
     def listening(self, organization_id: str) -> Iterator[Listener]:
         """A listener for the time of the context. Raises ProblemError: 429 or 503 where there are too many."""
-        mine = self._listeners.setdefault(organization_id, set())
-        if len(mine) >= OF_ORGANIZATION_MAX:
+        if len(self._listeners.get(organization_id, ())) >= OF_ORGANIZATION_MAX:
             raise ProblemError(429, "The organization has as many streams as it may have.", {"Retry-After": "30"})
         if self._count >= LISTENERS_MAX:
             raise away("There are as many streams as there may be", 30)
         listener = Listener(organization_id)
+        mine = self._listeners.setdefault(organization_id, set())
         mine.add(listener)
         self._told[organization_id] = None
         self._count += 1

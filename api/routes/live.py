@@ -19,7 +19,7 @@ from ..balances import month_of
 from ..live import Event, Hub, Listener
 from ..parts import Parts
 from ..problems import ProblemError
-from .usage import plan_micro, usage_of
+from .usage import held_balance, plan_micro, usage_of
 
 router = APIRouter(tags=["live"])
 
@@ -57,9 +57,10 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._hub.listening(self._caller.organization_id) as listener:
+            snapshot = self._snapshot()  # before the answer begins: where nothing can be told it is a 503
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             leaving = asyncio.create_task(_left(receive))
-            writing = asyncio.create_task(self._write(scope, send, listener))
+            writing = asyncio.create_task(self._write(scope, send, listener, snapshot))
             try:
                 await asyncio.wait({leaving, writing}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -68,19 +69,19 @@ class EventStream(Response):
             if writing.done() and not writing.cancelled():
                 writing.result()
 
-    async def _write(self, scope: Scope, send: Send, listener: Listener) -> None:
+    async def _write(self, scope: Scope, send: Send, listener: Listener, snapshot: bytes) -> None:
         with contextlib.suppress(TimeoutError):
-            async for text in self._texts(scope, listener):
+            async for text in self._texts(scope, listener, snapshot):
                 async with asyncio.timeout(SEND_LIMIT_S):
                     await send({"type": "http.response.body", "body": text, "more_body": True})
             async with asyncio.timeout(SEND_LIMIT_S):
                 await send({"type": "http.response.body", "body": b""})
 
-    async def _texts(self, scope: Scope, listener: Listener) -> AsyncIterator[bytes]:
+    async def _texts(self, scope: Scope, listener: Listener, snapshot: bytes) -> AsyncIterator[bytes]:
         yield f"retry: {RETRY_MS}\n\n".encode()
         missed = self._hub.since(listener.organization_id, self._last_event_id)
         if missed is None:
-            yield self._snapshot()
+            yield snapshot
         for event in missed or ():
             yield self._text(event)
         while not listener.is_slow and self._may_read(scope):
@@ -103,7 +104,7 @@ class EventStream(Response):
     def _snapshot(self) -> bytes:
         parts, caller = self._parts, self._caller
         month = month_of(parts.clock())
-        held = parts.balances.get("organization", caller.organization_id, month)
+        held = held_balance(parts, "organization", caller.organization_id, month)
         body = usage_of(parts, held, month, plan_micro(parts, caller))
         return b"event: balance\ndata: " + encode(body) + b"\n\n"
 

@@ -48,6 +48,7 @@ async def series(
     """The organization's usage by minute, hour or day. Beyond forty days back an hour is the finest there is."""
     parts: Parts = request.app.state.parts
     start, end = _span(from_epoch_ms(parts.clock()), since, until, interval)
+    as_of_ms, lag_ms = await history_reached(parts, caller.account_id)  # before the figures, which may be newer
     points = await parts.history.ask(
         usage_series,
         caller.organization_id,
@@ -58,7 +59,6 @@ async def series(
         after=(0, "") if after is None else _behind(after),
         rows_max=limit + 1,
     )
-    as_of_ms, lag_ms = await history_reached(parts, caller.account_id)
     last = points[limit - 1] if len(points) > limit else None
     following = None if last is None else cursor(int(last.at.timestamp()), last.name)
     shown = [_point(point) for point in points[:limit]]

@@ -34,8 +34,13 @@ async def sla(request: Request, caller: Customer, month: MonthQuery = None) -> R
             month=wanted,
             requests=0 if served is None else served.requests,
             failures=0 if served is None else served.failures,
-            availability=None if served is None else round(1 - served.failures / served.requests, 6),
+            availability=None if served is None else _availability(served.requests, served.failures),
             latency_p50_ms=None if served is None else served.p50_ms,
             latency_p99_ms=None if served is None else served.p99_ms,
         )
     )
+
+
+def _availability(requests: int, failures: int) -> float:
+    """The share of requests that did not fail, rounded down to six places: a single failure shows."""
+    return (requests - failures) * 1_000_000 // requests / 1_000_000

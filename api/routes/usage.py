@@ -50,7 +50,10 @@ async def key_usage(
     wanted = month or month_of(parts.clock())
     if not parts.balances.keeps(wanted, parts.clock()):
         return answer(await _long_ago(parts, caller, wanted, key_id))
-    return answer(usage_of(parts, held_balance(parts, "key", key_id, wanted), wanted, None))
+    held = held_balance(parts, "key", key_id, wanted)
+    if held is not None and held.balance.organization_id != caller.organization_id:
+        raise not_found("key")  # an operator gave two organizations a key of one id
+    return answer(usage_of(parts, held, wanted, None))
 
 
 def held_balance(parts: Parts, kind: str, identifier: str, month: str) -> Held | None:
@@ -68,17 +71,17 @@ async def _long_ago(parts: Parts, caller: Caller, month: str, api_key_id: str = 
     if catalogue is None:
         raise away("The plan is not known yet")
     start, end = month_range(month)
+    as_of_ms, lag_ms = await history_reached(parts, caller.account_id)  # before the figures, which may be newer
     found = await parts.history.ask(usage_by, caller.organization_id, "operation", start, end, api_key_id=api_key_id)
     groups: Counter[str] = Counter()
     for operation, usage in found:
         entry = catalogue.operations.get(operation)
         groups[(entry and entry.breakdown) or "other"] += usage.credits_micro
-    as_of_ms, lag_ms = await history_reached(parts, caller.account_id)
     nothing = in_credits(0)
     return Usage.model_construct(
         as_of=from_epoch_ms(as_of_ms),
         lag_ms=lag_ms,
-        final=end <= from_epoch_ms(parts.clock()),
+        final=end <= from_epoch_ms(as_of_ms),
         month=month,
         credits=CreditsOfMonth.model_construct(
             total=None, used=in_credits(groups.total()), remaining=None, reset_date=end,

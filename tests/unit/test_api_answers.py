@@ -188,7 +188,10 @@ def test_usage_over_time_is_answered_a_page_at_a_time_as_json_and_as_csv() -> No
     assert [one["group"] for one in body["points"]] == ["key_3", "key_2"]
     assert body["points"][0]["credits"] == 0.1
     assert (body["as_of"], body["lag_ms"]) == ("2026-03-10T11:59:59.100000Z", 700)
-    assert world.history.asked[0][1][:3] == ("org_heron", "hour", "api_key_id")
+    assert [name for name, *_ in world.history.asked] == ["reached", "usage_series"], (
+        "what is reached, then what is there"
+    )
+    assert world.history.asked[1][1][:3] == ("org_heron", "hour", "api_key_id")
     link = first.headers["link"].split(">")[0].removeprefix("<")
     assert [one["group"] for one in world.get(link).json()["points"]] == ["key_1"]
     csv = world.get(path, headers={"Accept": "text/csv"})
@@ -279,3 +282,25 @@ def test_an_account_whose_secret_is_in_a_query_or_a_body_is_never_repeated_in_an
     world = World()
     for path in (f"/v1/{SECRET}", f"/v1/organizations/usage?month={SECRET}", f"/v1/organizations/decisions/{SECRET}!"):
         assert SECRET not in world.get(path).text
+
+
+def test_a_single_failure_among_millions_shows() -> None:
+    world = World()
+    served = {"requests": 3_000_000, "failures": 1, "p50_ms": 5, "p99_ms": 9}
+    world.balance(used_micro=1, served=served)
+    assert world.get("/v1/organizations/sla").json()["availability"] == 0.999999
+
+
+def test_a_keys_usage_is_its_own_organizations_though_an_operator_gave_another_a_key_of_that_id() -> None:
+    world = World()
+    (key_id,) = (key.api_key_id for key in world.directory.keys_of("org_heron"))
+    world.balance("key", key_id, organization_id="org_finch", used_micro=7)
+    assert world.get(f"/v1/organizations/usage/api-keys/{key_id}").status_code == 404
+    world.balance("key", key_id, organization_id="org_heron", used_micro=8, sequence={"epoch": 9, "counter": 9})
+    assert world.get(f"/v1/organizations/usage/api-keys/{key_id}").status_code == 200
+
+
+def test_a_live_stream_waits_for_the_balances() -> None:
+    world = World()
+    world.balances_from.ready = False
+    assert world.get("/v1/organizations/live").status_code == 503

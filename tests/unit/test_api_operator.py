@@ -370,3 +370,15 @@ async def test_organizations_are_listed_a_page_at_a_time(writer: httpx.AsyncClie
 
 def test_grants_begin_now_where_nothing_else_is_said() -> None:
     assert body_of(GrantPut).model_fields["effective_at"].is_required() is False
+
+
+async def test_until_organizations_are_known_none_is_made_or_missing(api: ApiApp, writer: httpx.AsyncClient) -> None:
+    api.known.ready = False
+    body = {"tier": "pro", "reason": "new"}
+    answers = [
+        await writer.put("/v1/operator/organizations/org_member", json=body, headers=ID),
+        await writer.get("/v1/operator/organizations"),
+        await writer.get(ORGANIZATION),
+    ]
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    assert not api.desk.log

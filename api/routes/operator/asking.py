@@ -95,6 +95,13 @@ def now_of(parts: Parts) -> datetime:
     return from_epoch_ms(parts.clock())
 
 
+def known_of(parts: Parts) -> Known:
+    """All organizations and keys. Raises ProblemError until they are known: what is not known yet is not "none"."""
+    if not parts.knowledge.ready:
+        raise away("Organizations and keys are not known yet")
+    return parts.roster.known
+
+
 def known_organization(known: Known, organization_id: str) -> OrganizationEntitlement:
     """Raises ProblemError for one that is not known."""
     try:

@@ -15,7 +15,7 @@ from sluicegate.operator.submit import Origin, OtherCommandError
 from sluicegate_schemas.accounts import KeyMode, KeyPut, OrganizationPut, Pool
 from sluicegate_schemas.bounds import OrganizationId, Record, Sentence
 
-from .asking import CommandOutcome, Write, known_organization, outcome_answer, shows, submit
+from .asking import CommandOutcome, Write, known_of, known_organization, outcome_answer, shows, submit
 from .bodies import JsonBody, body_of
 from .commands import ORGANIZATION, Writing
 
@@ -63,7 +63,7 @@ async def make_key(
     body: KeyGiven,
 ) -> Response:
     """Makes a key and shows its secret, this once. Only the secret's hash goes into the log."""
-    account_id = known_organization(write.parts.roster.known, organization_id).account_id
+    account_id = known_organization(known_of(write.parts), organization_id).account_id
     made: NewKey | None = None
 
     async def making(origin: Origin) -> Fields:
@@ -118,7 +118,7 @@ async def put_pool(write: Writing, organization_id: OrganizationId, body: PoolGi
 
 
 async def _change(write: Write, organization_id: str, changed: Callable[[OrganizationPut, str], Fields]) -> Response:
-    account_id = known_organization(write.parts.roster.known, organization_id).account_id
+    account_id = known_organization(known_of(write.parts), organization_id).account_id
 
     async def making(origin: Origin) -> Fields:
         """A repeat is made of what stood before its first, whatever came since."""

@@ -17,11 +17,13 @@ from sluicegate_schemas import accounts
 from sluicegate_schemas.accounts import Command, OrganizationPut
 from sluicegate_schemas.bounds import AccountId, OrganizationId
 
+from ...problems import away
 from .asking import (
     PREFIX,
     CommandOutcome,
     Write,
     as_problems,
+    known_of,
     known_organization,
     outcome_answer,
     shows,
@@ -78,8 +80,10 @@ def endpoint(route: Route) -> Callable[..., Awaitable[Response]]:
 
     async def run(write: Write, organization_id: str, body: JsonBody, **path: str) -> Response:
         given = body.given()
-        known = write.parts.roster.known
+        known = known_of(write.parts)
         if route.command is OrganizationPut:
+            if organization_id not in known.organizations and not write.parts.knowledge.view.complete:
+                raise away("Whether there is such an organization cannot be told")  # it would get another account
             with as_problems():
                 account_id = home_of(
                     known.organizations.get(organization_id), organization_id, given.pop("account_id", None)

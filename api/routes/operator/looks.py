@@ -22,7 +22,7 @@ from ...auth import OperatorReads
 from ...balances import Held, month_of
 from ...parts import Parts
 from ...problems import FieldProblem, ProblemError, away, not_found
-from .asking import PREFIX, as_problems, desk_of, known_organization, now_of, parts_of, record_answer, shows
+from .asking import PREFIX, as_problems, desk_of, known_of, known_organization, now_of, parts_of, record_answer, shows
 from .commands import ORGANIZATION
 
 router = APIRouter(tags=["operator looks"])
@@ -194,7 +194,7 @@ async def balances(
     parts = parts_of(request)
     if not parts.balances_from.ready:
         raise away("Balances are not known yet")
-    known = parts.roster.known
+    known = known_of(parts)
     wanted = month or month_of(parts.clock())
     names = [("account", known_organization(known, organization_id).account_id), ("organization", organization_id)]
     names += [("key", key.api_key_id) for key in known.keys_of(organization_id)]
@@ -245,7 +245,7 @@ def _organization(parts: Parts, scope: str) -> str | None:
     kind, identifier = scope.split(":", 2)[:2]
     if kind != "key":
         return identifier
-    key = parts.roster.known.keys.get(identifier)
+    key = known_of(parts).keys.get(identifier)
     return None if key is None else key.organization_id
 
 

@@ -19,6 +19,7 @@ from .asking import (
     CommandOutcome,
     as_problems,
     desk_of,
+    known_of,
     known_organization,
     parts_of,
     record_answer,
@@ -54,7 +55,7 @@ async def list_organizations(
     limit: Limit = 100,
 ) -> Response:
     """The organizations that the workers know, of one account if named."""
-    known = parts_of(request).roster.known.organizations
+    known = known_of(parts_of(request)).organizations
     found = nsmallest(
         limit + 1,
         (
@@ -72,7 +73,7 @@ async def list_organizations(
 @router.get(ORGANIZATION, **shows(ShownOrganization))
 async def show(request: Request, _: OperatorReads, organization_id: OrganizationId) -> Response:
     """An organization, its keys, and what an operator put last."""
-    known = parts_of(request).roster.known
+    known = known_of(parts_of(request))
     found = known_organization(known, organization_id)
     with as_problems():
         put = (await desk_of(request).own_values(found.account_id)).get(organization_id)
@@ -84,18 +85,18 @@ async def show(request: Request, _: OperatorReads, organization_id: Organization
 async def plan(request: Request, _: OperatorReads, organization_id: OrganizationId) -> Response:
     """The limits in force now: the plan, own values, boosts and exemptions together."""
     parts = parts_of(request)
-    found = known_organization(parts.roster.known, organization_id)
+    found = known_organization(known_of(parts), organization_id)
     catalogue = parts.knowledge.view.catalogue_at(parts.clock())
     if catalogue is None:
         raise away("No catalogue is in force")
-    keys = {one.api_key_id: one.mode for one in parts.roster.known.keys_of(organization_id) if not one.revoked}
+    keys = {one.api_key_id: one.mode for one in known_of(parts).keys_of(organization_id) if not one.revoked}
     return record_answer(effective(found, catalogue, keys))
 
 
 @router.get(f"{PREFIX}/accounts/{{account_id}}/members", **shows(Members))
 async def members(request: Request, _: OperatorReads, account_id: OrganizationId) -> Response:
     """The organizations that share an account's credits."""
-    known = parts_of(request).roster.known.organizations
+    known = known_of(parts_of(request)).organizations
     if not any(one.account_id == account_id for one in known.values()):
         raise not_found("account")
     with as_problems():
