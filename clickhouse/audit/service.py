@@ -118,7 +118,10 @@ class Service:
         while True:
             await asyncio.sleep(self._audit.forecast_interval_s)
             if self.status.has_begun:
-                await self._forecaster.step(datetime.now(UTC))
+                try:
+                    await self._forecaster.step(datetime.now(UTC))
+                except Exception:  # whatever it was: alerts that never come again would be missed by nobody
+                    logger.exception("the forecast failed, and is tried again")
 
     async def _walk(self) -> None:
         status = self.status

@@ -130,6 +130,10 @@ class Budgets(Participant):
             self._insert(name, row)
         self._rows[name] = row
         self._changed(name)
+        if row.ahead_micro >= row.credits_micro:
+            self._await(name)
+        else:
+            self._ahead.pop(name, None)
         return row
 
     def _used_before(self, moment: Moment, name: BudgetName) -> int:
@@ -154,7 +158,7 @@ class Budgets(Participant):
             return
         cause = None
         for name in self._concerned(route.organization_id, event.api_key_id, event.labels):
-            if self._spend(name, event.ts_ms, cost_micro) and name not in self._reached:
+            if self._spend(name, event.ts_ms, cost_micro) and self._reached.get(name) is None:
                 if cause is None:
                     event_id = event.id if event.id is not None else record.name(index)
                     cause = EventCause(record.offset, index, event_id, event.org_id, event.ts_ms, record.logged_at_ms)

@@ -145,9 +145,10 @@ class Pools(Participant):
         policy.decide(moment, scope, verdict, CREDITS, limit, share.used_micro, ends_ms, tier, None)
 
     def month_began(self, moment: Moment) -> None:
-        """What came ahead of the month may have used up what a member has of it."""
+        """What came ahead of the month may have used up what a member has of it; a cap of nothing always has."""
         for account_id in sorted(self._shared):
-            if self.context.ledgers.get("account", account_id, moment.month) is not None:
+            has_none = any(cap == 0 for cap, _ in self._members[account_id].values())
+            if has_none or self.context.ledgers.get("account", account_id, moment.month) is not None:
                 self._look(moment, account_id, ())
 
     # ---- members ----

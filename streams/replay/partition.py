@@ -147,7 +147,7 @@ class PartitionReplay:
 
     def organizations(self, ends_ms: int) -> list[ReplayedOrganization]:
         """Those with requests or blocks, in order of their names."""
-        month, machine = month_index(ends_ms), self._machine
+        month, machine = month_index(ends_ms - 1), self._machine
         found = []
         for organization_id in sorted(self._usage.organizations() | self.blocks.organizations()):
             row = machine.accounts.organizations[organization_id]

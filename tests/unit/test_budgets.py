@@ -108,6 +108,28 @@ def test_a_window_that_was_used_up_ahead_of_it_is_closed_whatever_begins_it(begi
     assert ("block", "budget_day", "organization:org_a") in [one[:3] for one in verdicts(world)]
 
 
+def test_a_budget_that_is_put_smaller_is_closed_by_what_came_ahead_when_its_window_begins() -> None:
+    world = budget_world()
+    world.log_time_ms = NIGHT_MS - 1_000
+    world.obey(budget_put(100 * CREDIT))
+    spend(world, 60, ts=NIGHT_MS)
+    world.obey(budget_put(50 * CREDIT, command_id="smaller"))
+    world.early.clear()
+    world.pass_time(NIGHT_MS)
+    assert verdicts(world) == [("block", "budget_day", "organization:org_a", 50, 60)]
+
+
+def test_the_event_that_uses_up_a_window_is_named_though_something_came_ahead_of_it() -> None:
+    world = budget_world()
+    world.log_time_ms = NIGHT_MS - 1_000
+    world.obey(budget_put(10 * CREDIT))
+    spend(world, 5, ts=NIGHT_MS)
+    world.log_time_ms = NIGHT_MS
+    spend(world, 5)
+    blocks = [one for one in world.decisions if one.verdict == "block"]
+    assert [one.cause is not None for one in blocks] == [True]
+
+
 @pytest.mark.contract("1.21")
 def test_a_months_budget_counts_what_was_used_before_it_was_put() -> None:
     world = budget_world()

@@ -131,6 +131,13 @@ def test_a_month_begins_with_open_members() -> None:
     assert verdicts(world) == [("block", "organization:org_a")]
 
 
+def test_a_member_that_may_use_nothing_stays_closed_from_month_to_month() -> None:
+    world = pool_world(a={"cap_micro": 0}, b=None)
+    world.early.clear()
+    world.pass_time(MONTH_END_MS)
+    assert verdicts(world) == [("block", "organization:org_a")]
+
+
 def test_what_came_ahead_of_a_month_closes_a_member_when_it_begins() -> None:
     world = pool_world(a={"cap_micro": 30 * CREDIT}, b=None)
     world.log_time_ms = MONTH_END_MS - 1_000
