@@ -4,7 +4,9 @@ import json
 import random
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.envelope import DECODE_ENVELOPE, ENCODE, WireCharge, WireEnvelope, WireEvent
 from streams.domain.partition import Partition
+from streams.domain.tables import BucketsRow
 from tests.domain_world import NOW_MS, World, default_catalogue, key_put, organization_put, usage
 from tests.property.domain_reference import Reference
 
@@ -214,6 +217,14 @@ def test_used_is_the_sum_of_the_rated_events_and_rollups_sum_to_the_ledgers(entr
     assert accounts == sum(cell.credits_micro for cell in world.cells.values())
 
 
+def told(key: bytes, payload: bytes) -> list[Any]:
+    """What a row says. Buckets have their limits since somebody looked for them first, and a repeat looks for them."""
+    row = msgspec.msgpack.decode(payload)
+    if key.startswith(b"b|"):
+        del row[BucketsRow.__struct_fields__.index("as_of_ms")]
+    return row
+
+
 @given(logs(), st.integers(0, 2**32))
 @settings(max_examples=30, deadline=None)
 def test_repeats_change_nothing_but_the_count_of_duplicates(entries, seed):
@@ -223,7 +234,7 @@ def test_repeats_change_nothing_but_the_count_of_duplicates(entries, seed):
     assert summed(again) == summed(once)
     for key, payload in once.rows.items():
         if key.startswith((b"l|", b"h|", b"s|", b"b|")):
-            assert again.rows[key] == payload
+            assert told(key, again.rows[key]) == told(key, payload)
     assert again.machine.totals.counted == once.machine.totals.counted
 
 
