@@ -85,7 +85,7 @@ def test_callers_that_do_not_are_refused_every_other_time() -> None:
 def test_however_many_and_however_slow_no_caller_stands_still(callers: int, latency_s: float, seed: int) -> None:
     played = play(callers, 1_200, latency_s, seed)
     fastest_s = 1_200 * latency_s / callers
-    # At the allowed rate 60 s; of 5,265 random plays the slowest took 79.7 s, many callers that are all refused at once.
+    # At the allowed rate 60 s; of 5,265 random plays the slowest took 79.7 s: many callers, all refused at once.
     assert played.seconds <= max(85.0, 2 * fastest_s), played
 
 
