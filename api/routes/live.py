@@ -57,10 +57,12 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._hub.listening(self._caller.organization_id) as listener:
-            snapshot = self._snapshot()  # before the answer begins: where nothing can be told it is a 503
+            missed = self._hub.since(listener.organization_id, self._last_event_id)
+            # Before the answer begins: where nothing can be told it is a 503.
+            first = [self._snapshot()] if missed is None else [self._text(event) for event in missed]
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             leaving = asyncio.create_task(_left(receive))
-            writing = asyncio.create_task(self._write(scope, send, listener, snapshot))
+            writing = asyncio.create_task(self._write(scope, send, listener, first))
             try:
                 await asyncio.wait({leaving, writing}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -69,21 +71,18 @@ class EventStream(Response):
             if writing.done() and not writing.cancelled():
                 writing.result()
 
-    async def _write(self, scope: Scope, send: Send, listener: Listener, snapshot: bytes) -> None:
+    async def _write(self, scope: Scope, send: Send, listener: Listener, first: list[bytes]) -> None:
         with contextlib.suppress(TimeoutError):
-            async for text in self._texts(scope, listener, snapshot):
+            async for text in self._texts(scope, listener, first):
                 async with asyncio.timeout(SEND_LIMIT_S):
                     await send({"type": "http.response.body", "body": text, "more_body": True})
             async with asyncio.timeout(SEND_LIMIT_S):
                 await send({"type": "http.response.body", "body": b""})
 
-    async def _texts(self, scope: Scope, listener: Listener, snapshot: bytes) -> AsyncIterator[bytes]:
+    async def _texts(self, scope: Scope, listener: Listener, first: list[bytes]) -> AsyncIterator[bytes]:
         yield f"retry: {RETRY_MS}\n\n".encode()
-        missed = self._hub.since(listener.organization_id, self._last_event_id)
-        if missed is None:
-            yield snapshot
-        for event in missed or ():
-            yield self._text(event)
+        for text in first:
+            yield text
         while not listener.is_slow and self._may_read(scope):
             try:
                 async with asyncio.timeout(HEARTBEAT_S):

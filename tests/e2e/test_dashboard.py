@@ -9,19 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import browser
 from tests.dashboard_api import KEY, serving
 from tests.dashboard_operator import Json, iso
 from tests.dashboard_world import World, scope
 
 HOSTILE = '<img src=x onerror="window.pwned=1">"\'><script>window.pwned=1</script>{{7*7}}javascript:alert(1)'
 pytestmark = [pytest.mark.processes]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as running:
-        yield running
 
 
 @pytest.fixture

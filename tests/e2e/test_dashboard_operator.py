@@ -7,17 +7,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser import browser
 from tests.dashboard_api import KEY, OPERATOR, serving
 from tests.dashboard_world import World
 
 pytestmark = [pytest.mark.processes]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,17 +1,14 @@
 """The month-end projection on the real ClickHouse engine."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from math import exp
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from clickhouse.connection import ClickHouse
-from clickhouse.migrate import migrate
 from clickhouse.projection import LOG_RATIO_UNKNOWN, Learner, Projection, project
 from clickhouse.queries import month_range
-from stack.clickhouse import ClickHouse as Engine
 
 pytestmark = pytest.mark.engine
 
@@ -20,16 +17,6 @@ NOW = (datetime.now(UTC) - timedelta(days=20)).replace(day=14, hour=12, minute=0
 START, END = month_range(f"{NOW:%Y-%m}")
 HOURS_LEFT = int((END - NOW) / timedelta(hours=1))
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def client(clickhouse: Engine, fresh_prefix: str) -> Iterator[Client]:
-    address = ClickHouse(clickhouse.url, clickhouse.username, clickhouse.password, fresh_prefix)
-    migrate(address)
-    made = address.connect()
-    yield made
-    made.command(f"DROP DATABASE `{fresh_prefix}`")
-    made.close()
 
 
 def by_hour_of_week(at: datetime) -> int:

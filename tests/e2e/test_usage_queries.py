@@ -1,18 +1,14 @@
 """Usage from hours where they are rolled, from minutes where they are not: always the same as from minutes alone."""
 
 import random
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from clickhouse import queries
-from clickhouse.connection import ClickHouse
-from clickhouse.migrate import migrate
 from clickhouse.plan_fit import plan_fits
 from clickhouse.roll import INSERT_MARGIN, roll
-from stack.clickhouse import ClickHouse as Engine
 from tests.domain_world import default_catalogue
 
 pytestmark = pytest.mark.engine
@@ -27,16 +23,6 @@ COLUMNS = (
 LONG_AGO = 2 * INSERT_MARGIN
 """So old that a roll of now holds it for sure."""
 Row = tuple[str, int, str, str, str, int, str, int, int, int, int, int]
-
-
-@pytest.fixture
-def client(clickhouse: Engine, fresh_prefix: str) -> Iterator[Client]:
-    address = ClickHouse(clickhouse.url, clickhouse.username, clickhouse.password, fresh_prefix)
-    migrate(address)
-    made = address.connect()
-    yield made
-    made.command(f"DROP DATABASE `{fresh_prefix}`")
-    made.close()
 
 
 def row(at: datetime, credits_micro: int, *, chunk: int = 1, version: int = 1, age: timedelta = LONG_AGO) -> Row:
