@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from sluicegate_schemas import topics
-from sluicegate_schemas.outputs import Decision, balance_key
+from sluicegate_schemas.outputs import Decision
 
+from .balances import Balances
 from .entitlements import Entitlements
-from .ledger import Ledgers
-from .period import month_text
 from .policy import Moment, Policy
 
 ForeignRecord = tuple[str, bytes, bytes]
@@ -24,9 +23,9 @@ write."""
 class Again:
     """Puts the truth of this partition's state behind such records."""
 
-    def __init__(self, entitlements: Entitlements, ledgers: Ledgers, policy: Policy) -> None:
+    def __init__(self, entitlements: Entitlements, balances: Balances, policy: Policy) -> None:
         self._entitlements = entitlements
-        self._ledgers = ledgers
+        self._balances = balances
         self._policy = policy
 
     def say(self, records: Iterable[ForeignRecord], moment: Moment) -> None:
@@ -41,9 +40,7 @@ class Again:
             elif topic == topics.BALANCES.name:
                 balances.add(name)
         if balances:
-            for ledger in self._ledgers:
-                if balance_key(ledger.kind, ledger.identifier, month_text(ledger.month)) in balances:
-                    self._ledgers.unpublished[ledger] = None
+            self._balances.say_again(balances)
 
     def _decision(self, record_key: str, value: bytes, moment: Moment) -> None:
         try:

@@ -115,8 +115,6 @@ class Ledgers:
         """Burns what an account has used so far, since what it burns from is about to change."""
         self.granted_of: Callable[[str, int], int] = lambda account_id, month: 0
         """What grants hold for an account's month that has no ledger yet."""
-        self.total_of: Callable[[Ledger], int | None] = lambda ledger: ledger.total_micro
-        """The total that a balance shows: a member of a pool has one of the moment. Whoever keeps pools sets it."""
 
     def __iter__(self) -> Iterator[Ledger]:
         return iter(self._ledgers.values())
@@ -132,11 +130,17 @@ class Ledgers:
         """The ledger, made with the total of today's plan where the month has none yet."""
         ledger = self._ledgers.get((kind, identifier, month))
         if ledger is None:
-            ledger = Ledger(kind, identifier, month, account_id, organization_id)
-            if kind != "key" and identifier == account_id:
-                ledger.give(self._credits_of(account_id), self.granted_of(account_id, month))
-            self._ledgers[kind, identifier, month] = ledger
+            ledger = self._ledgers[kind, identifier, month] = self.blank(
+                kind, identifier, month, account_id, organization_id
+            )
             self._changed[ledger.key] = ledger  # at once: its total is of this moment
+        return ledger
+
+    def blank(self, kind: str, identifier: str, month: int, account_id: str, organization_id: str | None) -> Ledger:
+        """The ledger that ``find`` would make now, which is not kept."""
+        ledger = Ledger(kind, identifier, month, account_id, organization_id)
+        if kind != "key" and identifier == account_id:
+            ledger.give(self._credits_of(account_id), self.granted_of(account_id, month))
         return ledger
 
     def open(self, account_id: str, month: int, plan_micro: int | None) -> None:

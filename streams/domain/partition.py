@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from sluicegate_schemas import topics
-from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 from sluicegate_schemas.partitioning import partition_of
@@ -14,6 +13,7 @@ from . import tables
 from .accounts import Accounts
 from .admit import Admitter
 from .again import Again, ForeignRecord
+from .balances import Balances
 from .commands import Commands
 from .dedup import EventIds, Horizon, Producers
 from .entitlements import Entitlements
@@ -29,6 +29,7 @@ from .period import MINUTE_MS, SECOND_MS, LogTime, month_index, month_start_ms
 from .plan_changes import PlanChanges
 from .plans import Plans
 from .policy import Moment, Policy
+from .pools import Pools
 from .rate_changes import RateChanges
 from .recovery import Recovery, by_names
 from .rollup import Cells
@@ -38,7 +39,6 @@ from .settings import DomainSettings
 from .storage import StorageMeter
 from .tables import ChangedRows, TotalsRow, row_key
 
-_BALANCE_PAUSE_MS_MIN: Final = 50
 _DURABLE_RECORDS_MAX: Final = 1_000
 _BUCKETS_EVICTED_EVERY_MINUTES: Final = 10
 _TOTALS_KEY: Final = row_key("t", "totals")
@@ -81,14 +81,14 @@ class Partition:
             partition, settings, time, admitter, self.producers, self.event_ids, meter, outbox, self._advance_to,
             self._hear,
         )  # fmt: skip
-        self._again = Again(entitlements, self.ledgers, self.policy)
-        self.participants = Participants(
-            PartitionContext(
-                partition, partitions, settings, time, changed, outbox, accounts, self.plans, entitlements,
-                self._changes, self._cards, self.ledgers, self.buckets, self.policy, routes, self.notices,
-                self._intake.refuse,
-            )
+        context = PartitionContext(
+            partition, partitions, settings, time, changed, outbox, accounts, self.plans, entitlements,
+            self._changes, self._cards, self.ledgers, self.buckets, self.policy, routes, self.notices,
+            self._intake.refuse,
         )  # fmt: skip
+        self.participants = Participants(context)
+        self._balances = Balances(settings, time, self.ledgers, outbox, routes, context.peer(Pools))
+        self._again = Again(entitlements, self._balances, self.policy)
         self._commands = Commands(
             partition, partitions, settings, changed, outbox, accounts, routes, self._changes, self.participants
         )
@@ -99,7 +99,6 @@ class Partition:
         self._recovery = self._make_recovery()
         self._boundary_ms = 0
         self._minute = 0
-        self._balances_due_ms = 0
         self._needs_accounts = False
         self._months_to_evict = True
         self._buckets_to_evict = False
@@ -181,7 +180,7 @@ class Partition:
         for ledger in self.ledgers:
             self.policy.watch(ledger, time.month)
             self.ledgers.unpublished[ledger] = None
-        self._publish_balances()
+        self._balances.publish(self.totals.usage_offset)
 
     def apply_usage(self, records: Sequence[InputTuple], *, accounts_current: bool = False) -> int:
         """Takes in usage records in offset order; returns how many were consumed. Raises LookupError while no
@@ -199,7 +198,7 @@ class Partition:
                 break
         if consumed:
             self._changed.rows[_TOTALS_KEY] = self.totals
-        self._publish_balances()
+        self._balances.publish(self.totals.usage_offset)
         return consumed
 
     def _is_full(self) -> bool:
@@ -219,13 +218,13 @@ class Partition:
             self.totals.commands_repeated += acted is False
             self._catch_up(word)
             self._changed.rows[_TOTALS_KEY] = self.totals
-        self._publish_balances()
+        self._balances.publish(self.totals.usage_offset)
 
     def advance(self, log_time_ms: int) -> None:
         """Time passes without input."""
         self._advance_to(log_time_ms)
         self._catch_up(f"t{self._partition}-{self._time.now_ms}")
-        self._publish_balances()
+        self._balances.publish(self.totals.usage_offset)
 
     def cells_durable_until(self, state_offset: int) -> None:
         """The sink holds all of the partition's state records below this offset."""
@@ -242,8 +241,7 @@ class Partition:
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         """(row key, payload or None for a removed row) of each row changed since the last call."""
         self._routes.fold()
-        if len(self.ledgers.unpublished) <= self.settings.balances_at_flush_max:
-            self._publish_changed_balances()
+        self._balances.publish_with_flush(self.totals.usage_offset)
         self.cells.taken()
         return self._changed.take()
 
@@ -373,21 +371,3 @@ class Partition:
             self._months_to_evict = True
             self._changes.month(moment)
             self.participants.month_began(moment)
-
-    def _publish_balances(self) -> None:
-        if self._time.now_ms >= self._balances_due_ms:
-            self._routes.fold()
-            self._publish_changed_balances()
-
-    def _publish_changed_balances(self) -> None:
-        now_ms, settings, waiting = self._time.now_ms, self.settings, self.ledgers.unpublished
-        if waiting:
-            pause_ms = max(settings.balance_pause_ms * len(waiting), _BALANCE_PAUSE_MS_MIN)
-            self._balances_due_ms = now_ms + min(settings.balance_interval_ms, pause_ms)
-            as_of, closed = from_epoch_ms(now_ms), self._time.closed_month(settings.grace_ms)
-            total_of = self.ledgers.total_of
-            for ledger in waiting:
-                self._outbox.balance(
-                    ledger, as_of, self.totals.usage_offset, total_of(ledger), is_final=ledger.month <= closed
-                )
-            waiting.clear()

@@ -5,7 +5,8 @@ A member may use what is left of its cap, and of the account's credits what is l
 others. Who may use nothing is blocked, until the month's reset, while the account's own block is another's business.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from sluicegate_schemas.envelope import WireEvent
@@ -47,20 +48,25 @@ class Pools(Participant):
         self._open: set[str] = set()
         """Of these, where something is left beside all reserves, as of the last look: then a cap alone can close."""
         self._spent: dict[str, dict[str, None]] = {}
-        context.ledgers.total_of = self._total_of
+        self._changed: dict[tuple[str, int], None] = {}
+        """(account, month) of which members' balances are others than they were …"""
+        self._untold: dict[tuple[str, int], None] = {}
+        """… and (member, month) that wait for their turn to be told of."""
 
     # ---- what a member may use ----
 
     def share(self, account_id: str, organization_id: str, month: int) -> Share:
         """What the organization has of its account's month."""
-        return self._share(account_id, organization_id, month, self._unspent(account_id, month))
+        unspent, remaining = self._unspent(account_id, month), self._remaining(account_id, month)
+        return self._share(account_id, organization_id, month, unspent, remaining)
 
-    def _share(self, account_id: str, organization_id: str, month: int, unspent_micro: int) -> Share:
+    def _share(
+        self, account_id: str, organization_id: str, month: int, unspent_micro: int, remaining: int | None
+    ) -> Share:
         used = self._used(organization_id, month)
         cap, _ = self._members.get(account_id, {}).get(organization_id, (None, 0))
         left = None if cap is None else max(0, cap - used)
         is_used_up = left == 0
-        remaining = self._remaining(account_id, month)
         if remaining is not None:
             others = unspent_micro - self._unspent_of(account_id, organization_id, month)
             free = max(0, remaining - others)
@@ -86,11 +92,49 @@ class Pools(Participant):
         members = self._members.get(account_id, {})
         return sum(self._unspent_of(account_id, name, month) for name, (_, reserved) in members.items() if reserved)
 
-    def _total_of(self, ledger: Ledger) -> int | None:
-        """The total that a balance shows."""
-        if ledger.kind != ORGANIZATION or ledger.account_id not in self._members:
+    # ---- what balances show ----
+
+    def is_share(self, ledger: Ledger) -> bool:
+        """Whether it is of an organization that shares its account's credits with others."""
+        return ledger.kind == ORGANIZATION and ledger.account_id in self._members
+
+    def total_of(self, ledger: Ledger) -> int | None:
+        """The total that a balance shows: a member's is of the moment."""
+        if not self.is_share(ledger):
             return ledger.total_micro
-        return self.share(ledger.account_id, ledger.identifier, ledger.month).total_micro
+        return self._shown(ledger, self._unspent(ledger.account_id, ledger.month))
+
+    def _shown(self, ledger: Ledger, unspent_micro: int) -> int | None:
+        account_id, month = ledger.account_id, ledger.month
+        remaining = self._remaining(account_id, month)
+        if remaining is None and self.context.ledgers.get("account", account_id, month) is None:
+            remaining = self.context.ledgers.blank("account", account_id, month, account_id, None).total_micro
+        return self._share(account_id, ledger.identifier, month, unspent_micro, remaining).total_micro
+
+    def shares_changed(self, account_id: str, month: int) -> None:
+        """What an account's month has, or what was used of it, is another: the balances of all members are, too."""
+        if account_id in self._members:
+            self._changed[account_id, month] = None
+
+    def share_changed(self, organization_id: str, month: int) -> None:
+        """The balance of a member is to be looked at."""
+        self._untold[organization_id, month] = None
+
+    def take_changed_shares(self, at_most: int) -> Iterator[tuple[Ledger, int | None]]:
+        """(ledger, total) of ``at_most`` so many members whose balances may be others than they were; one without a
+        ledger has one that is not kept."""
+        changed, self._changed = self._changed, {}
+        for account_id, month in changed:
+            self._untold.update(((name, month), None) for name in self._members[account_id])
+        unspent: dict[tuple[str, int], int] = {}
+        for organization_id, month in list(islice(self._untold, at_most)):
+            del self._untold[organization_id, month]
+            account_id = self.context.accounts.organizations[organization_id].account_id
+            if (account_id, month) not in unspent:
+                unspent[account_id, month] = self._unspent(account_id, month)
+            names = ORGANIZATION, organization_id, month
+            ledger = self.context.ledgers.get(*names) or self.context.ledgers.blank(*names, account_id, organization_id)
+            yield ledger, self._shown(ledger, unspent[account_id, month])
 
     # ---- verdicts ----
 
@@ -136,7 +180,8 @@ class Pools(Participant):
         standing = policy.standing(scope, CREDITS)
         until_ms = month_start_ms(moment.month + 1)
         is_blocked = standing is not None and standing.verdict == "block" and standing.until_ms == until_ms
-        share = self._share(account_id, organization_id, moment.month, unspent_micro)
+        remaining = self._remaining(account_id, moment.month)
+        share = self._share(account_id, organization_id, moment.month, unspent_micro, remaining)
         if share.is_used_up == is_blocked and not (is_new and not is_blocked):
             return
         verdict, ends_ms = ("block", until_ms) if share.is_used_up else ("allow", None)
@@ -146,6 +191,7 @@ class Pools(Participant):
 
     def month_began(self, moment: Moment) -> None:
         """What came ahead of the month may have used up what a member has of it; a cap of nothing always has."""
+        self._all_changed(moment.month)
         for account_id in sorted(self._shared):
             has_none = any(cap == 0 for cap, _ in self._members[account_id].values())
             if has_none or self.context.ledgers.get("account", account_id, moment.month) is not None:
@@ -155,6 +201,7 @@ class Pools(Participant):
 
     def plan_changed(self, moment: Moment, organization_id: str | None) -> None:
         if organization_id is None:
+            self._all_changed(moment.month)
             for account_id in sorted(self._shared):
                 self.look(moment, account_id)
             return
@@ -162,6 +209,7 @@ class Pools(Participant):
         before = self._members.get(account_id, {}).get(organization_id)
         was_shared = account_id in self._shared
         self._know(organization_id)
+        self.shares_changed(account_id, moment.month)
         if was_shared or account_id in self._shared:
             self.context.routes.forget()
             is_changed = before is not None and before != self._members[account_id][organization_id]
@@ -181,3 +229,7 @@ class Pools(Participant):
     def resume(self, moment: Moment) -> None:
         for organization_id in self.context.accounts.organizations:
             self._know(organization_id)
+        self._all_changed(moment.month)
+
+    def _all_changed(self, month: int) -> None:
+        self._changed.update(((account_id, month), None) for account_id in self._members)

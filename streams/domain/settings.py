@@ -64,6 +64,9 @@ class DomainSettings:
     …"""
     balances_at_flush_max: int = 50
     """… but so few are told with the flush that holds what changed them."""
+    pool_balances_max: int = 500
+    """Organizations that share their account's credits, of which so many are looked at, and told where their balance is
+    another one, each time that balances are published; the others follow in turns."""
     block_step_ms: int = 1_000
     """A standing block that clears later than it said by this much …"""
     block_step_percent: int = 10

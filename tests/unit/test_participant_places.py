@@ -7,6 +7,7 @@ import pytest
 from streams.domain import participants
 from streams.domain.participant import Participant, PartitionContext
 from streams.domain.policy import Moment
+from streams.domain.pools import Pools
 from tests.domain_world import NOW_MS, World, key_put, organization_put, usage
 
 
@@ -28,7 +29,7 @@ class Judge(Participant):
 
 
 def test_no_two_records_share_a_word_though_all_come_at_one_instant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(participants, "KINDS", (Judge,))
+    monkeypatch.setattr(participants, "KINDS", (Pools, Judge))
     monkeypatch.setattr(Judge, "words", [])
     world = World()
     world.obey(organization_put(), key_put(), organization_put(tier="team"))

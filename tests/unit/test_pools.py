@@ -3,6 +3,7 @@
 import pytest
 
 from sluicegate_schemas.outputs import Balance
+from streams.domain.settings import DomainSettings
 from tests.domain_world import World, key_put, organization_put, usage
 from tests.grants import CREDIT, command, grant_put
 from tests.unit.test_grants import MONTH_END_MS
@@ -17,9 +18,11 @@ def member(name: str, pool: Pool | None, command_id: str | None = None) -> bytes
     return organization_put(f"org_{name}", "enterprise", word, account_id="org_root", **fields)
 
 
-def pool_world(credits_micro: int = 100 * CREDIT, **pools: Pool | None) -> World:
+def pool_world(
+    credits_micro: int = 100 * CREDIT, *, settings: DomainSettings | None = None, **pools: Pool | None
+) -> World:
     """org_root with 100 credits a month, and members."""
-    world = World()
+    world = World(settings)
     world.obey(organization_put("org_root", "enterprise", credits_micro_per_month=credits_micro))
     world.obey(key_put("key_root", "org_root"))
     for name, pool in pools.items():
@@ -145,3 +148,84 @@ def test_what_came_ahead_of_a_month_closes_a_member_when_it_begins() -> None:
     assert verdicts(world) == []
     world.pass_time(MONTH_END_MS)
     assert verdicts(world) == [("block", "organization:org_a")]
+
+
+def balances_of(world: World, organization: str) -> list[Balance]:
+    """What was told of an organization's month, oldest first."""
+    told = [Balance.model_validate_json(one.value) for one in world.derived if one.topic == "balances"]
+    return [one for one in told if (one.kind, one.id) == ("organization", organization)]
+
+
+def shown(world: World, name: str) -> tuple[str, int, int | None]:
+    """(month, used, total) that was told last of a member, in credits."""
+    world.pass_time(world.log_time_ms + 5_000)
+    last = balances_of(world, f"org_{name}")[-1]
+    return last.month, last.used_micro // CREDIT, None if last.total_micro is None else last.total_micro // CREDIT
+
+
+@pytest.mark.contract("9.16")
+def test_a_members_balance_follows_what_the_others_spend() -> None:
+    world = pool_world(a=None, b=None)
+    spend(world, "a", 10)
+    assert shown(world, "a") == ("2026-11", 10, 100)
+    spend(world, "b", 20)
+    assert shown(world, "a") == ("2026-11", 10, 80)
+    world.obey(grant_put(credits_micro=5 * CREDIT, account="org_root"))
+    assert shown(world, "a") == ("2026-11", 10, 85)
+    world.obey(member("b", {"reserved_micro": 50 * CREDIT}, "reserve"))
+    assert shown(world, "a") == ("2026-11", 10, 55)
+
+
+@pytest.mark.contract("9.16")
+def test_a_member_that_used_nothing_is_told_its_share() -> None:
+    world = pool_world(a={"cap_micro": 30 * CREDIT}, b={"reserved_micro": 40 * CREDIT}, c=None)
+    assert [shown(world, name)[1:] for name in ("a", "b", "c", "root")] == [(0, 30), (0, 100), (0, 60), (0, 60)]
+    spend(world, "b", 80)
+    assert [shown(world, name)[1:] for name in ("a", "c", "root")] == [(0, 20), (0, 20), (0, 20)]
+    world.derived.clear()
+    world.take_over()
+    assert shown(world, "a") == ("2026-11", 0, 20)
+    assert b"l|organization|org_a|2026-11" not in world.rows, "being told of makes no ledger"
+
+
+def test_a_month_begins_with_a_balance_for_each_member() -> None:
+    world = pool_world(a={"cap_micro": 30 * CREDIT}, b=None)
+    spend(world, "a", 30)
+    world.pass_time(MONTH_END_MS)
+    assert shown(world, "a") == ("2026-12", 0, 30)
+    assert shown(world, "b") == ("2026-12", 0, 100)
+
+
+def test_a_balance_that_stays_as_it_is_is_not_told_again() -> None:
+    world = pool_world(a={"cap_micro": 10 * CREDIT}, b=None)
+    assert shown(world, "a") == ("2026-11", 0, 10)
+    told = len(balances_of(world, "org_a"))
+    spend(world, "b", 20)
+    world.pass_time(world.log_time_ms + 5_000)
+    assert len(balances_of(world, "org_a")) == told
+    assert len(balances_of(world, "org_root")) > 1
+
+
+def test_the_members_of_a_large_pool_are_told_in_turns() -> None:
+    settings = DomainSettings(pool_balances_max=3)
+    world = pool_world(settings=settings, **dict.fromkeys("abcdefgh"))
+    world.pass_time(world.log_time_ms + 60_000)
+    for _ in range(20):
+        world.pass_time(world.log_time_ms + 1_000)
+    world.derived.clear()
+    spend(world, "a", 10)
+    told = [name for name in (*"abcdefgh", "root") if balances_of(world, f"org_{name}")]
+    assert "a" in told
+    assert 1 < len(told) <= 1 + 3, "who spent, and three"
+    for _ in range(4):
+        world.pass_time(world.log_time_ms + 1_000)
+    assert all(shown(world, name)[2] == (100 if name == "a" else 90) for name in "abcdefgh")
+
+
+def test_a_former_owners_late_balance_of_a_member_that_used_nothing_is_answered() -> None:
+    world = pool_world(a={"cap_micro": 30 * CREDIT})
+    assert shown(world, "a") == ("2026-11", 0, 30)
+    told = balances_of(world, "org_a")
+    world.machine.say_again([("balances", b"organization:org_a:2026-11", b"{}")])
+    assert shown(world, "a") == ("2026-11", 0, 30)
+    assert len(balances_of(world, "org_a")) == len(told) + 1

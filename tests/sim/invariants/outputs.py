@@ -21,7 +21,7 @@ from .state_log import StateWatch
 
 _JSON = msgspec.json.Decoder().decode
 
-_TWICE: Final = ("org_twice", "key_twice")
+TWICE: Final = ("org_twice", "key_twice")
 """Known under two accounts, by mistake: two partitions speak of them."""
 
 
@@ -186,7 +186,7 @@ class OutputWatch:
         yield from self._no_block_by_itself()
 
     def _standing(self, row: state.StandingRow, key: str, now_ms: int) -> Iterable[str]:
-        if (row.until_ms is not None and row.until_ms <= now_ms) or row.scope_id.startswith(_TWICE):
+        if (row.until_ms is not None and row.until_ms <= now_ms) or row.scope_id.startswith(TWICE):
             return
         said = self.newest.get(("decisions", key))
         if said is None or said[1]["decision_id"] != row.decision_id:
@@ -196,7 +196,7 @@ class OutputWatch:
         """A block that was said last and has not ended stands in a state."""
         ends = {watch.partition: watch.cuts[-1].log_time_ms for watch in self.states if watch.cuts}
         for (topic, key), (sequence, body) in self.newest.items():
-            if topic != "decisions" or body["verdict"] != "block" or body["scope"]["id"].startswith(_TWICE):
+            if topic != "decisions" or body["verdict"] != "block" or body["scope"]["id"].startswith(TWICE):
                 continue
             rows = [
                 (watch, state.standing_row(watch.rows[f"d|{key}".encode()]))
@@ -218,7 +218,7 @@ class OutputWatch:
             return
         total = said[1]["total_micro"] if place.kind == "account" else row.total_micro  # members: what the pool leaves
         is_ = said[1]["used_micro"], said[1]["requests"], total
-        if place.name.startswith(_TWICE):
+        if place.name.startswith(TWICE):
             return
         if is_ != (row.used_micro, row.requests, row.total_micro):
             must_be = row.used_micro, row.requests, row.total_micro

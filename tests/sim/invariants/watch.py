@@ -33,6 +33,7 @@ from ..plan import DAY_MS, MINUTE_MS, Plan, stream
 from ..world import World
 from . import gates, totals
 from .alerts import AlertWatch
+from .balances import shares
 from .entitlements import entitlements
 from .gates import Said
 from .journal import Journal, WatchedPartition, each_once
@@ -213,7 +214,9 @@ def _live_log(watch: Watch, versions: list[Catalogue], expected: list[Expected])
 
 
 def _outputs(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
-    return watch.outputs.at_rest()
+    yield from watch.outputs.at_rest()
+    for one in expected:
+        yield from shares(one, watch.outputs)
 
 
 def _credits(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -> Iterable[str]:
