@@ -19,7 +19,7 @@ from ..balances import month_of
 from ..live import Event, Hub, Listener
 from ..parts import Parts
 from ..problems import ProblemError
-from .usage import held_balance, plan_micro, usage_of
+from .usage import usage_of_month
 
 router = APIRouter(tags=["live"])
 
@@ -101,11 +101,8 @@ class EventStream(Response):
             return False
 
     def _snapshot(self) -> bytes:
-        parts, caller = self._parts, self._caller
-        month = month_of(parts.clock())
-        held = held_balance(parts, "organization", caller.organization_id, month)
-        body = usage_of(parts, held, month, plan_micro(parts, caller))
-        return b"event: balance\ndata: " + encode(body) + b"\n\n"
+        usage = usage_of_month(self._parts, self._caller, month_of(self._parts.clock()))
+        return b"event: balance\ndata: " + encode(usage) + b"\n\n"
 
     def _text(self, event: Event) -> bytes:
         head = f"id: {self._hub.identify(event)}\nevent: {event.kind}\ndata: ".encode()

@@ -32,8 +32,7 @@ async def organization_usage(request: Request, caller: Customer, month: MonthQue
     wanted = month or month_of(parts.clock())
     if not parts.balances.keeps(wanted, parts.clock()):
         return answer(await _long_ago(parts, caller, wanted))
-    held = held_balance(parts, "organization", caller.organization_id, wanted)
-    return answer(usage_of(parts, held, wanted, plan_micro(parts, caller)))
+    return answer(usage_of_month(parts, caller, wanted))
 
 
 @router.get("/v1/organizations/usage/api-keys/{key_id}", **shown_as(Usage))
@@ -93,8 +92,20 @@ async def _long_ago(parts: Parts, caller: Caller, month: str, api_key_id: str = 
     )  # fmt: skip
 
 
-def plan_micro(parts: Parts, caller: Caller) -> int | None:
-    """The credits that a month has before anything is used in it."""
+def usage_of_month(parts: Parts, caller: Caller, month: str) -> Usage:
+    """What the caller's organization has and has used of a month that balances are held of. Raises ProblemError."""
+    held = held_balance(parts, "organization", caller.organization_id, month)
+    total_micro = _total_before_use(parts, caller, month) if held is None else None
+    return usage_of(parts, held, month, total_micro)
+
+
+def _total_before_use(parts: Parts, caller: Caller, month: str) -> int | None:
+    """The credits that a month has before anything is used in it: the plan's, unless its account is shared. A member's
+    share of the month that runs is told by the workers, what it was of another is not known any more."""
+    if caller.account_id != caller.organization_id:
+        if month == month_of(parts.clock()):
+            raise away("The organization's share of its account's credits is not known yet")
+        return None
     view = parts.knowledge.view
     payer, catalogue = view.organization(caller.account_id), view.catalogue_at(parts.clock())
     if payer is None or catalogue is None:

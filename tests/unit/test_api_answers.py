@@ -91,6 +91,21 @@ def test_a_month_without_usage_has_its_plan_s_credits_and_one_that_is_not_held_i
     assert world.get("/v1/organizations/usage").status_code == 503
 
 
+@pytest.mark.contract("9.16")
+def test_a_member_of_a_pool_reads_its_share_and_never_the_whole_plan() -> None:
+    world = World(
+        organization_record("org_finch", tier="free", account_id="org_heron", rank=(2, 1)),
+        key_record(OTHER_SECRET, name="key_finch_1", organization="org_finch", account="org_heron", rank=(2, 1)),
+    )
+    for path in ("usage", "live"):
+        assert world.get(f"/v1/organizations/{path}", OTHER_SECRET).status_code == 503, "nobody has told its share yet"
+    before = world.get("/v1/organizations/usage?month=2026-02", OTHER_SECRET).json()
+    assert (before["credits"]["total"], before["credits"]["used"]) == (None, 0)
+    world.balance(name="org_finch", account_id="org_heron", total_micro=30_000_000)
+    shown = world.get("/v1/organizations/usage", OTHER_SECRET).json()["credits"]
+    assert (shown["total"], shown["used"], shown["remaining"]) == (30, 0, 30)
+
+
 def test_a_balance_of_an_older_sequence_changes_nothing_and_the_month_before_last_is_let_go() -> None:
     world = World()
     world.balance(used_micro=5_000_000, sequence={"epoch": 2, "counter": 1})
