@@ -91,11 +91,13 @@ def month_end(month: str) -> datetime:
 class BalanceTable:
     """All balances of this month and the last; an older one is let go when the month changes.
 
-    Beyond ``balances_max`` a new one is not kept, and ``complete`` says so: then a missing balance may be no zero.
+    Beyond ``balances_max`` a new one is not kept, and ``is_complete`` says so of its month: then a missing balance may
+    be no zero. The table is whole again once those months are let go.
     """
 
     def __init__(self, balances_max: int = BALANCES_MAX) -> None:
-        self.complete = True
+        self.full_month = ""
+        """The newest month of which a balance found no room."""
         self.malformed = 0
         self._max = balances_max
         self._held: dict[str, Held] = {}
@@ -105,12 +107,21 @@ class BalanceTable:
     def __len__(self) -> int:
         return len(self._held)
 
+    @property
+    def complete(self) -> bool:
+        """Whether no balance is missing of any month that is held."""
+        return self.is_complete(self._floor)
+
+    def is_complete(self, month: str) -> bool:
+        """Whether no balance is missing of ``month`` and of those after it."""
+        return not self.full_month or month > self.full_month
+
     def listen(self, on_balance: OnBalance) -> None:
         """Calls ``on_balance`` with every balance from now on; it must be quick and not raise."""
         self._listeners.append(on_balance)
 
     def get(self, kind: str, identifier: str, month: str) -> Held | None:
-        """The newest balance under this key; None: nothing was used, or ``complete`` is False."""
+        """The newest balance under this key; None: nothing was used, unless its month is not complete."""
         return self._held.get(f"{kind}:{identifier}:{month}")
 
     def of_month(self, kind: str, month: str) -> Iterator[Balance]:
@@ -149,7 +160,7 @@ class BalanceTable:
         if before is not None and _rank(before.balance) >= _rank(balance):
             return
         if before is None and len(self._held) >= self._max:
-            self.complete = False
+            self.full_month = max(self.full_month, balance.month)
             return
         held = self._held[name] = Held(balance, now_ms)
         for on_balance in self._listeners:

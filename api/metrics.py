@@ -13,7 +13,7 @@ from .parts import Parts
 
 FAMILIES: Final = (
     Family("sluicegate_api_balances", "gauge", (), "Balances that are held, of this month and the last."),
-    Family("sluicegate_api_balances_incomplete", "gauge", (), "1 once a balance found no room: missing ones are 503."),
+    Family("sluicegate_api_balances_incomplete", "gauge", (), "1 while one found no room: missing ones are 503."),
     Family("sluicegate_api_alerts", "gauge", (), "Alerts that are held."),
     Family("sluicegate_api_malformed_total", "counter", ("topic",), "Records that could not be read, by topic."),
     Family("sluicegate_api_staleness_seconds", "gauge", ("table",),

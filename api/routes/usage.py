@@ -59,7 +59,7 @@ def held_balance(parts: Parts, kind: str, identifier: str, month: str) -> Held |
     if not parts.balances_from.ready:
         raise away("Balances are not known yet")
     held = parts.balances.get(kind, identifier, month)
-    if held is None and not parts.balances.complete:
+    if held is None and not parts.balances.is_complete(month):
         raise away("This balance cannot be told")
     return held
 

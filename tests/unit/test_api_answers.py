@@ -87,7 +87,7 @@ def test_a_month_without_usage_has_its_plan_s_credits_and_one_that_is_not_held_i
     assert world.get("/v1/organizations/usage").json()["credits"]["remaining"] == 100_000
     assert world.get("/v1/organizations/usage?month=2026-02").status_code == 200
     assert world.get("/v1/organizations/usage?month=2026-01").status_code == 503
-    world.balances.complete = False
+    world.balances.full_month = MONTH
     assert world.get("/v1/organizations/usage").status_code == 503
 
 

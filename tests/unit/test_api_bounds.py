@@ -10,13 +10,15 @@ import pytest
 
 from api import directory, history
 from api.alerts import AlertTable
-from api.balances import BalanceTable
+from api.balances import BalanceTable, month_of
 from api.history import ClickHouseHistory
 from api.metrics import ApiCollector
 from api.problems import ProblemError
 from clickhouse.connection import ClickHouse
-from tests.api_world import World, alert_record, balance_record
+from tests.api_world import MONTH, World, alert_record, balance_record
 from tests.gating import NOW, NOW_MS, credit_block, decision_record, key_record
+
+DAY_MS = 86_400_000
 
 
 def test_a_request_that_is_too_large_is_refused_before_anybody_reads_it() -> None:
@@ -48,12 +50,26 @@ def test_a_fault_of_ours_is_a_problem_that_tells_nothing_of_the_inside() -> None
 
 def test_a_full_table_of_balances_says_so_instead_of_showing_zeros() -> None:
     table = BalanceTable(balances_max=1)
+    assert table.complete
     table.apply(*balance_record(), NOW_MS)
+    assert table.is_complete(MONTH)
     table.apply(*balance_record("key", "key_heron_1"), NOW_MS)
-    assert (len(table), table.complete) == (1, False)
+    assert (len(table), table.complete, table.is_complete(MONTH)) == (1, False, False)
     table.apply(balance_record()[0], b"[" * 100_000, NOW_MS)
     table.apply(b"\xff", b"{}", NOW_MS)
     assert table.malformed == 2
+
+
+def test_a_table_is_whole_again_with_the_months_that_found_room() -> None:
+    table = BalanceTable(balances_max=2)
+    for name in ("org_heron", "org_finch", "org_wren"):
+        table.apply(*balance_record(name=name), NOW_MS)
+    months = [month_of(NOW_MS + days * DAY_MS) for days in (0, 31, 62)]
+    assert not table.is_complete(months[0])
+    assert table.is_complete(months[1]), "of a month that begins nothing is missing"
+    table.apply(*balance_record(month=months[2]), NOW_MS + 62 * DAY_MS)
+    assert table.complete, "what found no room belonged to a month that nobody can ask for any more"
+    assert [table.is_complete(month) for month in months[1:]] == [True, True]
 
 
 def test_the_oldest_alerts_make_room() -> None:
