@@ -27,6 +27,7 @@ OFFSET_MASK: Final = 2**64 - 1
 _CELL_PREFIX: Final = ROLLUP_TABLE + b"|"
 _LEDGER_PREFIX: Final = b"l|organization|"
 _ACCOUNT_PREFIX: Final = b"l|account|"
+_ORGANIZATION_PREFIX: Final = b"o|"
 _TOTALS_KEY: Final = b"t|totals"
 
 
@@ -46,6 +47,12 @@ class LedgerRow(msgspec.Struct, array_like=True, frozen=True):
     corrections_micro: dict[str, int]
 
 
+class _OrganizationRow(msgspec.Struct, array_like=True, frozen=True):
+    """``o|id``, by its positions."""
+
+    account_id: str
+
+
 class _TotalsRow(msgspec.Struct, array_like=True, frozen=True):
     """``t|totals``, by its positions."""
 
@@ -54,6 +61,7 @@ class _TotalsRow(msgspec.Struct, array_like=True, frozen=True):
 
 
 _DECODE_LEDGER: Final = msgspec.msgpack.Decoder(LedgerRow).decode
+_DECODE_ORGANIZATION: Final = msgspec.msgpack.Decoder(_OrganizationRow).decode
 _DECODE_TOTALS: Final = msgspec.msgpack.Decoder(_TotalsRow).decode
 
 
@@ -95,6 +103,8 @@ class Source:
         self.ledgers: dict[tuple[str, str], LedgerRow] = {}
         self.accounts: dict[tuple[str, str], LedgerRow] = {}
         """What accounts have and have used, by account and month."""
+        self.payers: dict[str, str] = {}
+        """The accounts of organizations that pay by another than their own."""
         self.counted = 0
         self.events = 0
         """Of all cells that are summed, evicted ones included."""
@@ -138,6 +148,11 @@ class Source:
                 ledgers.pop((name, month), None)
             else:
                 ledgers[name, month] = _DECODE_LEDGER(value[EPOCH_BYTES:])
+        elif key.startswith(_ORGANIZATION_PREFIX) and value is not None:
+            organization_id = key[len(_ORGANIZATION_PREFIX) :].decode()
+            account_id = _DECODE_ORGANIZATION(value[EPOCH_BYTES:]).account_id
+            if account_id != organization_id:
+                self.payers[organization_id] = account_id
         elif key == _TOTALS_KEY and value is not None:
             self.counted = _DECODE_TOTALS(value[EPOCH_BYTES:]).counted
         return None

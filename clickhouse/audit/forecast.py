@@ -6,6 +6,7 @@ beside the workers (ADR 23). What it cannot read it waits for: nothing of the au
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
@@ -109,14 +110,16 @@ class Forecaster:
 
 
 def standings_of(books: Books, month: str) -> tuple[dict[str, Standing], dict[str, str]]:
-    """The accounts that have a limit of credits in ``month``, and the accounts of organizations that share one."""
+    """The accounts that have a limit of credits in ``month``, and the accounts of the organizations that share one,
+    those that used most of the month first."""
     standings: dict[str, Standing] = {}
     account_of: dict[str, str] = {}
+    used_micro: Counter[str] = Counter()
     for source in books.sources.values():
         for (account_id, when), row in source.accounts.items():
             if when == month and row.total_micro is not None:
                 standings[account_id] = Standing(row.total_micro, row.used_micro)
-        for (organization_id, when), row in source.ledgers.items():
-            if when == month and row.account_id != organization_id:
-                account_of[organization_id] = row.account_id
-    return standings, account_of
+        account_of |= source.payers
+        ledgers = ((name, source.ledgers.get((name, month))) for name in source.payers)
+        used_micro.update({name: ledger.used_micro for name, ledger in ledgers if ledger is not None})
+    return standings, {name: account_of[name] for name in sorted(account_of, key=lambda one: (-used_micro[one], one))}

@@ -76,7 +76,7 @@ async def test_an_account_and_its_members_that_run_out_are_told_once_over_restar
         row = LedgerRow(account, None, total, used, [], 0, {})
         source.accounts[account, month] = row
         source.ledgers[account, month] = row
-    source.ledgers["org_member", month] = LedgerRow("org_root", "org_member", None, 351_000_000, [], 0, {})
+    source.payers["org_member"] = "org_root"
 
     async def step() -> list[UsageAlert]:
         sender = AlertSender(settings.brokers, settings.topic(topics.ALERTS.name))
