@@ -6,6 +6,7 @@ from .agents.usage import add_usage_agent
 from .attendant import Attendant
 from .engine.batching import BatchApp, batch_app
 from .engine.engine import Engine, MachineFactory
+from .engine.garbage import set_aside
 from .engine.sight import Sight
 from .settings import Settings
 from .topics import wait_for_topics
@@ -14,7 +15,7 @@ from .worker_metrics import WorkerMetrics
 
 def build_worker(settings: Settings, machine_factory: MachineFactory) -> BatchApp:
     """A worker whose partitions run the machines of ``machine_factory``. Start it with Faust's command line."""
-    engine = Engine(settings, machine_factory)
+    engine = Engine(settings, machine_factory, set_aside)
     sight = Sight(engine)
     attendant = Attendant(settings, sight, [WorkerMetrics(sight)])
     app = batch_app(

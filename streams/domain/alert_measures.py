@@ -80,8 +80,7 @@ class Measures:
             return None
         if context.plans.is_exempt(key.organization_id, api_key_id, PER_MINUTE):
             return None
-        minute = buckets.named(PER_MINUTE)
-        return Reading(minute.held(moment.now_ms), minute.limit)
+        return Reading(*buckets.minute(moment.now_ms))
 
     def _occurred(self, rule: AlertRule, scope: ScopeNames, detail: str, moment: Moment) -> Reading | None:
         assert rule.window_s is not None

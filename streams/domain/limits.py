@@ -56,6 +56,10 @@ def rescaled(arrival: int, rate_old: int, rate_new: int, now_ms: int) -> int:
     return now_ms * rate_new + max(0, arrival - now_ms * rate_old)
 
 
+_Packed = tuple[Rates, list[int], int, list[int]]
+"""(the key's rates, the categories', exemptions, arrival times), as in ``BucketsRow``."""
+
+
 class Bucket:
     """One limit's bucket; ``arrival`` 0 is one that never held anything.
 
@@ -109,22 +113,66 @@ class Buckets:
     ``as_of_ms`` is since when their limits are in force; ``is_said``, whether the verdicts that follow from them are.
     """
 
-    __slots__ = ("all", "api_key_id", "as_of_ms", "is_said", "key")
+    __slots__ = ("_all", "_packed", "api_key_id", "as_of_ms", "is_said", "key")
 
     def __init__(self, key: bytes, api_key_id: str, limits: KeyLimits, as_of_ms: int) -> None:
         self.key = key
         self.api_key_id = api_key_id
-        self.all = tuple(map(Bucket, LIMIT_NAMES, _PERIODS_MS, limits))
+        self._all: tuple[Bucket, ...] = tuple(map(Bucket, LIMIT_NAMES, _PERIODS_MS, limits))
+        self._packed: _Packed | None = None
         self.as_of_ms = as_of_ms
         self.is_said = True
 
+    @classmethod
+    def recovered(cls, key: bytes, api_key_id: str, row: BucketsRow) -> "Buckets":
+        """As they were when ``row`` was written, at the limits of then. Raises ValueError for a row that no buckets
+        write. They are unpacked when they are first used: most of a partition's keys rest."""
+        self = cls.__new__(cls)
+        self.key = key
+        self.api_key_id = api_key_id
+        self._all = ()
+        arrivals = list(map(int, (row.second_arrival, row.minute_arrival, *row.category_arrivals)))
+        key_rates = Rates(row.requests_per_second, row.burst, row.requests_per_minute)
+        self._packed = key_rates, row.category_rates, row.exempt, arrivals
+        self.as_of_ms = row.as_of_ms
+        self.is_said = row.is_said
+        return self
+
+    def _unpack(self, packed: "_Packed") -> tuple[Bucket, ...]:
+        """A row that knows no categories yet gets them with its next limits."""
+        (rate, burst, per_minute), category_rates, exempt, arrivals = packed
+        values = [(rate, burst), (per_minute, per_minute), *((limit, limit) for limit in category_rates)]
+        values += [(per_minute, per_minute)] * (len(LIMIT_NAMES) - len(values))
+        limits = (BucketLimit(*value, bool(exempt >> at & 1)) for at, value in enumerate(values))
+        unpacked = tuple(map(Bucket, LIMIT_NAMES, _PERIODS_MS, limits))
+        for bucket, arrival in zip(unpacked, arrivals, strict=False):
+            bucket.arrival = arrival
+        return unpacked
+
+    @property
+    def all(self) -> tuple[Bucket, ...]:
+        """One for each limit."""
+        if self._packed is not None:
+            self._all, self._packed = self._unpack(self._packed), None
+        return self._all
+
     def taken_by(self, category: str) -> tuple[Bucket, ...]:
         """The buckets that a request of the category takes a token of; of none: the key's own alone."""
-        return (*self.all[:2], *(self.all[2 + at] for at, name in enumerate(CATEGORIES) if name == category))
+        every = self.all
+        return (*every[:2], *(every[2 + at] for at, name in enumerate(CATEGORIES) if name == category))
 
     def named(self, limit_name: str) -> Bucket:
         """The bucket of a limit."""
         return self.all[LIMIT_NAMES.index(limit_name)]
+
+    def minute(self, now_ms: int) -> tuple[int, int]:
+        """(units in the key's bucket of the minute, rounded up, and its limit), as ``Bucket`` says them."""
+        if self._packed is None:
+            bucket = self._all[1]
+            return bucket.held(now_ms), bucket.limit
+        key_rates, _, _, arrivals = self._packed
+        rate = key_rates.requests_per_minute
+        return max(0, -((now_ms * rate - arrivals[1]) // MINUTE_MS)), rate
 
     def limits(self) -> KeyLimits:
         """The limits that the arrival times are scaled by."""
@@ -147,11 +195,15 @@ class Buckets:
 
     def has_row(self) -> bool:
         """Whether anything was ever taken: new buckets are no row of the state."""
-        return self.all[0].arrival > 0
+        return self._packed is not None or self._all[0].arrival > 0
 
     def is_at_rest(self, since_ms: int) -> bool:
         """Whether all of them were full of tokens at ``since_ms``, and that is said."""
-        return self.is_said and all(bucket.is_at_rest(since_ms) for bucket in self.all)
+        if self._packed is None:
+            return self.is_said and all(bucket.is_at_rest(since_ms) for bucket in self._all)
+        key_rates, category_rates, _, arrivals = self._packed
+        rates = (key_rates.requests_per_second, key_rates.requests_per_minute, *category_rates)
+        return self.is_said and all(arrival <= since_ms * rate for arrival, rate in zip(arrivals, rates, strict=False))
 
     def encode(self) -> bytes:
         """The payload of its row."""
@@ -220,14 +272,5 @@ class KeyBuckets:
         return bool(forgotten), len(forgotten) < len(resting)
 
     def restore(self, api_key_id: str, row: BucketsRow) -> None:
-        """Takes in a recovered row, with the limits that it was written at. One that knows no categories yet gets them
-        with its next limits."""
-        rate, per_minute = row.requests_per_second, row.requests_per_minute
-        values = [(rate, row.burst), (per_minute, per_minute), *((limit, limit) for limit in row.category_rates)]
-        values += [(per_minute, per_minute)] * (len(LIMIT_NAMES) - len(values))
-        limits = tuple(BucketLimit(*value, bool(row.exempt >> at & 1)) for at, value in enumerate(values))
-        buckets = self._buckets[api_key_id] = Buckets(row_key("b", api_key_id), api_key_id, limits, row.as_of_ms)
-        arrivals = [row.second_arrival, row.minute_arrival, *row.category_arrivals]
-        for bucket, arrival in zip(buckets.all, arrivals, strict=False):
-            bucket.arrival = int(arrival)
-        buckets.is_said = row.is_said
+        """Takes in a recovered row. Raises ValueError."""
+        self._buckets[api_key_id] = Buckets.recovered(row_key("b", api_key_id), api_key_id, row)

@@ -14,7 +14,7 @@ def by_names(take: Callable[..., None]) -> Callable[[bytes, Any], None]:
     count = len(inspect.signature(take).parameters) - 1
 
     def take_row(key: bytes, row: msgspec.Struct) -> None:
-        names = key.decode().split("|")[1:]
+        _, *names = key.decode().split("|")
         if len(names) != count:
             raise ValueError(f"its key has {len(names)} names, not {count}")
         take(*names, row)

@@ -19,7 +19,7 @@ class StateRecord(NamedTuple):
 
 class ReadState(NamedTuple):
     """Read the state partition from ``start`` (None: its first record) up to ``end`` (None: its end as of now), hand
-    each record to ``state_record``, then call ``state_read``."""
+    its records to ``state_records``, then call ``state_read``."""
 
     start: int | None
     end: int | None

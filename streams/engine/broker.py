@@ -1,10 +1,10 @@
 """The engine's own way to Kafka, beside Faust's consumer: one batch at a time, ranges of a log, ends of logs."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
@@ -13,9 +13,16 @@ from sluicegate.brokers import Brokers
 from sluicegate.consumers import stop_consumer
 
 from .actions import StateRecord
+from .plain_consumer import PlainConsumer
 
 REQUEST_TIMEOUT_MS = 10_000
 _HEADROOM_BYTES = 100_000
+_CONSUMER_OPTIONS: Final[dict[str, Any]] = {
+    "enable_auto_commit": False,
+    "auto_offset_reset": "earliest",
+    "fetch_max_wait_ms": 50,
+}
+_RUN_BYTES_MAX: Final = 4 << 20
 
 
 class BatchTooLargeError(Exception):
@@ -94,14 +101,7 @@ class Broker:
 
     def consumer(self, **options: Any) -> AIOKafkaConsumer:
         """A consumer outside any group, not started."""
-        settings: dict[str, Any] = {
-            "enable_auto_commit": False,
-            "auto_offset_reset": "earliest",
-            "request_timeout_ms": REQUEST_TIMEOUT_MS,
-            "fetch_max_wait_ms": 50,
-            **options,
-        }
-        return AIOKafkaConsumer(**self._options, **settings)
+        return AIOKafkaConsumer(**self._options, **_CONSUMER_OPTIONS, request_timeout_ms=REQUEST_TIMEOUT_MS, **options)
 
     async def append(self, topic: str, partition: int, records: Iterable[StateRecord]) -> int | None:
         """Appends ``records`` as one record batch; returns the offset of its first record.
@@ -141,21 +141,29 @@ class Broker:
         return int((await self._asker.end_offsets([tp]))[tp])
 
     async def read(
-        self, topic: str, partition: int, start: int, end: int, take: Callable[[ConsumerRecord], None]
+        self, topic: str, partition: int, start: int, end: int, take: Callable[[Sequence[ConsumerRecord]], None]
     ) -> None:
-        """Hands each record from ``start`` up to ``end`` to ``take``. Raises KafkaError and what ``take`` raises."""
+        """Hands the records from ``start`` up to ``end`` to ``take``, in runs. Raises KafkaError and what ``take``
+        raises."""
         if start >= end:
             return
         tp = TopicPartition(topic, partition)
-        async with Reading(self.consumer(max_partition_fetch_bytes=4 << 20, fetch_max_bytes=16 << 20)) as consumer:
+        async with Reading(self._plain_consumer()) as consumer:
             consumer.assign([tp])
             consumer.seek(tp, start)
             while await consumer.position(tp) < end:
                 for run in (await consumer.getmany(tp, timeout_ms=200)).values():
-                    for record in run:
-                        if record.offset < end:
-                            take(record)
+                    take(run if run[-1].offset < end else [record for record in run if record.offset < end])
                     await asyncio.sleep(0)
+
+    def _plain_consumer(self) -> PlainConsumer:
+        return PlainConsumer(
+            **self._options,
+            **_CONSUMER_OPTIONS,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            max_partition_fetch_bytes=_RUN_BYTES_MAX,
+            fetch_max_bytes=_RUN_BYTES_MAX,
+        )
 
 
 class Reading:

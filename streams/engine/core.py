@@ -6,7 +6,7 @@ batch. Between two appends it holds the log to its promise: one legitimate write
 one ended. Where it does not, the core finds out who wrote, and repairs or gives way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sluicegate_schemas.catalogue import Catalogue
 
@@ -27,7 +27,7 @@ from .actions import (
 from .fence import Fence, QuietCheck
 from .flush import FlushWriter, batch_bytes
 from .flushes import Flush, Flushes
-from .fold import Headers, StateFormatError
+from .fold import LogRecord, StateFormatError
 from .intake import UsageIntake
 from .limits import Limits
 from .machine import ForeignRecord, InputRecord, Machine, Outputs
@@ -114,13 +114,13 @@ class PartitionCore:
         outputs = Outputs._make(self.machine.take_outputs())
         self._standing = Standing(outputs.early, usage_end, accounts_end)
         self.outbox.add(outputs._replace(early=[]))
-        return [Ready(len(fold.rows), fold.void_records), *resent, *self._collect()]
+        return [Ready(fold.row_count, fold.void_records), *resent, *self._collect()]
 
     # The state log: what was asked of it, and what its replies say about who else writes.
 
-    def state_record(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """One record of the range that ``ReadState`` asked for, in order. Raises StateFormatError."""
-        (self._recovery or self._fence).state_record(key, value, headers)
+    def state_records(self, records: Iterable[LogRecord]) -> None:
+        """The next records of the range that ``ReadState`` asked for, in order. Raises StateFormatError."""
+        (self._recovery or self._fence).state_records(records)
 
     def state_read(self, end: int) -> list[Action]:
         """The range is read; ``end`` is where it ended."""

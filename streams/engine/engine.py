@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic, time
 from typing import Any
 
@@ -40,13 +41,20 @@ class EngineRefusedError(RuntimeError):
 class Engine:
     """All partitions of one worker. Connect it with ``install``; hand it each batch with ``fetched``."""
 
-    def __init__(self, settings: Settings, machine_factory: MachineFactory) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        machine_factory: MachineFactory,
+        recovering: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """``recovering`` is entered for the time of each recovery; see ``garbage``, for a process that is a worker."""
         self.settings = settings
         self.broker = Broker(settings.brokers, settings.batch_bytes_max, settings.topic(DECISIONS.name))
         self.runners: dict[int, Runner] = {}
         self.figures = Figures()
         self._app: BatchApp | None = None
         self._machine_factory = machine_factory
+        self._recovering = recovering
         self._limits = Limits(
             flush_interval_s=settings.flush_interval_ms / 1000,
             rows_max=settings.rows_max,
@@ -141,17 +149,18 @@ class Engine:
         self.runners = {}
         started_at = monotonic()
         try:
-            if mine:
-                await self._connect()
-            for partition in mine:
-                runner = await self._runner(partition, parked.pop(partition, None), generation)
-                if self._round != this_round:
-                    runner.close()
-                    return
-                self.runners[partition] = runner
-            runners = list(self.runners.values())
-            for runner in runners:
-                await runner.recovered.wait()
+            with self._recovering():
+                if mine:
+                    await self._connect()
+                for partition in mine:
+                    runner = await self._runner(partition, parked.pop(partition, None), generation)
+                    if self._round != this_round:
+                        runner.close()
+                        return
+                    self.runners[partition] = runner
+                runners = list(self.runners.values())
+                for runner in runners:
+                    await runner.recovered.wait()
         except (KafkaError, OSError) as error:
             log.warning("the partitions cannot be recovered yet (%s: %s); rejoining", type(error).__name__, error)
             self._close(self.runners.values())

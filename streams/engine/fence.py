@@ -6,10 +6,12 @@ owner that was paused wrote void records; their keys need their true values agai
 ones and drops the true.
 """
 
+from collections.abc import Iterable
+
 from sluicegate_schemas.state import CLAIM_KEY, EPOCH_BYTES, HEADER_KEY
 
 from .actions import Action, Drop, ReadState
-from .fold import Epochs, Headers, record_epoch
+from .fold import Epochs, LogRecord, record_epoch
 
 
 class Fence:
@@ -55,14 +57,16 @@ class Fence:
         self._foreign = []
         return [ReadState(start, end)]
 
-    def state_record(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """One record of the range that was asked for. Raises StateFormatError."""
-        if self._foreign is not None:
-            self._foreign.append((record_epoch(key, value, headers), key or b""))
-        elif self._epochs is not None:
-            verdict = self._epochs.feed(key, value, headers)
-            if verdict.valid and key in self._rows and key not in (HEADER_KEY, CLAIM_KEY):
-                self._rows[key] = None if value is None else value[EPOCH_BYTES:]
+    def state_records(self, records: Iterable[LogRecord]) -> None:
+        """The next records of the range that was asked for. Raises StateFormatError."""
+        for record in records:
+            key, value = record.key, record.value
+            if self._foreign is not None:
+                self._foreign.append((record_epoch(key, value, record.headers), key or b""))
+            elif self._epochs is not None:
+                verdict = self._epochs.feed(key, value, record.headers)
+                if verdict.valid and key in self._rows and key not in (HEADER_KEY, CLAIM_KEY):
+                    self._rows[key] = None if value is None else value[EPOCH_BYTES:]
 
     def state_read(self) -> list[Action]:
         """The range is read; once ``is_reading`` is false ``take_repairs`` has what must be written again."""

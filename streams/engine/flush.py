@@ -1,6 +1,7 @@
 """One flush: the changed rows of a partition, and the header that makes them a consistent cut."""
 
-from collections.abc import Mapping
+from functools import reduce
+from operator import xor
 from typing import Final
 
 from sluicegate_schemas.state import (
@@ -29,15 +30,14 @@ class FlushWriter:
     again with the next flush, so that compaction can't keep a void record and drop the true one.
     """
 
-    def __init__(self, epoch: int, claim: bytes, rows: Mapping[bytes, bytes]) -> None:
+    def __init__(self, epoch: int, claim: bytes, checksums: dict[bytes, int]) -> None:
+        """``checksums`` are the ``row_crc`` of all live rows; the writer keeps them, and keeps them current."""
         self.epoch = epoch
         self.repairs: dict[bytes, bytes | None] = {}
         self._prefix = epoch.to_bytes(EPOCH_BYTES, "big")
         self._claim = claim
-        self._crcs = {key: row_crc(key, payload) for key, payload in rows.items()}
-        self._crc_xor = 0
-        for crc in self._crcs.values():
-            self._crc_xor ^= crc
+        self._crcs = checksums
+        self._crc_xor = reduce(xor, checksums.values(), 0)
 
     @property
     def row_count(self) -> int:

@@ -98,12 +98,13 @@ class OutputWatch:
         epoch = self._epoch()
         late: dict[bytes, ForeignRecord] = {}
 
-        def take(record: ConsumerRecord) -> None:
-            if record.key is None or record.value is None:
-                return
-            with suppress(msgspec.MsgspecError, RecursionError):
-                if _DECODE(record.value).sequence.epoch < epoch:
-                    late[record.key] = (topic, record.key, record.value)
+        def take(run: Sequence[ConsumerRecord]) -> None:
+            for record in run:
+                if record.key is None or record.value is None:
+                    continue
+                with suppress(msgspec.MsgspecError, RecursionError):
+                    if _DECODE(record.value).sequence.epoch < epoch:
+                        late[record.key] = (topic, record.key, record.value)
 
         await self._broker.read(self._settings.topic(topic), self._partition, *foreign, take)
         return list(late.values())

@@ -1,5 +1,6 @@
 """How a new owner comes to its state: read the log, claim, read up to the claim, fold, check (design: claims)."""
 
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ from sluicegate_schemas.state import CLAIM_KEY, ENCODE, HEADER_KEY, Claim
 
 from .actions import Action, Append, Drop, LookAtSources, ReadState, Stop
 from .flush import FlushWriter
-from .fold import Fold, Headers
+from .fold import Fold, LogRecord
 from .machine import Machine
 from .refusals import source_lost, state_damaged, unknown_row
 
@@ -28,9 +29,10 @@ class Recovered(NamedTuple):
 
     def restore(self, partition: int, machine: Machine) -> list[Action]:
         """Hands ``machine`` its rows and lets it resume. What to do instead of going on, where it can't read one."""
-        for key, payload in self.fold.rows.items():
+        restore = machine.restore
+        for key, payload in self.fold.items():
             try:
-                machine.restore(key, payload)
+                restore(key, payload)
             except ValueError as error:
                 return [Stop(unknown_row(partition, key, str(error)))]
         machine.resume(self.writer.epoch, self.flush_number, self.fold.header.log_time_ms if self.fold.header else 0)
@@ -67,9 +69,9 @@ class Recovery:
         """What to do first."""
         return [ReadState(None, None)]
 
-    def state_record(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """One record of the log, in order. Raises StateFormatError."""
-        self._fold.feed(key, value, headers)
+    def state_records(self, records: Iterable[LogRecord]) -> None:
+        """The next records of the log, in order. Raises StateFormatError."""
+        self._fold.feed_all(records)
 
     def state_read(self, end: int) -> list[Action]:
         """The log is read up to ``end``."""
@@ -93,9 +95,10 @@ class Recovery:
 
     def sources(self, *, usage: tuple[int, int], accounts: tuple[int, int]) -> Recovered | list[Action]:
         """(first offset, end) of the partition in both input topics: what the state asks for must still be there."""
-        if (damage := self._fold.check()) is not None:
+        fold, checksums = self._fold, self._fold.checksums()
+        if (damage := fold.check(checksums)) is not None:
             return [Stop(state_damaged(self._partition, damage))]
-        header, rows = self._fold.header, self._fold.rows
+        header = fold.header
         wanted = {"usage": 0, "accounts": 0}
         if header is not None:
             wanted = {"usage": header.usage_offset + 1, "accounts": header.accounts_offset + 1}
@@ -104,8 +107,6 @@ class Recovery:
             if position > end or (position < start and not self._accept_lost_source):
                 return [Stop(source_lost(topic, self._partition, position, start, end))]
             wanted[topic] = max(position, start)
-        writer = FlushWriter(self.epoch, self._claim, rows)
-        writer.repairs = {
-            key: None if key in (HEADER_KEY, CLAIM_KEY) else rows.get(key) for key in self._fold.void_keys
-        }
-        return Recovered(self._fold, writer, self._end, wanted["usage"], wanted["accounts"])
+        writer = FlushWriter(self.epoch, self._claim, checksums)
+        writer.repairs = {key: None if key in (HEADER_KEY, CLAIM_KEY) else fold.payload(key) for key in fold.void_keys}
+        return Recovered(fold, writer, self._end, wanted["usage"], wanted["accounts"])

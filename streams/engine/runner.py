@@ -338,9 +338,9 @@ class Runner:
         first, last = await self._broker.bounds(self._state_topic, self.partition)
         start, end = first if start is None else start, last if end is None else end
 
-        def take(record: ConsumerRecord) -> None:
-            self.records_read += 1
-            self.core.state_record(record.key, record.value, record.headers)
+        def take(run: Sequence[ConsumerRecord]) -> None:
+            self.records_read += len(run)
+            self.core.state_records(run)
 
         try:
             await self._broker.read(self._state_topic, self.partition, start, end, take)

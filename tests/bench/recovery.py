@@ -27,7 +27,7 @@ _FLUSH_ROWS: Final = 10_000
 _ROWS_OF_ORGANIZATION: Final = 201
 _LIMIT_S: Final = 180.0
 _EPOCH: Final = 1 << 32 | 7
-_ARRIVAL: Final = 1_800_000_000_000_000
+_NOW_MS: Final = 1_790_000_000_000
 
 Change = tuple[bytes, bytes | None]
 
@@ -46,10 +46,8 @@ def _live(partition: int, rows: int) -> Iterator[Change]:
 
 
 def _buckets(moved: int) -> bytes:
-    arrival = str(_ARRIVAL + moved)
-    return BucketsRow(
-        100, 200, 6_000, arrival, arrival, [6_000] * 5, [arrival] * 5, 0, 1_790_000_000_000, is_said=True
-    ).encode()
+    of_second, of_minute = str((_NOW_MS + moved) * 100), str((_NOW_MS + moved) * 6_000)
+    return BucketsRow(100, 200, 6_000, of_second, of_minute, [6_000] * 5, [of_minute] * 5, 0, _NOW_MS).encode()
 
 
 def _flushes(changes: Iterable[Change]) -> Iterator[list[Change]]:
@@ -70,7 +68,7 @@ async def _fill(bootstrap: str, prefix: str, rows: int, overwritten: int) -> Non
             writer = FlushWriter(_EPOCH, ENCODE(Claim("bench", 1, 0)), {})
             for number, changes in enumerate(_flushes(itertools.chain(live, over)), 1):
                 records = writer.build(
-                    changes, flush=number, usage_offset=-1, accounts_offset=-1, log_time_ms=1_790_000_000_000,
+                    changes, flush=number, usage_offset=-1, accounts_offset=-1, log_time_ms=_NOW_MS,
                     catalogue_version=0, outbox=[],
                 )  # fmt: skip
                 batch = producer.create_batch()

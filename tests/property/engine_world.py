@@ -169,8 +169,7 @@ class Member:
                     self.perform(core.append_failed("no reply"))
             case actions.ReadState(start, end):
                 first, last = start or 0, len(world.state) if end is None else end
-                for record in world.state[first:last]:
-                    core.state_record(record.key, record.value, record.headers)
+                core.state_records(world.state[first:last])
                 self.perform(core.state_read(last))
             case actions.LookAtStateEnd():
                 end = len(world.state)

@@ -81,6 +81,7 @@ def test_an_exempt_bucket_is_never_in_debt_and_is_full_of_tokens_when_the_exempt
     assert bucket.held(now_ms) == 0
 
 
+@example(Rates(1, 1, 1))
 @given(st.builds(Rates, st.integers(1, 10**6), st.integers(1, 10**7), st.integers(1, 6 * 10**7)))
 def test_the_row_of_a_keys_buckets_brings_all_of_them_back(rates):
     limits = key_limits(rates, CategoryShares(), {"search_per_minute", "requests_per_second"})
@@ -90,6 +91,9 @@ def test_the_row_of_a_keys_buckets_brings_all_of_them_back(rates):
     again = KeyBuckets(ChangedRows(), lambda _: (None, 0))
     again.restore("key_a", msgspec.msgpack.decode(buckets.encode(), type=BucketsRow))
     (found,) = again
+    times = [START_MS, *(-(-bucket.arrival // bucket.rate) - early_ms for bucket in buckets.all for early_ms in (0, 1))]
+    seen_before_use = [(found.has_row(), found.is_at_rest(time), found.minute(time)) for time in times]
+    assert seen_before_use == [(buckets.has_row(), buckets.is_at_rest(time), buckets.minute(time)) for time in times]
     assert found.limits() == limits
     assert [bucket.arrival for bucket in found.all] == [bucket.arrival for bucket in buckets.all]
     assert [bucket.capacity for bucket in found.all] == [bucket.capacity for bucket in buckets.all]

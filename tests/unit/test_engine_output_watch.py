@@ -34,8 +34,7 @@ class FailingBroker:
         self.reads += 1
         if self.reads == 1:
             raise KafkaConnectionError
-        for record in self.records[start:end]:
-            take(record)
+        take(self.records[start:end])
 
 
 async def watched(broker: FailingBroker) -> tuple[OutputWatch, asyncio.Queue[ForeignRecord]]:

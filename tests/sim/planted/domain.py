@@ -92,8 +92,8 @@ PLANTS = (
         "A new owner starts with empty buckets: who was in debt before a takeover is let in after it.",
         (
             edit(
-                "streams.domain.limits:KeyBuckets.restore",
-                ("bucket.arrival = int(arrival)", "bucket.arrival = 0"),
+                "streams.domain.limits:Buckets._unpack",
+                ("bucket.arrival = arrival", "bucket.arrival = 0"),
             ),
         ),
     ),
