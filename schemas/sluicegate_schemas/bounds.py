@@ -83,9 +83,10 @@ _RFC_3339: Final = re.compile(
 ).fullmatch
 
 
-_MILLISECONDS_SIGNS: Final = len("2026-01-31T23:59:59.123Z")
 _MINUTES_MAX: Final = 256
 _MINUTES_MS: Final[dict[str, int]] = {}
+_SECONDS_MS: Final = {f"{second:02d}": second * 1_000 for second in range(60)}
+_FRACTIONS_MS: Final = {f".{millisecond:03d}Z": millisecond for millisecond in range(1_000)}
 
 
 def to_epoch_ms(value: datetime) -> int:
@@ -103,21 +104,18 @@ def parse_time(text: str) -> int:
 
     Raises ValueError for anything else (no zone, a leap second, more than nine places) and outside 2020 to 2099.
     """
+    try:  # most times lie in few minutes, so the last ones are remembered
+        return _MINUTES_MS[text[:17]] + _SECONDS_MS[text[17:19]] + _FRACTIONS_MS[text[19:]]
+    except KeyError:
+        pass
     if _RFC_3339(text) is None:
         raise ValueError("must be an RFC 3339 time with a zone, such as 2026-01-31T23:59:59.123Z")
-    if len(text) == _MILLISECONDS_SIGNS and text[-1] == "Z" and text[17] < "6":
-        minute_ms = _MINUTES_MS.get(text[:17]) or _minute_ms(text)
-        return minute_ms + int(text[17:19]) * 1000 + int(text[20:23])
-    return _parse_in_full(text)
-
-
-def _minute_ms(text: str) -> int:
-    """The start of the minute of a time in UTC: most times lie in few minutes, so the last ones are remembered."""
-    minute_ms = _parse_in_full(f"{text[:17]}00Z")
-    if len(_MINUTES_MS) >= _MINUTES_MAX:
-        _MINUTES_MS.clear()
-    _MINUTES_MS[text[:17]] = minute_ms
-    return minute_ms
+    time_ms = _parse_in_full(text)
+    if text[19:] in _FRACTIONS_MS:
+        if len(_MINUTES_MS) >= _MINUTES_MAX:
+            _MINUTES_MS.clear()
+        _MINUTES_MS[text[:17]] = time_ms // 60_000 * 60_000
+    return time_ms
 
 
 def _parse_in_full(text: str) -> int:

@@ -12,7 +12,7 @@ from .dedup import EventIds, Producers, event_digest, id_key
 from .meter import Meter
 from .outputs import Outbox, RecordOrigin
 from .period import LogTime
-from .record_context import RecordContext
+from .record_context import EnvelopeContext, RecordContext, SingleContext
 from .routes import Route
 from .settings import DomainSettings
 from .tables import TotalsRow
@@ -58,20 +58,21 @@ class Intake:
         if value == TICK:
             self._advance_to(log_time_ms)
             return True
-        origin = RecordOrigin(topics.USAGE.name, self._partition, offset, log_time_ms, value or b"")
         try:
             content = decode_usage(value)
         except Malformed as malformed:
             self._advance_to(log_time_ms)
+            origin = RecordOrigin(topics.USAGE.name, self._partition, offset, log_time_ms, value or b"")
             self._reject(origin, 0, malformed.reason, malformed.field, malformed.detail, None, None)
             return True
-        if type(content) is WireEvent and (route := self._admitter.known(content)) is not None:
-            if self._advance_to(log_time_ms):
-                self._count_single([content], self._admitter.admit([content]), origin, log_time_ms)
-            else:
-                self._count_once(content, route, self._context(content, origin, log_time_ms), 0)
-            self._meter.judge_debts()
-            return True
+        if type(content) is WireEvent:
+            route = self._admitter.known(content)
+            if route is not None and not self._advance_to(log_time_ms):
+                place = self._partition, offset, log_time_ms, value or b""
+                self._count_once(content, route, SingleContext(content, log_time_ms, place, self._reject), 0)
+                self._meter.judge_debts()
+                return True
+        origin = RecordOrigin(topics.USAGE.name, self._partition, offset, log_time_ms, value or b"")
         if isinstance(content, WireGauge | WireLeaseRequest):
             if not accounts_current and self._admitter.is_early(content):
                 return False
@@ -103,16 +104,7 @@ class Intake:
     def _count_envelope(self, envelope: WireEnvelope, admission: Admission, origin: RecordOrigin) -> None:
         producer_id, events, routes = envelope.producer_id, envelope.events, admission.routes
         has_own_ids = any(event.id is not None for event in events)
-
-        def name(index: int) -> str:
-            return f"{producer_id}-{envelope.producer_epoch}-{origin.partition}-{envelope.sequence}-{index}"
-
-        def refuse(index: int, reason: RejectReason, field: str | None, detail: str) -> None:
-            event = events[index]
-            if event.id is None:
-                event.id = name(index)
-            self._reject(origin, index, reason, field, detail, event, producer_id)
-
+        record = EnvelopeContext(envelope, origin, self._reject)
         heard_from_ms = self._producers.heard_from_ms(producer_id)
         forwarded = admission.forwarded
         if heard_from_ms:
@@ -121,16 +113,15 @@ class Intake:
                     routes[index] is not None or any(index == one[0] for one in forwarded)
                 ):
                     routes[index] = None
-                    refuse(index, "older_than_dedup_horizon", "ts", "its producer may have been forgotten since")
+                    record.refuse(index, "older_than_dedup_horizon", "ts", "its producer may have been forgotten since")
             forwarded = [one for one in forwarded if events[one[0]].ts_ms >= heard_from_ms]
         for index, account_id, home in forwarded:
             event = events[index]
             if event.id is None:
-                event.id = name(index)
+                event.id = record.name(index)
             self._forward(origin, index, event, account_id, home)
         for refused in admission.refused:
-            refuse(*refused)
-        record = RecordContext(origin.offset, origin.logged_at_ms, name, refuse)
+            record.refuse(*refused)
         if has_own_ids:
             for index, (event, route) in enumerate(zip(events, routes, strict=True)):
                 if event.id is not None:
@@ -150,20 +141,12 @@ class Intake:
         A forward's origin position names the same event each time it is sent, so its id tells repeats of it too.
         """
         event = events[0]
-        record = self._context(event, origin, logged_at_ms)
+        record = SingleContext(event, logged_at_ms, origin[1:], self._reject)
         for index, account_id, home in admission.forwarded:
             self._forward(origin, index, event, account_id, home)
         for refused in admission.refused:
             record.refuse(*refused)
         self._count_once(event, admission.routes[0], record, 0)
-
-    def _context(self, event: WireEvent, origin: RecordOrigin, logged_at_ms: int) -> RecordContext:
-        """Of a record that holds this event alone."""
-
-        def refuse(index: int, reason: RejectReason, field: str | None, detail: str) -> None:
-            self._reject(origin, index, reason, field, detail, event, None)
-
-        return RecordContext(origin.offset, logged_at_ms, lambda _: event.id or "", refuse, is_checked=True)
 
     def _count_once(self, event: WireEvent, route: Route | None, record: RecordContext, index: int) -> None:
         """Counts an event with an id of its own, unless that id was counted before or could have been."""

@@ -65,6 +65,7 @@ class Meter:
         settings, now_ms, offset = self._settings, self._time.now_ms, record.offset
         earliest_ms = max(record.logged_at_ms - settings.clock_behind_ms, EPOCH_MS_MIN)
         latest_ms = record.logged_at_ms + settings.clock_ahead_ms
+        is_checked = record.is_checked
         start_floor_ms = now_ms - settings.start_skew_ms + 1
         counted = 0
         index = first - 1
@@ -82,7 +83,7 @@ class Meter:
                 and event.quantities is None
                 and event.model is None
                 and event.charges is None
-                and event.id is None
+                and (is_checked or event.id is None)
                 and event.node is None
                 and event.labels is None
                 and event.resource_delta is None
@@ -91,7 +92,7 @@ class Meter:
             )
             if not is_plain:  # the usual event has nothing more to check
                 try:
-                    if not record.is_checked:
+                    if not is_checked:
                         check_numbers(event)
                 except Malformed as malformed:
                     record.refuse(index, malformed.reason, malformed.field, malformed.detail)

@@ -13,6 +13,7 @@ from sluicegate_schemas.envelope import WireEvent, WireGauge, WireLeaseRequest
 from sluicegate_schemas.outputs import RejectReason
 
 from .accounts import Accounts
+from .agenda import Agenda
 from .deadlines import NEVER_MS
 from .entitlements import Entitlements
 from .ledger import Ledgers
@@ -70,6 +71,7 @@ class PartitionContext:
     routes: RouteTable
     notices: Notices
     refuse: Refuse
+    agenda: Agenda = field(default_factory=Agenda)
     peers: dict[type[Any], Any] = field(default_factory=dict)
     """The participants by their class, once all are made."""
 
@@ -92,9 +94,40 @@ class Participant:
 
     def __init__(self, context: PartitionContext) -> None:
         self.context: Final = context
-        self.next_ms = NEVER_MS
-        self.boundary_ms = NEVER_MS
-        self.has_news = False
+        self._agenda: Final = context.agenda
+        self._next_ms = NEVER_MS
+        self._boundary_ms = NEVER_MS
+        self._has_news = False
+
+    @property
+    def next_ms(self) -> int:
+        """See the class."""
+        return self._next_ms
+
+    @next_ms.setter
+    def next_ms(self, due_ms: int) -> None:
+        self._next_ms = due_ms
+        self._agenda.next_ms = min(self._agenda.next_ms, due_ms)
+
+    @property
+    def boundary_ms(self) -> int:
+        """See the class."""
+        return self._boundary_ms
+
+    @boundary_ms.setter
+    def boundary_ms(self, due_ms: int) -> None:
+        self._boundary_ms = due_ms
+        self._agenda.boundary_ms = min(self._agenda.boundary_ms, due_ms)
+
+    @property
+    def has_news(self) -> bool:
+        """See the class."""
+        return self._has_news
+
+    @has_news.setter
+    def has_news(self, has_news: bool) -> None:
+        self._has_news = has_news
+        self._agenda.has_news |= has_news
 
     def add_tables(self, recovery: Recovery) -> None:
         """Says which tables its rows are in, and who takes them when they are recovered."""

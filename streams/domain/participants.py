@@ -52,6 +52,7 @@ class Participants:
     def __init__(self, context: PartitionContext) -> None:
         self.all = tuple(kind(context) for kind in KINDS)
         context.peers.update((type(one), one) for one in self.all)
+        self._agenda = context.agenda
         self._crossing = self.with_own(Participant.cross)
         self._routes = context.routes
         self._obeyers = {command: one for one in self.all for command in one.obeys}
@@ -86,22 +87,33 @@ class Participants:
 
     def cross(self, now_ms: int, moment: Callable[[str], Moment], place: str) -> bool:
         """Before what a record brings is counted: whoever's boundary was reached crosses it. Returns whether any."""
+        if now_ms < self._agenda.boundary_ms:
+            return False
         crossed = False
         for one in self._crossing:
             if now_ms >= one.boundary_ms:
                 self._routes.forget()
                 one.cross(moment(f"x{place}-{now_ms}"))
                 crossed = True
+        self._agenda.boundary_ms = min(one.boundary_ms for one in self._crossing)
         return crossed
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether anybody has news, or anybody's time has come."""
+        return self._agenda.has_news or now_ms >= self._agenda.next_ms
 
     def catch_up(self, now_ms: int, moment: Callable[[str], Moment], place: str) -> None:
         """After a record: whoever has news judges, whoever's time has come wakes. ``place`` names the record."""
+        if not self.is_due(now_ms):
+            return
         for one in self.all:
             if one.has_news:
                 one.has_news = False
                 one.judge(moment(f"j{place}"))
             if now_ms >= one.next_ms:
                 one.wake(moment(f"w{place}-{now_ms}"))
+        self._agenda.next_ms = min(one.next_ms for one in self.all)
+        self._agenda.has_news = any(one.has_news for one in self.all)
 
     def month_began(self, moment: Moment) -> None:
         """The log time passed into another month."""

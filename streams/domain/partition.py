@@ -187,13 +187,15 @@ class Partition:
         catalogue version is known."""
         self._needs_accounts = False
         consumed = 0
+        apply, totals = self._intake.apply, self.totals
         for record in records:
-            if not self._intake.apply(record, accounts_current=accounts_current):
+            if not apply(record, accounts_current=accounts_current):
                 self._needs_accounts = True
                 break
-            self._catch_up(f"{self._partition}-{record[0]}")
+            if self._is_due():
+                self._catch_up(f"{self._partition}-{record[0]}")
             consumed += 1
-            self.totals.usage_offset = record[0]
+            totals.usage_offset = record[0]
             if self._is_full():
                 break
         if consumed:
@@ -341,6 +343,11 @@ class Partition:
             self._intake.refuse(origin, 0, "invalid", "account_id", detail)
             return
         self.participants.hear(self._moment(f"u{self._partition}-{origin.offset}"), content, origin)
+
+    def _is_due(self) -> bool:
+        """Whether ``_catch_up`` would find anything to do."""
+        now_ms = self._time.now_ms
+        return bool(self.participants.is_due(now_ms) or self._rates.waiting or now_ms >= self.policy.behind.next_ms)
 
     def _catch_up(self, place: str) -> None:
         """After the record at ``place``, so that what is published again holds all of it."""
