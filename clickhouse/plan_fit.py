@@ -1,8 +1,9 @@
 """What an organization's past use would have come to on each plan: ``python -m clickhouse.plan_fit org_… --plan FILE``.
 
-From the rollups: credits, and requests beyond a key's limits by the minute. What a plan refuses within a second is not
-seen there, so ``throttled`` is a least; ``sluicegate replay --tier`` tells it exactly, as far back as the log goes. The
-prices of operations are the same on every plan; what a plan costs in money is not Sluicegate's to know.
+From the rollups: credits, and requests beyond a key's limits by the minute; from before minutes are kept by the hour,
+as if they had come evenly. What a plan refuses within such a span is not seen, so ``throttled`` is a least;
+``sluicegate replay --tier`` tells it exactly, as far back as the log goes. The prices of operations are the same on
+every plan; what a plan costs in money is not Sluicegate's to know.
 """
 
 import argparse
@@ -25,11 +26,11 @@ from .queries import month_range
 from .usage_sql import SETTINGS, from_hours, from_minutes, range_parameters
 
 DAYS_MAX: Final = 40
-"""Minutes are kept for a little longer."""
 _WHERE: Final = "org_id = {org:String}"
 _MINUTES: Final = (
-    "SELECT api_key_id, category, toUnixTimestamp(at) AS minute, sum(requests) "  # noqa: S608 (made of constants)
-    f"FROM {from_minutes(_WHERE + ' AND requests > 0')} GROUP BY api_key_id, category, minute ORDER BY minute"
+    "SELECT api_key_id, category, toUnixTimestamp(at) AS minute, sum(requests), "  # noqa: S608 (made of constants)
+    "if(at < {minutes_start:DateTime('UTC')}, 60, 1) AS minutes "
+    f"FROM {from_minutes(_WHERE + ' AND requests > 0')} GROUP BY api_key_id, category, at ORDER BY at"
 )
 _HOURS: Final = (
     "SELECT toUnixTimestamp(toStartOfHour(at)) AS hour, sum(credits_micro) "  # noqa: S608 (made of constants)
@@ -37,13 +38,19 @@ _HOURS: Final = (
 )
 
 
-class MinuteUse(NamedTuple):
-    """Requests of a key in a category and minute (in seconds since the epoch)."""
+class SpanUse(NamedTuple):
+    """Requests of a key in a category, in so many ``minutes`` from ``start_s`` (seconds since the epoch) on."""
 
     api_key_id: str
     category: str
-    minute_s: int
+    start_s: int
     requests: int
+    minutes: int = 1
+
+    @property
+    def end_s(self) -> int:
+        """The first second behind it."""
+        return self.start_s + 60 * self.minutes
 
 
 class PlanFit(NamedTuple):
@@ -69,17 +76,15 @@ def plan_fits(client: Client, org_id: str, catalogue: Catalogue, start: datetime
     parameters = {"org": org_id, **range_parameters(start, end)}
     if end - start > timedelta(days=DAYS_MAX):
         raise ValueError(f"plans are compared over at most {DAYS_MAX} days")
-    minutes = [MinuteUse(*row) for row in client.query(_MINUTES, parameters=parameters, settings=SETTINGS).result_rows]
+    spans = [SpanUse(*row) for row in client.query(_MINUTES, parameters=parameters, settings=SETTINGS).result_rows]
     hours = [
         (datetime.fromtimestamp(hour, UTC), int(micro))
         for hour, micro in client.query(_HOURS, parameters=parameters, settings=SETTINGS).result_rows
     ]
-    return [_fit(tier, catalogue, minutes, hours) for tier in get_args(Tier)]
+    return [_fit(tier, catalogue, spans, hours) for tier in get_args(Tier)]
 
 
-def _fit(
-    tier: Tier, catalogue: Catalogue, minutes: Sequence[MinuteUse], hours: Sequence[tuple[datetime, int]]
-) -> PlanFit:
+def _fit(tier: Tier, catalogue: Catalogue, spans: Sequence[SpanUse], hours: Sequence[tuple[datetime, int]]) -> PlanFit:
     total = catalogue.plans[tier].credits_micro_per_month
     beyond, ran_out_at = 0, None
     month, used = "", 0
@@ -96,14 +101,14 @@ def _fit(
         total,
         beyond,
         ran_out_at,
-        sum(one.requests for one in minutes),
-        throttled(minutes, catalogue, tier),
+        sum(one.requests for one in spans),
+        throttled(spans, catalogue, tier),
     )
 
 
-def throttled(minutes: Iterable[MinuteUse], catalogue: Catalogue, tier: Tier) -> int:
-    """How many of the requests, in order of time, the key's bucket of the minute and its category's would have refused:
-    each holds a minute's requests at most, and refills by as many a minute."""
+def throttled(spans: Iterable[SpanUse], catalogue: Catalogue, tier: Tier) -> int:
+    """How many of the requests, in order of time, the key's bucket of the minute and its category's would have refused
+    at least: each holds a minute's requests at most, and refills by as many a minute."""
     plan = catalogue.plans[tier]
     if plan.rates is None:
         return 0
@@ -111,25 +116,26 @@ def throttled(minutes: Iterable[MinuteUse], catalogue: Catalogue, tier: Tier) ->
     limits = {name: max(1, per_minute * getattr(plan.shares, name) // 100) for name in get_args(Category)}
     buckets: dict[tuple[str, str], tuple[int, int]] = {}
     refused = 0
-    for key, category, minute_s, requests in minutes:
+    for span in spans:
+        key, category = span.api_key_id, span.category
         names = [("", per_minute), *([(category, limits[category])] if category in limits else [])]
-        rooms = [_room(buckets.get((key, name)), limit, minute_s) for name, limit in names]
-        admitted = min(requests, *rooms)
-        refused += requests - admitted
+        rooms = [_room(buckets.get((key, name)), limit, span) for name, limit in names]
+        admitted = min(span.requests, *rooms)
+        refused += span.requests - admitted
         for (name, _), room in zip(names, rooms, strict=True):
-            buckets[key, name] = room - admitted, minute_s
+            buckets[key, name] = room - admitted, span.end_s
     return refused
 
 
-def _room(bucket: tuple[int, int] | None, limit: int, minute_s: int) -> int:
-    """What a bucket that was left with so much can admit in this minute; what comes in meanwhile is in it."""
+def _room(bucket: tuple[int, int] | None, limit: int, span: SpanUse) -> int:
+    """What a bucket that was left with so much at a time can admit in this span; what comes in meanwhile is in it."""
     if bucket is None:
-        return 2 * limit
-    held, at_s = bucket
-    if at_s == minute_s:
+        return limit + limit * span.minutes
+    held, left_s = bucket
+    if left_s == span.end_s:
         return held
-    idle_minutes = (minute_s - at_s) // 60 - 1
-    return min(limit, held + limit * idle_minutes) + limit
+    idle_minutes = (span.start_s - left_s) // 60
+    return min(limit, held + limit * idle_minutes) + limit * span.minutes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

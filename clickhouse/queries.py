@@ -12,7 +12,7 @@ from clickhouse_connect.driver.client import Client
 
 from sluicegate_schemas.bounds import from_epoch_ms
 
-from .usage_sql import SETTINGS, from_hours, from_minutes, range_parameters
+from .usage_sql import ONE_THREAD, SETTINGS, from_hours, from_minutes, range_parameters
 
 _SUMS: Final = "sum(requests), sum(errors), sum(throttled), sum(units), sum(credits_micro), sum(events)"
 _OF_ORGANIZATION: Final = "org_id = {org:String}"
@@ -272,7 +272,8 @@ def _rows(
     client: Client, query: str, org_id: str, start: datetime, end: datetime, **more: object
 ) -> Sequence[Sequence[Any]]:
     parameters = {"org": org_id, **range_parameters(start, end), **more}
-    return client.query(query, parameters=parameters, settings=SETTINGS).result_rows
+    settings = ONE_THREAD if org_id else SETTINGS
+    return client.query(query, parameters=parameters, settings=settings).result_rows
 
 
 def _sums(row: Sequence[Any]) -> Usage:

@@ -3,39 +3,47 @@
 Hours are the sums of minutes as of ``usage_rolled``; an hour of which a minute was written later is taken from its
 minutes, and so are hours that the range cuts. Which hours those are is asked once in a question, so that none is
 counted from both or from neither. Minutes are kept for forty-five days; what is older than forty comes from hours,
-which no event can change any more. Where nothing was ever rolled, all that is younger comes from minutes.
+which no event can change any more. Where nothing was ever rolled, every hour that has minutes is open.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 SETTINGS: Final = {"do_not_merge_across_partitions_select_final": 1}
 """Versions of one row share its partition, which is made of its own time."""
+ONE_THREAD: Final = {**SETTINGS, "max_threads": 1}
+"""For what is asked of one organization: a few thousand rows, so that threads cost more than they read."""
+MINUTES_DAYS: Final = 40
+"""So many days before today usage comes from minutes, which are kept for a little longer."""
 _COLUMNS: Final = "org_id, api_key_id, operation, category, requests, errors, throttled, units, credits_micro, events"
-_KEPT: Final = "greatest({start:DateTime('UTC')}, toStartOfDay(now('UTC')) - INTERVAL 40 DAY)"
 _ROLLED: Final = "(SELECT max(rolled_until) FROM usage_rolled WHERE name = 'usage_hour')"
-_OPEN_HOURS: Final = """(
-    SELECT arrayConcat(groupUniqArray(hour), {cut_hours:Array(DateTime('UTC'))}) FROM usage_written
-    WHERE hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')} AND written_at >= $ROLLED)"""
+_OPEN_HOURS: Final = f"""(
+    SELECT arrayConcat(groupUniqArray(hour), {{cut_hours:Array(DateTime('UTC'))}}) FROM usage_written
+    WHERE hour >= {{start:DateTime('UTC')}} AND hour < {{end:DateTime('UTC')}} AND written_at >= {_ROLLED})"""  # noqa: S608 (made of constants)
 _FROM_HOURS: Final = """(
-    WITH $ROLLED AS rolled_until, $OPEN_HOURS AS open_hours
+    WITH $OPEN_HOURS AS open_hours
     SELECT minute AS at, $COLUMNS FROM usage_minute FINAL
-    WHERE $WHERE AND minute >= $KEPT AND minute < {end:DateTime('UTC')}
-        AND (toUnixTimestamp(rolled_until) = 0 OR (
-            minute >= arrayMin(open_hours) AND minute < arrayMax(open_hours) + INTERVAL 1 HOUR
-            AND has(open_hours, toStartOfHour(minute))))
+    WHERE $WHERE AND minute >= {minutes_start:DateTime('UTC')} AND minute < {end:DateTime('UTC')}
+        AND minute >= arrayMin(open_hours) AND minute < arrayMax(open_hours) + INTERVAL 1 HOUR
+        AND has(open_hours, toStartOfHour(minute))
     UNION ALL
     SELECT hour AS at, $COLUMNS FROM usage_hour FINAL
     WHERE $WHERE AND hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')}
-        AND (hour < $KEPT OR (toUnixTimestamp(rolled_until) > 0 AND NOT has(open_hours, hour)))
+        AND (hour < {minutes_start:DateTime('UTC')} OR NOT has(open_hours, hour))
 )"""
 _FROM_MINUTES: Final = """(
     SELECT minute AS at, $COLUMNS FROM usage_minute FINAL
-    WHERE $WHERE AND minute >= $KEPT AND minute < {end:DateTime('UTC')}
+    WHERE $WHERE AND minute >= {minutes_start:DateTime('UTC')} AND minute < {end:DateTime('UTC')}
     UNION ALL
     SELECT hour AS at, $COLUMNS FROM usage_hour FINAL
-    WHERE $WHERE AND hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')} AND hour < $KEPT
+    WHERE $WHERE AND hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')}
+        AND hour < {minutes_start:DateTime('UTC')}
 )"""
+
+
+def minutes_start(now: datetime) -> datetime:
+    """From when on usage comes from minutes; what is older comes from hours."""
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=MINUTES_DAYS)
 
 
 def range_parameters(start: datetime, end: datetime) -> dict[str, object]:
@@ -45,13 +53,18 @@ def range_parameters(start: datetime, end: datetime) -> dict[str, object]:
         if value.tzinfo is None:
             raise ValueError(f"{name} has no time zone")
     hours = [(edge, edge.replace(minute=0, second=0, microsecond=0)) for edge in (start, end)]
-    return {"start": start, "end": end, "cut_hours": [hour for edge, hour in hours if hour != edge]}
+    return {
+        "start": start,
+        "end": end,
+        "minutes_start": max(start, minutes_start(datetime.now(UTC))),
+        "cut_hours": [hour for edge, hour in hours if hour != edge],
+    }
 
 
 def from_hours(where: str) -> str:
     """A table to select from: usage of the range where ``where`` (SQL) holds, with times ``at`` that are no finer than
     an hour."""
-    return _filled(_FROM_HOURS.replace("$OPEN_HOURS", _OPEN_HOURS).replace("$ROLLED", _ROLLED), where)
+    return _filled(_FROM_HOURS.replace("$OPEN_HOURS", _OPEN_HOURS), where)
 
 
 def from_minutes(where: str) -> str:
@@ -60,4 +73,4 @@ def from_minutes(where: str) -> str:
 
 
 def _filled(query: str, where: str) -> str:
-    return query.replace("$WHERE", where).replace("$KEPT", _KEPT).replace("$COLUMNS", _COLUMNS)
+    return query.replace("$WHERE", where).replace("$COLUMNS", _COLUMNS)

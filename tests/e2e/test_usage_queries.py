@@ -114,3 +114,16 @@ def test_use_is_held_against_every_plan(client: Client) -> None:
         assert (fits["free"].beyond_micro, fits["free"].ran_out_at) == (119 * 10**9, NOON)
         assert (fits["pro"].beyond_micro, fits["pro"].ran_out_at) == (20 * 10**9, NOON + HOUR)
         assert fits["team"].ran_out_at is None
+
+
+def test_hours_of_before_minutes_are_kept_are_no_minutes_in_a_plans_limits(client: Client) -> None:
+    """Sixty requests a minute, all hour long, are within FREE; one more than its bucket holds besides is not."""
+    start = (datetime.now(UTC) - timedelta(days=60)).replace(minute=0, second=0, microsecond=0)
+    hours = [("org_a", int(start.timestamp()), "key_a", "collections.list", "metadata", count) for count in (3_600, 61)]
+    columns = ("org_id", "hour", "api_key_id", "operation", "category", "requests")
+    client.insert("usage_hour", hours[:1], column_names=columns)
+    fits = plan_fits(client, "org_a", default_catalogue(), start, start + 2 * HOUR)
+    assert {fit.tier: (fit.requests, fit.throttled) for fit in fits}["free"] == (3_600, 0)
+    client.insert("usage_hour", [(*hours[1][:3], "documents.get", *hours[1][4:])], column_names=columns)
+    fits = plan_fits(client, "org_a", default_catalogue(), start, start + 2 * HOUR)
+    assert {fit.tier: (fit.requests, fit.throttled) for fit in fits}["free"] == (3_661, 1)

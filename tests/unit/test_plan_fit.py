@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clickhouse.plan_fit import MinuteUse, PlanFit, sentence, throttled
+from clickhouse.plan_fit import PlanFit, SpanUse, sentence, throttled
 from tests.domain_world import default_catalogue
 
 CARD = default_catalogue()
 
 
-def use(*requests: int, category: str = "metadata", key: str = "key_a") -> list[MinuteUse]:
+def use(*requests: int, category: str = "metadata", key: str = "key_a") -> list[SpanUse]:
     """Requests of minute after minute."""
-    return [MinuteUse(key, category, 60 * number, count) for number, count in enumerate(requests) if count]
+    return [SpanUse(key, category, 60 * number, count) for number, count in enumerate(requests) if count]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,15 @@ def test_a_category_has_its_share_and_a_refused_request_takes_nothing_from_the_o
     assert throttled(use(20, category="compute"), CARD, "free") == 20 - 2 * 6
     both = [*use(200, category="compute"), *use(108)]
     assert throttled(both, CARD, "free") == 200 - 12
+
+
+def test_an_hour_admits_what_its_minutes_bring_and_leaves_a_bucket_that_is_no_fuller_than_a_minute() -> None:
+    hour = SpanUse("key_a", "metadata", 0, 60 + 60 * 60, 60)
+    assert throttled([hour], CARD, "free") == 0
+    assert throttled([hour._replace(requests=hour.requests + 1)], CARD, "free") == 1
+    after = SpanUse("key_a", "metadata", hour.end_s, 61)
+    assert throttled([hour, after], CARD, "free") == 1, "it was left empty"
+    assert throttled([hour._replace(requests=0), after._replace(requests=121)], CARD, "free") == 1
 
 
 def test_each_key_has_its_own() -> None:
