@@ -5,33 +5,53 @@ counting 0.6 as much as the one after it. Who has less than a week of history is
 less than a day by the mean.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
+
+def _added(slices: Iterable[str], weights: Iterable[str], *, then: str = "") -> str:
+    """SQL: the arrays ``slices`` of one length, each times its weight, added element by element. An element's number is
+    ``i`` in ``then``, which is done to the sum."""
+    arrays = list(slices)
+    names = [f"x{number}" for number in range(len(arrays))]
+    terms = " + ".join(f"{name} * {weight}" for name, weight in zip(names, weights, strict=False))
+    return f"arrayMap(({', '.join(names)}, i) -> ({terms}){then}, {', '.join(arrays)}, range(length({arrays[0]})))"
+
+
+_WEIGHED: Final = _added(
+    (f"arraySlice(micros, {1 + 168 * week}, 168)" for week in range(8)), (f"pow(0.6, {week})" for week in range(8))
+)
+_DAY: Final = _added(
+    (f"arraySlice(weighed_hours, {1 + 24 * day}, 24)" for day in range(7)),
+    ["1"] * 7,
+    then=" / intDiv(history_hours + i, 24)",
+)
 _PROFILES: Final = """
 hours AS (
-    SELECT $WHOSE AS org_id, dateDiff('hour', hour, {origin:DateTime('UTC')}) AS ago, credits_micro AS micro
+    SELECT org_id, toUInt32(intDiv({origin:DateTime('UTC')} - hour, 3600) - 1) AS back, credits_micro AS micro
     FROM usage_organization_hour FINAL
     WHERE hour >= {origin:DateTime('UTC')} - INTERVAL 8 WEEK AND hour < {origin:DateTime('UTC')}),
-slots AS (
-    SELECT org_id, (ago - 1) % 168 AS slot, max(ago) AS oldest, sum(micro * pow(0.6, intDiv(ago - 1, 168))) AS weighed,
-           sum(micro) AS total, sumIf(micro, ago <= {month_hours:UInt32}) AS used, sumIf(micro, ago <= 24) AS day,
-           sumIf(micro, ago <= 1) AS hour
-    FROM hours GROUP BY org_id, slot),
-weeks AS (
-    SELECT org_id, toUInt32(max(oldest)) AS history_hours, sum(used) AS used_micro, sum(day) AS last_day_micro,
-           sum(hour) AS last_hour_micro, sum(total) / history_hours AS mean_micro,
-           groupArrayInsertAt(0., 168)(weighed, toUInt32(167 - slot)) AS weighed_hours
-    FROM slots GROUP BY org_id),
+histories AS (
+    SELECT org_id, max(hours.back) + 1 AS oldest, sumResample(0, 1344, 1)(micro, hours.back) AS micros
+    FROM hours GROUP BY org_id),
+organizations AS (
+    SELECT org_id, oldest, arraySum(micros) AS total, arraySum(arraySlice(micros, 1, {month_hours:UInt32})) AS used,
+           arraySum(arraySlice(micros, 1, 24)) AS day, micros[1] AS hour, arrayReverse($WEIGHED) AS weighed
+    FROM histories),
+accounts AS (
+    SELECT $WHOSE AS org_id, toUInt32(max(oldest)) AS history_hours, sum(used) AS used_micro,
+           sum(day) AS last_day_micro, sum(hour) AS last_hour_micro, sum(total) / history_hours AS mean_micro,
+           sumForEach(weighed) AS weighed_hours
+    FROM organizations GROUP BY org_id),
 profiles AS (
     SELECT org_id, history_hours, used_micro, last_day_micro, last_hour_micro,
         multiIf(
             history_hours >= 168,
             arrayMap((x, i) -> x * 0.4 / (1 - pow(0.6, intDiv(history_hours + i, 168))), weighed_hours, range(168)),
             history_hours >= 24,
-            arrayMap(i -> arraySum(d -> weighed_hours[1 + i % 24 + 24 * d], range(7))
-                          / intDiv(history_hours + i % 24, 24), range(168)),
-            arrayMap(i -> mean_micro, range(168))) AS next_week
-    FROM weeks)
+            arrayFlatten(arrayWithConstant(7, $DAY)),
+            arrayWithConstant(168, mean_micro)) AS next_week
+    FROM accounts)
 """
 """Tables of a WITH clause. ``profiles.next_week``: micro-credits of the 168 hours from ``origin`` on, which is a full
 hour; ``used_micro``: of the last ``month_hours`` hours before it. An hour that lies i after the origin was seen
@@ -53,17 +73,18 @@ nearest AS (
 begun AS (
     SELECT $WHOSE AS org_id, sum(credits_micro) AS micro FROM usage_minute FINAL
     WHERE minute >= {origin:DateTime('UTC')} AND minute < {origin:DateTime('UTC')} + INTERVAL 1 HOUR
-    GROUP BY org_id),
-limits AS (SELECT mapFromArrays({limited:Array(String)}, {left:Array(Int64)}) AS left_by_org)
+    GROUP BY org_id)
 SELECT profiles.org_id AS org_id, history_hours, used_micro + begun.micro AS used, last_hour_micro, last_day_micro,
     known > 0 AS is_learnt, if(is_learnt, known_logs, ({low:Float64}, 0., {high:Float64})) AS logs,
-    arrayMap(i -> next_week[1 + i % 168] * if(i = 0, {first:Float64}, 1.), range({hours:UInt32})) AS coming,
+    arrayConcat([next_week[1] * {first:Float64}],
+                arraySlice(arrayFlatten(arrayWithConstant(5, next_week)), 2, {hours:UInt32} - 1)) AS coming,
     arrayCumSum(coming) AS sums,
     arraySum(coming) AS remaining,
-    if(mapContains(left_by_org, org_id), left_by_org[org_id], -1) AS left_micro,
-    arrayMap(x -> if(left_micro < 0, 0, arrayFirstIndex(s -> s * exp(x) >= left_micro, sums)),
-             [logs.1, logs.2, logs.3]) AS exhausted
-FROM profiles LEFT JOIN begun ON begun.org_id = profiles.org_id CROSS JOIN nearest CROSS JOIN limits
+    transform(org_id, {limited:Array(String)}, {left:Array(Int64)}, toInt64(-1)) AS left_micro,
+    [arrayFirstIndex(s -> left_micro >= 0 AND s * exp(logs.1) >= left_micro, sums),
+     arrayFirstIndex(s -> left_micro >= 0 AND s * exp(logs.2) >= left_micro, sums),
+     arrayFirstIndex(s -> left_micro >= 0 AND s * exp(logs.3) >= left_micro, sums)] AS exhausted
+FROM profiles LEFT JOIN begun ON begun.org_id = profiles.org_id CROSS JOIN nearest
 ORDER BY org_id
 """
 _OUTCOMES: Final = """
@@ -83,9 +104,16 @@ SELECT {days:UInt16}, {origin:DateTime('UTC')}, forecasts.org_id, history_hours,
 FROM forecasts LEFT JOIN actual ON actual.org_id = forecasts.org_id
 WHERE forecasts.micro >= 1000000
 """
+
+
+def _filled(query: str, whose: str) -> str:
+    profiles = _PROFILES.replace("$WEIGHED", _WEIGHED).replace("$DAY", _DAY)
+    return query.replace("$PROFILES", profiles).replace("$WHOSE", whose)
+
+
 _WHOSE: Final = "transform(org_id, {members:Array(String)}, {accounts:Array(String)}, org_id)"
-PROJECTION: Final = _PROJECTION.replace("$PROFILES", _PROFILES).replace("$WHOSE", _WHOSE)
+PROJECTION: Final = _filled(_PROJECTION, _WHOSE)
 """One row for each organization, or for the account that a member's usage is put to: what it used this month, and the
 forecast up to the month's end."""
-OUTCOMES: Final = _OUTCOMES.replace("$PROFILES", _PROFILES).replace("$WHOSE", "org_id")
+OUTCOMES: Final = _filled(_OUTCOMES, "org_id")
 """Writes how far off the forecasts of one origin and horizon were."""

@@ -1,8 +1,9 @@
 """The month-end projection on the real ClickHouse engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from math import exp
+from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -32,7 +33,7 @@ def write(client: Client, org_id: str, hours_back: int, amount: Callable[[dateti
     client.insert("usage_organization_hour", rows, column_names=["org_id", "hour", "credits_micro"])
 
 
-def projection(client: Client, org_id: str, **options: dict[str, int]) -> Projection:
+def projection(client: Client, org_id: str, **options: Mapping[str, Any]) -> Projection:
     (found,) = [one for one in project(client, NOW, **options) if one.org_id == org_id]
     return found
 
@@ -110,3 +111,35 @@ def test_usage_of_the_hour_that_has_begun_counts_as_used_and_not_again(client: C
     (found,) = project(client, NOW + HOUR / 4)
     assert found.used_micro == used(lambda at: 6_000_000, 400) + 1_500_000
     assert found.projected_micro == pytest.approx(found.used_micro + (HOURS_LEFT - 0.25) * 6_000_000, rel=1e-9)
+
+
+def test_members_of_an_account_are_one_with_the_longest_history_and_the_hours_of_all(client: Client) -> None:
+    write(client, "org_old", 6 * 168, by_hour_of_week)
+    write(client, "org_young", 30, lambda at: 5_000_000)
+    write(client, "org_other", 30, lambda at: 7_000_000)
+    client.insert(
+        "usage_organization_hour",
+        [("org_gap", int((NOW - hours * HOUR).timestamp()), 9_000_000) for hours in (1, 400)],
+        column_names=["org_id", "hour", "credits_micro"],
+    )
+    account = dict.fromkeys(("org_old", "org_young", "org_gap"), "account_a")
+    left = {"account_a": 0, "org_other": 10**15}
+    found = {one.org_id: one for one in project(client, NOW, left, account)}
+    assert set(found) == {"account_a", "org_other"}
+    one = found["account_a"]
+    assert one.history_hours == 6 * 168
+    since_start = int((NOW - START) / HOUR)
+    gap = 9_000_000 * sum(hours <= since_start for hours in (1, 400))
+    assert one.used_micro == used(by_hour_of_week, 6 * 168) + 30 * 5_000_000 + gap
+    assert one.last_hour_micro == by_hour_of_week(NOW - HOUR) + 5_000_000 + 9_000_000
+    assert one.last_day_micro == used(by_hour_of_week, 24) + 24 * 5_000_000 + 9_000_000
+    weights = [0.6**week for week in range(6)]
+    extra = [
+        (5_000_000 * (hours <= 30) + 9_000_000 * (hours == 1)) * weights[0]
+        + 9_000_000 * (hours + 336 == 400) * weights[2]
+        for hours in range(168, 0, -1)
+    ]
+    expected = [amount + extra[number % 168] / sum(weights) for number, amount in enumerate(coming(by_hour_of_week))]
+    assert one.projected_micro - one.used_micro == pytest.approx(sum(expected), rel=1e-9)
+    assert one.exhausted_at == NOW + HOUR
+    assert found["org_other"].exhausted_at is None
