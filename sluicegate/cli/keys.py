@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..operator.commands import Fields
-from ..operator.known import key_id, organization_id
+from ..operator.known import check_key_is_free, key_id, organization_id
 from ..operator.new_key import NewKeyShown, new_key
 from ..operator.send import WAIT_S_DEFAULT
 from .change import By, Reason, Sender, Wait, change
@@ -78,8 +78,9 @@ async def put(
     mode: Mode = Mode.LIVE,
 ) -> Fields:
     """Make a key known whose secret was made elsewhere, by its hash."""
-    account = (await read_known(session)).organization(organization_id(organization)).account_id
-    fields = key_fields(key_id(key), organization, account)
+    known = await read_known(session)
+    fields = key_fields(key_id(key), organization, known.organization(organization_id(organization)).account_id)
+    check_key_is_free(organization, key, known.keys.get(key), known.key_of_hash(sha256))
     return {"kind": "key.put", **fields, "key_sha256": sha256, "mode": mode.value}
 
 

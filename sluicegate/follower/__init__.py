@@ -2,7 +2,8 @@
 
 from .follower import Follower, FollowerSettings, LogRecord, TopicFollower
 from .lags import LagFigures, Lags
-from .view import Change, Limits, Outcome, View
+from .ranked import Outcome
+from .view import Change, Limits, View
 
 __all__ = [
     "Change",

@@ -18,7 +18,8 @@ from sluicegate_schemas.outputs import Decision, KeyEntitlement, OrganizationEnt
 
 
 class Key(NamedTuple):
-    """An API key as the gate sees it; the limits in ``exempt`` are off."""
+    """An API key as the gate sees it; the limits in ``exempt`` are off. One that ``is_contested`` belongs to several
+    accounts, and is held as revoked."""
 
     api_key_id: str
     organization_id: str
@@ -26,6 +27,7 @@ class Key(NamedTuple):
     mode: KeyMode
     revoked: bool
     exempt: tuple[LimitName, ...] = ()
+    is_contested: bool = False
 
 
 class Organization(NamedTuple):

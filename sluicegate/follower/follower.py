@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from sluicegate_schemas import topics
 from sluicegate_schemas.bounds import to_epoch_ms
-from sluicegate_schemas.outputs import Decision
+from sluicegate_schemas.outputs import Decision, KeyEntitlement
 
 from ..brokers import Brokers
 from ..clock import Clock, epoch_ms
@@ -223,6 +223,8 @@ class Follower(TopicFollower):
         decided = change.record
         if self.ready and isinstance(decided, Decision) and decided.cause is not None:
             self.lags.add(to_epoch_ms(decided.cause.logged_at), self._clock())
+        if isinstance(decided, KeyEntitlement) and (key := self.view.key(decided.key_sha256)) and key.is_contested:
+            log.warning("the secret of %s belongs to several accounts: it is refused", decided.api_key_id)
         for on_change in self._listeners:
             try:
                 on_change(change)

@@ -8,8 +8,7 @@ limit; ``Limits`` says what its overflow means.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final, NamedTuple, TypeVar, get_args
+from typing import Final, NamedTuple, get_args
 
 from pydantic import ValidationError
 
@@ -29,7 +28,8 @@ from sluicegate_schemas.outputs import (
 )
 from sluicegate_schemas.usage import ResourceName
 
-from .entries import Key, Organization, Verdict, key_of, organization_of, verdict_of
+from .entries import Key, Organization, Verdict, organization_of, verdict_of
+from .ranked import KeyTable, Outcome, Rank, put
 
 SMALL_RECORD_BYTES_MAX: Final = 64 * 1024
 """Largest entitlement or decision that is read; a larger one is malformed."""
@@ -39,23 +39,6 @@ USE_MATTERS: Final = frozenset(
     | {quota_limit(resource) for resource in get_args(ResourceName)}
 )
 """The limits of which a gate wants to know how much is used, too, while they allow."""
-
-Rank = tuple[int, int]
-"""(epoch, counter) of a record's sequence."""
-Entry = TypeVar("Entry")
-
-
-class Outcome(StrEnum):
-    """What one record did to the view."""
-
-    APPLIED = "applied"
-    STALE = "stale"
-    REMOVED = "removed"
-    MALFORMED = "malformed"
-    OVERFLOWED = "overflowed"
-    OTHERS = "others"
-    """A lease of another node."""
-
 
 _UNCHANGED: Final = frozenset({Outcome.STALE, Outcome.MALFORMED, Outcome.OTHERS})
 FollowedRecord = CatalogueRecord | KeyEntitlement | OrganizationEntitlement | Decision | Lease
@@ -95,7 +78,7 @@ class View:
         self.changes = 0
         """How many records changed something: what was read out of the view before the last of them may be over."""
         self.outcomes: Counter[Outcome] = Counter()
-        self._keys: dict[str, tuple[Rank, Key]] = {}
+        self._keys = KeyTable(self.limits.keys_max)
         self._organizations: dict[str, tuple[Rank, Organization]] = {}
         self._verdicts: dict[str, tuple[Rank, Verdict | None]] = {}
         self._on_scope: dict[str, dict[LimitName, Verdict]] = {}
@@ -110,8 +93,7 @@ class View:
 
     def key(self, key_sha256: str) -> Key | None:
         """The key whose secret has this SHA-256 (lower-case hex)."""
-        held = self._keys.get(key_sha256)
-        return None if held is None else held[1]
+        return self._keys.get(key_sha256)
 
     def organization(self, organization_id: str) -> Organization | None:
         """The organization's entitlement."""
@@ -210,14 +192,12 @@ class View:
         record = ENTITLEMENT.validate_json(value)
         if name != entitlement_key(record):
             return Change(Outcome.MALFORMED)
-        rank = (record.sequence.epoch, record.sequence.counter)
         if isinstance(record, KeyEntitlement):
-            key = key_of(record)
-            outcome = _put(self._keys, record.key_sha256, rank, key, self.limits.keys_max)
+            outcome = self._keys.put(record)
         else:
-            organization = organization_of(record)
+            rank, organization = (record.sequence.epoch, record.sequence.counter), organization_of(record)
             limit = self.limits.organizations_max
-            outcome = _put(self._organizations, record.organization_id, rank, organization, limit)
+            outcome = put(self._organizations, record.organization_id, rank, organization, limit)
         if outcome is Outcome.OVERFLOWED:
             self.complete = False
         return Change(outcome, record if outcome is Outcome.APPLIED else None)
@@ -225,7 +205,7 @@ class View:
     def _drop_entitlement(self, name: str) -> bool:
         kind, _, identifier = name.partition(":")
         if kind == "key":
-            return self._keys.pop(identifier, None) is not None
+            return self._keys.drop(identifier)
         return kind == "organization" and self._organizations.pop(identifier, None) is not None
 
     def _fold_lease(self, name: str, value: bytes) -> Change:
@@ -248,7 +228,7 @@ class View:
         verdict = verdict_of(record) if blocks or record.limit_name in USE_MATTERS else None
         if blocks and name not in self._verdicts and len(self._verdicts) >= self.limits.decisions_max:
             self._forget_oldest_allow()
-        outcome = _put(self._verdicts, name, rank, verdict, self.limits.decisions_max)
+        outcome = put(self._verdicts, name, rank, verdict, self.limits.decisions_max)
         if outcome is not Outcome.APPLIED:
             return Change(outcome)
         if blocks:
@@ -276,13 +256,3 @@ class View:
         on_scope = self._on_scope.get(scope)
         if on_scope is not None and on_scope.pop(limit_name, None) is not None and not on_scope:  # type: ignore[call-overload]  # any text may be asked for
             del self._on_scope[scope]
-
-
-def _put(table: dict[str, tuple[Rank, Entry]], name: str, rank: Rank, entry: Entry, limit: int) -> Outcome:
-    held = table.get(name)
-    if held is not None and held[0] >= rank:
-        return Outcome.STALE
-    if held is None and len(table) >= limit:
-        return Outcome.OVERFLOWED
-    table[name] = (rank, entry)
-    return Outcome.APPLIED

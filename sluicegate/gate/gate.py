@@ -128,7 +128,9 @@ class Gate:
         if key is None and not view.complete and is_secret:
             return unavailable("The key cannot be checked at the moment")
         if key is None or key.revoked:
-            return unauthenticated("Invalid API key", 'Bearer error="invalid_token"')
+            is_contested = key is not None and key.is_contested
+            message = "This API key belongs to more than one account" if is_contested else "Invalid API key"
+            return unauthenticated(message, 'Bearer error="invalid_token"')
         organization = view.organization(key.organization_id)
         payer = organization if key.account_id == key.organization_id else view.organization(key.account_id)
         catalogue = view.catalogue_at(now)

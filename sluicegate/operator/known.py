@@ -1,6 +1,6 @@
 """The organizations and keys that the workers made known, from the entitlements topic."""
 
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -8,13 +8,39 @@ from sluicegate_schemas.bounds import API_KEY_ID_PATTERN, ORGANIZATION_ID_PATTER
 from sluicegate_schemas.outputs import ENTITLEMENT, KeyEntitlement, OrganizationEntitlement
 from sluicegate_schemas.topics import ENTITLEMENTS
 
-from ..errors import ConfigurationError, NotFoundError
+from ..errors import ConfigurationError, NotFoundError, PublishRefusedError
 from .logs import read_all
 from .system import System
 
 _ORGANIZATION: Final = full_match(ORGANIZATION_ID_PATTERN)
 _KEY: Final = full_match(API_KEY_ID_PATTERN)
 _One = TypeVar("_One", KeyEntitlement, OrganizationEntitlement)
+
+
+class OwnedKey(Protocol):
+    """A key, as whoever holds it names it."""
+
+    @property
+    def api_key_id(self) -> str:
+        """Its id."""
+
+    @property
+    def organization_id(self) -> str:
+        """Whose it is."""
+
+
+def check_key_is_free(
+    organization_id: str, api_key_id: str, same_id: OwnedKey | None, same_hash: OwnedKey | None
+) -> None:
+    """Whether an organization may have a key of this id and hash: ``same_id`` and ``same_hash`` are who has them now.
+
+    The worker that obeys knows its own partition's keys alone, so whoever writes a command looks first. Raises
+    PublishRefusedError.
+    """
+    if same_id is not None and same_id.organization_id != organization_id:
+        raise PublishRefusedError(f"{api_key_id} belongs to another organization")
+    if same_hash is not None and (same_hash.organization_id, same_hash.api_key_id) != (organization_id, api_key_id):
+        raise PublishRefusedError(f"what is given for {api_key_id} is the hash of another key")
 
 
 class Known(NamedTuple):
@@ -36,6 +62,10 @@ class Known(NamedTuple):
         if found is None:
             raise NotFoundError(f"the workers know no key {api_key_id}")
         return found
+
+    def key_of_hash(self, key_sha256: str) -> KeyEntitlement | None:
+        """A key whose secret has this SHA-256."""
+        return next((key for key in self.keys.values() if key.key_sha256 == key_sha256), None)
 
     def keys_of(self, organization_id: str) -> list[KeyEntitlement]:
         """Its keys, by id."""

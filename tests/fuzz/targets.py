@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from clickhouse.decisions import DecisionFormatError, DecisionRows
 from clickhouse.rows import StateRows
-from sluicegate.follower.view import Outcome, View
+from sluicegate.follower import Outcome, View
 from sluicegate.publisher.batcher import Envelope
 from sluicegate.publisher.spool import Budget, SpoolQueue
 from sluicegate_schemas import bounds

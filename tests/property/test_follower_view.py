@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sluicegate.follower import Limits, Outcome, View
 from sluicegate_schemas.limits import LimitName
+from sluicegate_schemas.outputs import ENTITLEMENT, KeyEntitlement
 from tests.gating import (
     CATALOGUE,
     NOW_MS,
@@ -45,8 +46,11 @@ decisions = st.builds(
     ranks,
 )
 keys = st.builds(
-    lambda name, rank: key_record(SECRETS[name], name=f"key_{name}", rank=rank, revoked=_by_rank(rank) % 4 == 0),
+    lambda name, account, rank: key_record(
+        SECRETS[name], name=f"key_{name}", organization=account, rank=rank, revoked=_by_rank(rank) % 4 == 0
+    ),
     names,
+    st.sampled_from(["org_heron", "org_heron", "org_finch", "org_wren"]),
     ranks,
 )
 organizations = st.builds(
@@ -123,6 +127,32 @@ def test_a_tombstone_removes(stream: list[TopicRecord]) -> None:
     for topic, key, _ in stream:
         view.apply(topic, key, None)
     assert not any(seen(view, stream))
+
+
+@given(st.lists(keys, max_size=20))
+def test_a_key_of_several_accounts_is_none_until_all_but_one_have_revoked_it(stream: list[TopicRecord]) -> None:
+    view, newest = View(), dict[tuple[str, str], KeyEntitlement]()
+    for topic, key, value in stream:
+        view.apply(topic, key, value)
+        one = ENTITLEMENT.validate_json(value)
+        assert isinstance(one, KeyEntitlement)
+        held = newest.get((one.key_sha256, one.account_id))
+        if held is None or (held.sequence.epoch, held.sequence.counter) < (one.sequence.epoch, one.sequence.counter):
+            newest[one.key_sha256, one.account_id] = one
+    for name in {name for name, _ in newest}:
+        live = [one for (other, _), one in newest.items() if other == name and not one.revoked]
+        found = view.key(name)
+        assert found is not None
+        assert (found.revoked, found.is_contested) == (len(live) != 1, len(live) > 1)
+        assert len(live) != 1 or found.account_id == live[0].account_id
+
+
+def test_what_several_accounts_claim_takes_the_room_of_as_many_keys() -> None:
+    view = View(Limits(keys_max=2))
+    accounts = ("org_heron", "org_finch", "org_wren")
+    outcomes = [view.apply(*key_record(SECRETS["a"], organization=account)).outcome for account in accounts]
+    assert outcomes == [Outcome.APPLIED, Outcome.APPLIED, Outcome.OVERFLOWED]
+    assert not view.complete
 
 
 def test_a_full_view_says_so_and_keeps_what_it_has() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any, get_args
 
@@ -296,6 +297,21 @@ async def test_where_kafka_or_clickhouse_is_away_the_answer_is_to_come_again(
 
 
 @pytest.mark.contract("1.3")
+async def test_a_key_or_a_hash_that_another_organization_has_is_refused_before_it_is_sent(
+    api: ApiApp, writer: httpx.AsyncClient
+) -> None:
+    body = {"key_sha256": hashlib.sha256(FINCH.encode()).hexdigest(), "mode": "live"}
+    same_hash = await writer.put(f"{ORGANIZATION}/keys/key_new", json=body, headers=ID)
+    same_id = await writer.put(f"{ORGANIZATION}/keys/key_finch_1", json=body | {"key_sha256": "0" * 64}, headers=ID)
+    assert (same_hash.status_code, same_id.status_code) == (409, 409)
+    assert "is the hash of another key" in same_hash.json()["detail"]
+    assert "belongs to another organization" in same_id.json()["detail"]
+    assert api.desk.log == []
+    mine = await writer.put(f"{ORGANIZATION}/keys/key_new", json=body | {"key_sha256": "0" * 64}, headers=ID)
+    again = await writer.put(f"{ORGANIZATION}/keys/key_new", json=body | {"key_sha256": "0" * 64}, headers=ID)
+    assert (mine.status_code, again.status_code) == (200, 200)
+
+
 async def test_a_new_keys_secret_is_shown_once_and_never_sent(api: ApiApp, writer: httpx.AsyncClient) -> None:
     made = await writer.post(f"{ORGANIZATION}/keys", json={"mode": "test"}, headers=ID)
     assert made.status_code == 201, made.text

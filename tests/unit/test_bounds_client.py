@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sluicegate import Publisher, PublisherSettings
-from sluicegate.follower.view import Limits, Outcome, View
+from sluicegate.follower import Limits, Outcome, View
 from sluicegate.gate import Gate, GateSettings
 from sluicegate.gate.limiter import Limiter, buckets_of
 from sluicegate.metering import Usage

@@ -22,7 +22,8 @@ from sluicegate.errors import TopicsMissingError
 from sluicegate.operator.known import Known
 from sluicegate.operator.send import Sent
 from sluicegate_schemas.accounts import AnyCommand, KeyPut, OrganizationPut
-from tests.command_line import ESCAPE, HERON, MEMBER, Worker, refused, run
+from sluicegate_schemas.outputs import KeyEntitlement
+from tests.command_line import ESCAPE, HERON, MEMBER, SEQUENCE, Worker, refused, run
 from tests.gating import NOW
 
 ROOT = Path(__file__).parents[2]
@@ -212,6 +213,28 @@ def test_a_new_key_that_nobody_took_shows_no_secret(answer: Callable[[AnyCommand
     result = run("key", "new", "org_heron")
     assert result.exit_code in (Exit.REFUSED, Exit.UNCONFIRMED)
     assert "sk_live_" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("key", "sha256", "said"),
+    [("key_finch_1", "b" * 64, "belongs to another organization"), ("key_new", "a" * 64, "is the hash of another key")],
+)
+@pytest.mark.contract("1.4")
+def test_a_key_that_another_account_has_is_not_sent(
+    key: str, sha256: str, said: str, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = KeyEntitlement(
+        key_sha256="a" * 64, api_key_id="key_finch_1", organization_id="org_finch", account_id="org_finch",
+        mode="live", revoked=True, sequence=SEQUENCE,
+    )  # fmt: skip
+
+    async def read_known(_: object) -> Known:
+        return Known({"org_heron": HERON}, {"key_finch_1": taken})
+
+    monkeypatch.setattr(keys, "read_known", read_known)
+    result = run("key", "put", key, "org_heron", "--sha256", sha256)
+    assert (result.exit_code, worker.commands) == (Exit.REFUSED, [])
+    assert said in result.output
 
 
 # ---- organizations ----

@@ -261,6 +261,18 @@ def test_a_key_whose_limits_are_not_known_yet_gets_503() -> None:
     assert ask(Known().learn(organization_record(), key_record())).status == 503
 
 
+@pytest.mark.contract("1.4")
+def test_a_key_that_two_accounts_have_is_refused_until_one_of_them_ends_it() -> None:
+    known = heron(key_record(organization="org_finch", name="key_finch_1"), organization_record("org_finch"))
+    answer = ask(known)
+    assert (answer.status, dict(answer.headers)["WWW-Authenticate"]) == (401, 'Bearer error="invalid_token"')
+    assert "more than one account" in json.loads(answer.body or b"")["error"]["message"]
+    known.view.apply(*key_record(organization="org_finch", name="key_finch_1", revoked=True, rank=(2, 1)))
+    answer = ask(known)
+    assert answer.key is not None
+    assert (answer.status, answer.key.organization_id) == (200, "org_heron")
+
+
 def test_a_view_without_room_answers_503_for_a_key_it_may_have_lost() -> None:
     known = heron()
     known.view.complete = False

@@ -11,10 +11,11 @@ from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from sluicegate.operator.commands import Fields
+from sluicegate.operator.known import check_key_is_free
 from sluicegate.operator.organizations import home_of
 from sluicegate.operator.submit import Origin
 from sluicegate_schemas import accounts
-from sluicegate_schemas.accounts import Command, OrganizationPut
+from sluicegate_schemas.accounts import Command, KeyPut, OrganizationPut
 from sluicegate_schemas.bounds import AccountId, OrganizationId
 
 from ...problems import away
@@ -49,7 +50,7 @@ class Route(NamedTuple):
 
 ROUTES: Final = (
     Route("PUT", "", accounts.OrganizationPut, "org put"),
-    Route("PUT", "/keys/{api_key_id}", accounts.KeyPut, "key put"),
+    Route("PUT", "/keys/{api_key_id}", KeyPut, "key put"),
     Route("POST", "/keys/{api_key_id}/revoke", accounts.KeyRevoke, "key revoke"),
     Route("PUT", "/grants/{grant_id:path}", accounts.GrantPut, "grant put"),
     Route("POST", "/grants/{grant_id:path}/revoke", accounts.GrantRevoke, "grant revoke"),
@@ -92,6 +93,9 @@ def endpoint(route: Route) -> Callable[..., Awaitable[Response]]:
             account_id = known_organization(known, organization_id).account_id
 
         async def making(origin: Origin) -> Fields:
+            if route.command is KeyPut and origin.earlier is None:
+                name, same_hash = path["api_key_id"], write.parts.knowledge.view.key(given["key_sha256"])
+                check_key_is_free(organization_id, name, known.keys.get(name), same_hash)
             fields = {"kind": kind, **given, **path}
             if "organization_id" in route.command.model_fields:
                 fields["organization_id"] = organization_id
