@@ -93,16 +93,17 @@ def test_a_month_without_usage_has_its_plan_s_credits_and_one_that_is_not_held_i
 
 @pytest.mark.contract("9.16")
 def test_a_member_of_a_pool_reads_its_share_and_never_the_whole_plan() -> None:
+    secret = "sk_live_demo_key_wren_1"
     world = World(
-        organization_record("org_finch", tier="free", account_id="org_heron", rank=(2, 1)),
-        key_record(OTHER_SECRET, name="key_finch_1", organization="org_finch", account="org_heron", rank=(2, 1)),
+        organization_record("org_wren", tier="free", account_id="org_heron"),
+        key_record(secret, name="key_wren_1", organization="org_wren", account="org_heron"),
     )
     for path in ("usage", "live"):
-        assert world.get(f"/v1/organizations/{path}", OTHER_SECRET).status_code == 503, "nobody has told its share yet"
-    before = world.get("/v1/organizations/usage?month=2026-02", OTHER_SECRET).json()
+        assert world.get(f"/v1/organizations/{path}", secret).status_code == 503, "nobody has told its share yet"
+    before = world.get("/v1/organizations/usage?month=2026-02", secret).json()
     assert (before["credits"]["total"], before["credits"]["used"]) == (None, 0)
-    world.balance(name="org_finch", account_id="org_heron", total_micro=30_000_000)
-    shown = world.get("/v1/organizations/usage", OTHER_SECRET).json()["credits"]
+    world.balance(name="org_wren", account_id="org_heron", total_micro=30_000_000)
+    shown = world.get("/v1/organizations/usage", secret).json()["credits"]
     assert (shown["total"], shown["used"], shown["remaining"]) == (30, 0, 30)
 
 
