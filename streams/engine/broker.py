@@ -1,8 +1,9 @@
 """The engine's own way to Kafka, beside Faust's consumer: one batch at a time, ranges of a log, ends of logs."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from itertools import chain
 from types import TracebackType
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ _CONSUMER_OPTIONS: Final[dict[str, Any]] = {
     "auto_offset_reset": "earliest",
     "fetch_max_wait_ms": 50,
 }
-_RUN_BYTES_MAX: Final = 4 << 20
+_RUN_BYTES_MAX: Final = 1 << 20
 
 
 class BatchTooLargeError(Exception):
@@ -141,7 +142,7 @@ class Broker:
         return int((await self._asker.end_offsets([tp]))[tp])
 
     async def read(
-        self, topic: str, partition: int, start: int, end: int, take: Callable[[Sequence[ConsumerRecord]], None]
+        self, topic: str, partition: int, start: int, end: int, take: Callable[[Iterable[ConsumerRecord]], None]
     ) -> None:
         """Hands the records from ``start`` up to ``end`` to ``take``, in runs. Raises KafkaError and what ``take``
         raises."""
@@ -152,8 +153,10 @@ class Broker:
             consumer.assign([tp])
             consumer.seek(tp, start)
             while await consumer.position(tp) < end:
-                for run in (await consumer.getmany(tp, timeout_ms=200)).values():
-                    take(run if run[-1].offset < end else [record for record in run if record.offset < end])
+                for batches in (await consumer.getmany(tp, timeout_ms=200)).values():
+                    run = chain.from_iterable(batches)
+                    is_last = await consumer.position(tp) > end
+                    take((record for record in run if record.offset < end) if is_last else run)
                     await asyncio.sleep(0)
 
     def _plain_consumer(self) -> PlainConsumer:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -98,7 +98,7 @@ class OutputWatch:
         epoch = self._epoch()
         late: dict[bytes, ForeignRecord] = {}
 
-        def take(run: Sequence[ConsumerRecord]) -> None:
+        def take(run: Iterable[ConsumerRecord]) -> None:
             for record in run:
                 if record.key is None or record.value is None:
                     continue

@@ -85,7 +85,7 @@ class Runner:
         self.ready = False
         self.figures = Figures()
         """The engine's, once it has put them here."""
-        self.records_read = 0
+        self.runs_read = 0
         """Of the state log, by the recovery that is under way."""
         self.outputs_sent = 0
         """Outputs that the broker has acknowledged."""
@@ -338,8 +338,8 @@ class Runner:
         first, last = await self._broker.bounds(self._state_topic, self.partition)
         start, end = first if start is None else start, last if end is None else end
 
-        def take(run: Sequence[ConsumerRecord]) -> None:
-            self.records_read += len(run)
+        def take(run: Iterable[ConsumerRecord]) -> None:
+            self.runs_read += 1
             self.core.state_records(run)
 
         try:

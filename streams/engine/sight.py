@@ -92,7 +92,7 @@ class Sight:
             runner = engine.runners.get(partition)
             excuse = BROKER if broker_is_away else ""
             if runner is None or not runner.ready:
-                read = runner.records_read if runner is not None else -1
+                read = runner.runs_read if runner is not None else -1
                 claimed = runner.core.epoch if runner is not None else -1
                 on = "its recovery" if runner is not None and not runner.is_over else "the group to give it anew"
                 yield Work(self.name(partition), "recovery", (read, claimed), True, on, excuse)

@@ -1,7 +1,7 @@
 """A state log means the same however it is read: record by record or in runs, by aiokafka's records or the batches'."""
 
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sluicegate_schemas.state import CLAIM_KEY, ENCODE, HEADER_KEY, Header
 from streams.engine.fold import Fold, StateFormatError
-from streams.engine.plain_consumer import plain_records
+from streams.engine.plain_consumer import batches_of
 
 HEADER = ENCODE(Header(1, 0, 0, 0, 0, 0, 0, []))
 TP = TopicPartition("state", 0)
@@ -123,20 +123,20 @@ def test_the_records_of_the_batches_are_those_that_aiokafka_hands_out(
         base += len(run)
     (theirs, theirs_at), (ours, ours_at) = fetched(content, min(start, base)), fetched(content, min(start, base))
     seen = partial(map, lambda record: (record.offset, record.timestamp, record.key, record.value, [*record.headers]))
-    assert [*seen(plain_records(ours))] == [*seen(theirs.getall())]
+    assert [*seen(chain(*batches_of(ours)))] == [*seen(theirs.getall())]
     assert ours_at.position == theirs_at.position
     assert not ours.has_more()
-    assert plain_records(ours) == []
+    assert batches_of(ours) == []
 
 
 def test_a_batch_whose_checksum_is_wrong_is_not_read() -> None:
     content = bytearray(batch(0, [Record(b"k|a", epoch(1) + b"x")]))
     content[-3] ^= 1
     with pytest.raises(CorruptRecordException):
-        plain_records(fetched(bytes(content), 0)[0])
+        batches_of(fetched(bytes(content), 0)[0])
 
 
 def test_what_was_fetched_before_a_seek_is_left_out() -> None:
     result, assignment = fetched(batch(0, [Record(b"k|a", epoch(1) + b"x")]), 0)
     assignment.position = 7
-    assert plain_records(result) == []
+    assert batches_of(result) == []

@@ -314,6 +314,13 @@ class Consumer:
         self._wake()
 
 
+class PlainConsumer(Consumer):
+    """Twin of the engine's ``PlainConsumer``: each run is one batch."""
+
+    async def getmany(self, *partitions: TopicPartition, **options: Any) -> dict[TopicPartition, Any]:
+        return {tp: [run] for tp, run in (await super().getmany(*partitions, **options)).items()}
+
+
 class Admin:
     """Twin of ``AIOKafkaAdminClient``."""
 

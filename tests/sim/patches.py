@@ -82,7 +82,7 @@ def patched(world: "World") -> Iterator[None]:
         (streams.engine.broker, "REQUEST_TIMEOUT_MS", REQUEST_TIMEOUT_MS),
         (streams.engine.broker, "AIOKafkaProducer", kafka_twin.Producer),
         (streams.engine.broker, "AIOKafkaConsumer", kafka_twin.Consumer),
-        (streams.engine.broker, "PlainConsumer", kafka_twin.Consumer),
+        (streams.engine.broker, "PlainConsumer", kafka_twin.PlainConsumer),
     ]
     old = [(place, name, getattr(place, name)) for place, name, _ in new]
     steps = _Steps(world)

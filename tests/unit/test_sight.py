@@ -38,7 +38,7 @@ class World:
         )
         self.runner: Any = SimpleNamespace(
             partition=3, ready=True, core=self.core, figures=figures, appending_since=None, outputs_sent=0,
-            has_fetched=True, records_read=0, is_over=False,
+            has_fetched=True, runs_read=0, is_over=False,
         )  # fmt: skip
         self.engine: Any = SimpleNamespace(
             settings=Settings(ready_lag_events_max=100, ready_lag_max_s=20.0, stuck_max_s=STUCK_S),
@@ -106,7 +106,7 @@ def test_until_the_end_of_the_log_is_known_it_is_not_ready(monkeypatch: pytest.M
 def test_a_recovery_goes_on_while_records_are_read_and_is_stuck_when_none_are(world: World) -> None:
     world.runner.ready = False
     for _ in range(50):
-        world.runner.records_read += 1
+        world.runner.runs_read += 1
         assert world.passes(1) == []
         assert world.state[0] == "recovers"
     (halt,) = world.passes(STUCK_S)
