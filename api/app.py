@@ -1,12 +1,16 @@
 """The application, built from its parts."""
 
 from fastapi import FastAPI, Request
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from sluicegate_schemas.http import ErrorBody
 
 from .answers import encode
 from .dashboard import mount_dashboard
+from .direct import Direct
 from .guarded import Guarded
 from .limits import Bounds
 from .live import Hub
@@ -23,9 +27,20 @@ DESCRIPTION = """What a customer of a metered API sees of its own usage, limits 
 Customers sign in with an API key and see their own organization only. Amounts are credits, exact to six places."""
 
 
+class Application(FastAPI):
+    """The framework within our own layers. They are outermost, and answer what the framework's would answer there:
+    errors (``Bounds``) and the bounds of a body."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        parts: Parts = self.state.parts
+        routed = AsyncExitStackMiddleware(self.router)
+        framework = ExceptionMiddleware(routed, handlers=self.exception_handlers)
+        return Bounds(Guarded(Metered(Direct(framework, parts), parts), parts))
+
+
 def create_app(parts: Parts) -> FastAPI:
     """The application. Whoever starts it keeps the parts running, and tells ``app.state.news`` of decisions."""
-    app = FastAPI(
+    app = Application(
         title="Sluicegate",
         version="1",
         description=DESCRIPTION,
@@ -33,6 +48,7 @@ def create_app(parts: Parts) -> FastAPI:
         redoc_url=None,
         responses=PROBLEM_RESPONSES,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # docs/metrics.md has ours
     )
     app.state.parts = parts
     app.state.projections = Projections(parts)
@@ -45,9 +61,6 @@ def create_app(parts: Parts) -> FastAPI:
         app.include_router(router)
     app.add_api_route("/health", _health, include_in_schema=False)
     mount_dashboard(app)
-    app.add_middleware(Metered, parts=parts)
-    app.add_middleware(Guarded, parts=parts)
-    app.add_middleware(Bounds)
     _describe(app)
     return app
 

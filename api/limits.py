@@ -6,6 +6,7 @@ Nothing else sees a request that breaks one, and no error gets past it without a
 import asyncio
 import logging
 from collections.abc import Callable
+from itertools import chain
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -20,6 +21,8 @@ LENGTH_DIGITS_MAX: Final = 18
 QUERY_BYTES_MAX: Final = 4 * 1024
 PATH_BYTES_MAX: Final = 1024
 HEADERS_MAX: Final = 64
+HEAD_BYTES_MAX: Final = 32 * 1024
+"""Names and values of all header fields; and what comes of a request before its head is there."""
 ANSWER_LIMIT_S: Final = 30.0
 """An answer has begun by then, or it is a 503; a stream may go on."""
 HEADERS: Final = (
@@ -93,9 +96,10 @@ def _refusal(scope: Scope) -> ProblemError | None:
     """What is refused unread."""
     if len(scope["query_string"]) > QUERY_BYTES_MAX or len(scope["path"]) > PATH_BYTES_MAX:
         return ProblemError(414, "The address is too long.")
-    if len(scope["headers"]) > HEADERS_MAX:
-        return ProblemError(431, "There are too many header fields.")
-    length = dict(scope["headers"]).get(b"content-length", b"0")
+    headers = scope["headers"]
+    if len(headers) > HEADERS_MAX or sum(map(len, chain.from_iterable(headers))) > HEAD_BYTES_MAX:
+        return ProblemError(431, "There are too many header fields, or they are too long.")
+    length = dict(headers).get(b"content-length", b"0")
     if length.isdigit() and (len(length) > LENGTH_DIGITS_MAX or int(length) > BODY_BYTES_MAX):
         return _too_large()
     return None

@@ -1,6 +1,7 @@
 """The API as a process: its followers and its publisher, then HTTP, until it is told to stop."""
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -24,6 +25,7 @@ from streams.health import Health, write_forever
 from .alerts import AlertTable
 from .app import create_app
 from .balances import BalanceTable
+from .connections import configuration, listening_socket
 from .desk import RealDesk
 from .directory import Directory
 from .history import ClickHouseHistory
@@ -37,9 +39,7 @@ from .stream import follow_alerts, follow_balances
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS_MAX: Final = 2_000
-HEAD_BYTES_MAX: Final = 32 * 1024
-STOP_LIMIT_S: Final = 5
+_SETTLE_CHECK_S: Final = 0.5
 
 
 def run(serving: Coroutine[None, None, None]) -> None:
@@ -95,20 +95,7 @@ async def serve(settings: ApiSettings, sluicegate: Sluicegate | None = None) -> 
 
 
 async def _answer(app: FastAPI, listening: socket.socket) -> None:
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            limit_concurrency=CONNECTIONS_MAX,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=STOP_LIMIT_S,
-            h11_max_incomplete_event_size=HEAD_BYTES_MAX,
-        )
-    )
+    server = uvicorn.Server(configuration(app))
     host, port = listening.getsockname()[:2]
     sys.stdout.write(f"http://{f'[{host}]' if ':' in host else host}:{port}\n")
     sys.stdout.flush()
@@ -118,8 +105,7 @@ async def _answer(app: FastAPI, listening: socket.socket) -> None:
 def _listen(settings: ApiSettings) -> socket.socket:
     """Bound before anything starts: a port that is taken is said at once."""
     try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((settings.host, settings.port), family=family, backlog=512)
+        return listening_socket(settings.host, settings.port)
     except OSError as error:
         raise ListenError(f"nothing can listen on {settings.host}:{settings.port} ({error.strerror})") from error
 
@@ -143,9 +129,19 @@ async def _watched(settings: ApiSettings, parts: Parts, hub: Hub) -> AsyncIterat
         live=lambda: Answer(True, {"state": "runs"}),
         ready=lambda: Answer((now := health()).ready, now),
     )
-    writing = asyncio.create_task(write_forever(folder, health))
+    beside = asyncio.create_task(write_forever(folder, health)), asyncio.create_task(_settle(parts))
     try:
         yield
     finally:
-        writing.cancel()
+        for task in beside:
+            task.cancel()
         endpoint.close()
+
+
+async def _settle(parts: Parts) -> None:
+    """Once all is known that stood there, the garbage collector looks through it no more: code and tables stay, and
+    each full look would stop all answers for as long as it takes."""
+    while not parts.ready:  # noqa: ASYNC110  # three followers know it together
+        await asyncio.sleep(_SETTLE_CHECK_S)
+    gc.collect()
+    gc.freeze()

@@ -11,6 +11,8 @@ from .alerts import AlertTable
 from .balances import BalanceTable
 
 FETCH_WAIT_MS: Final = 20
+ALERTS_WAIT_MS: Final = 250
+"""Alerts may be seen a moment later than balances: to ask less often costs less."""
 
 
 def follow_balances(
@@ -33,4 +35,5 @@ def follow_alerts(brokers: Brokers, topic_prefix: str, table: AlertTable, *, clo
     def fold(_topic: str, record: LogRecord) -> None:
         table.apply(record.value)
 
-    return TopicFollower(brokers, FollowerSettings(topic_prefix=topic_prefix), (ALERTS,), fold, clock=clock)
+    settings = FollowerSettings(topic_prefix=topic_prefix, fetch_wait_ms=ALERTS_WAIT_MS)
+    return TopicFollower(brokers, settings, (ALERTS,), fold, clock=clock)

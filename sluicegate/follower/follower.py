@@ -32,6 +32,8 @@ from .view import Change, View
 FOLLOWED: Final = (topics.CATALOG, topics.ENTITLEMENTS, topics.DECISIONS)
 RECORDS_PER_TURN: Final = 500
 """Records folded before other tasks of the event loop get their turn."""
+QUIET_MS: Final = 1_000
+"""How long nothing is done where no record comes."""
 
 log = logging.getLogger("sluicegate.follower")
 
@@ -170,7 +172,8 @@ class TopicFollower:
         while True:
             if behind or not self.ready:
                 await self._drop_reached(consumer, behind)
-            batches = await consumer.getmany(timeout_ms=self._settings.fetch_wait_ms, max_records=RECORDS_PER_TURN)
+            wait_ms = self._settings.fetch_wait_ms if behind else QUIET_MS  # it returns with the first record anyway
+            batches = await consumer.getmany(timeout_ms=wait_ms, max_records=RECORDS_PER_TURN)
             for partition, records in batches.items():
                 self._take(partition, records)
             self._note_contact()
