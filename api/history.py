@@ -1,6 +1,7 @@
 """ClickHouse, asked from the event loop: a few threads, a bounded queue and a time-out.
 
-What it holds is history: while it is away the routes that need it answer 503, and the others go on.
+What it holds is history: while it is away the routes that need it answer 503, at once after the first (``breaker``),
+and the others go on.
 """
 
 import asyncio
@@ -14,7 +15,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from clickhouse.connection import ClickHouse
 
-from .problems import ProblemError, away
+from .breaker import Breaker
+from .problems import away
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,10 @@ THREADS: Final = 4
 QUEUE_MAX: Final = 32
 """Questions that wait or run; the next is answered 503."""
 ANSWER_LIMIT_S: Final = 10.0
+_AWAY: Final = "The past cannot be asked"
+_OF_THE_SERVER: Final = {None, 159, 202, 241}
+"""No answer at all; TIMEOUT_EXCEEDED, TOO_MANY_SIMULTANEOUS_QUERIES, MEMORY_LIMIT_EXCEEDED: other questions would fare
+no better."""
 _Asked = ParamSpec("_Asked")
 _Answer = TypeVar("_Answer")
 
@@ -46,6 +52,7 @@ class ClickHouseHistory:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="api-history")
         self._client: Client | None = None
         self._asked = 0
+        self._breaker = Breaker(_AWAY)
 
     async def ask(
         self,
@@ -56,6 +63,7 @@ class ClickHouseHistory:
         """See ``History``."""
         if self._asked >= QUEUE_MAX:
             raise away("Too many questions about the past are under way", 1)
+        began = self._breaker.begin()
         self._asked += 1
         try:
             async with asyncio.timeout(ANSWER_LIMIT_S):
@@ -63,19 +71,22 @@ class ClickHouseHistory:
                     self._threads, lambda: question(self._connected(), *arguments, **options)
                 )
                 running.add_done_callback(self._done)
-                return await asyncio.shield(running)
+                answer = await asyncio.shield(running)
         except (ClickHouseError, OSError, TimeoutError) as error:
-            raise self._away(error) from None
+            log.warning("ClickHouse was asked in vain: %s", type(error).__name__)
+            if getattr(error, "code", None) in _OF_THE_SERVER:
+                self._breaker.failed(began)
+            else:
+                self._breaker.answered()
+            raise away(_AWAY) from None
+        self._breaker.answered()
+        return answer
 
     def _done(self, running: "asyncio.Future[_Answer]") -> None:
         """Its thread is free again, whether somebody still waits for it or not."""
         self._asked -= 1
         if not running.cancelled():
             running.exception()  # or an error that nobody waited for would be logged as lost
-
-    def _away(self, error: Exception) -> ProblemError:
-        log.warning("ClickHouse was asked in vain: %s", type(error).__name__)
-        return away("The past cannot be asked")
 
     def _connected(self) -> Client:
         if self._client is None:

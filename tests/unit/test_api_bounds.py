@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from api import directory, history
+from api import breaker, directory, history
 from api.alerts import AlertTable
 from api.balances import BalanceTable, month_of
 from api.history import ClickHouseHistory
@@ -123,6 +123,7 @@ async def test_too_many_questions_about_the_past_are_refused_at_once(monkeypatch
 
 async def test_clickhouse_that_is_away_or_slow_is_a_503_and_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "ANSWER_LIMIT_S", 0.2)
+    monkeypatch.setattr(breaker, "REMEMBERED_S", 0.0)
     asked = ClickHouseHistory(ClickHouse(url="http://127.0.0.1:1"))
     for _ in range(2):
         with pytest.raises(ProblemError) as refused:
