@@ -68,6 +68,16 @@ def roll(client: Client, since: datetime | None = None) -> datetime:
 
 def roll_day(client: Client, midnight: datetime, since: datetime) -> None:
     """Rolls those hours of the day that have minutes written since ``since``, and the day. Raises as ``roll``."""
+    roll_hours(client, midnight, since)
+    roll_sums(client, midnight)
+
+
+def roll_hours(client: Client, midnight: datetime, since: datetime) -> None:
+    """Those hours of the day that have minutes written since ``since``. Raises as ``roll``."""
     client.command(_ROLL_HOURS, parameters={"day": midnight, "since": since})
+
+
+def roll_sums(client: Client, midnight: datetime) -> None:
+    """The day, and what its hours come to by organization, from its hours. Raises as ``roll``."""
     for statement in (_ROLL_DAY, _ROLL_ORGANIZATIONS):
         client.command(statement, parameters={"day": midnight})

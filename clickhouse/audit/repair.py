@@ -1,19 +1,19 @@
 """Mends in ClickHouse what can be made anew: rows of cells that the state's books still hold, hours and days from finer
-rows. Safe while usage flows, and to repeat: what a sink writes meanwhile has a higher version and stays.
+rows. Safe while usage flows, and to repeat: what a sink writes meanwhile has a higher version and stays. Who reads
+meanwhile sees what was wrong or what is right: the right row is there before the wrong one goes.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from clickhouse_connect.driver.client import Client
 
 from sluicegate_schemas.state import rollup_key
 
-from ..roll import roll_day
 from ..rows import UsageRow
-from .books import OFFSET_MASK, Books
-from .differences import DAY_S, HOUR_S, NOTHING, Difference, Place
+from .books import OFFSET_MASK, Books, Cell
+from .differences import HOUR_S, NOTHING, Difference, Place
+from .reroll import SYNC, reroll
 from .words import place_words
 
 _OF_BUCKET: Final = """
@@ -22,16 +22,6 @@ _OF_BUCKET: Final = """
 """
 _VERSIONS: Final = f"SELECT DISTINCT toString(version) FROM usage_minute WHERE {_OF_BUCKET}"  # noqa: S608 (constant)
 _DELETE_VERSION: Final = f"DELETE FROM usage_minute WHERE {_OF_BUCKET} AND version = toUInt128({{version:String}})"  # noqa: S608 (constant)
-_DELETE_HOUR: Final = (
-    "DELETE FROM usage_hour WHERE org_id = {org:String} AND hour >= toDateTime({start:UInt32}, 'UTC') "
-    "AND hour < toDateTime({end:UInt32}, 'UTC')"
-)
-_DELETE_ORGANIZATION_HOUR: Final = _DELETE_HOUR.replace("usage_hour", "usage_organization_hour")
-_DELETE_DAY: Final = (
-    "DELETE FROM usage_day WHERE org_id = {org:String} AND day >= toDateTime({start:UInt32}, 'UTC') "
-    "AND day < toDateTime({end:UInt32}, 'UTC')"
-)
-_SYNC: Final = {"lightweight_deletes_sync": 2}
 
 
 Versions = dict[Place, list[int]]
@@ -82,7 +72,7 @@ def mend(
         else:
             to_roll.add((place.organization_id, place.start_s, place.length_s))
             lines.append(f"rolled anew: {place_words(place)}")
-    _roll(client, to_roll)
+    reroll(client, to_roll)
     return lines
 
 
@@ -103,17 +93,33 @@ def _mend_cell(
     cell = partition.cell(rollup_key(organization_id, api_key_id, operation, place.start_s // 60, chunk))
     if cell is None and one.expected != NOTHING:
         return False
-    for version in versions:
-        if partition.next_offset <= version & OFFSET_MASK < ends[source]:
-            continue  # newer than the books: the sink's
-        parameters = {**_bucket(place), "version": str(version)}
-        client.command(_DELETE_VERSION, parameters=parameters, settings=_SYNC)
     if cell is not None:
-        names = (organization_id, place.start_s, api_key_id, operation, source, chunk, cell.category)
-        row = UsageRow(*names, *cell.amounts, cell.rated_version, cell.version)
-        columns: list[Any] = [[value] for value in row]
-        client.insert("usage_minute", columns, column_names=list(UsageRow._fields), column_oriented=True)
+        _write(client, place, cell)
+    wrong = [
+        version
+        for version in versions
+        # What stands there now and was made since belongs to the sink; the rest that is not lower has to go.
+        if not partition.next_offset <= version & OFFSET_MASK < ends[source]
+        and (cell is None or version > cell.version)
+    ]
+    for version in wrong:
+        client.command(_DELETE_VERSION, parameters={**_bucket(place), "version": str(version)}, settings=SYNC)
+    if cell is not None and wrong:
+        _write(client, place, cell)  # a merge in between would have left the wrong one alone
     return True
+
+
+def _write(client: Client, place: Place, cell: Cell) -> None:
+    names = (place.organization_id, place.start_s, place.api_key_id, place.operation, place.source, place.chunk or 0)
+    row = (*names, cell.category, *cell.amounts, cell.rated_version, cell.version)
+    columns: list[Any] = [[value] for value in row]
+    client.insert(
+        "usage_minute",
+        columns,
+        column_names=list(UsageRow._fields),
+        column_oriented=True,
+        settings={"insert_deduplicate": 0},  # what was inserted once and then deleted has to come again
+    )
 
 
 def _bucket(place: Place) -> dict[str, Any]:
@@ -121,19 +127,3 @@ def _bucket(place: Place) -> dict[str, Any]:
         "org": place.organization_id, "minute": place.start_s, "key": place.api_key_id, "operation": place.operation,
         "source": place.source, "chunk": place.chunk,
     }  # fmt: skip
-
-
-def _roll(client: Client, to_roll: set[tuple[str, int, int]]) -> None:
-    """Hours and days keep the highest version, so what is wrong has to go before it is rolled anew."""
-    for organization_id, start_s, length_s in sorted(to_roll):
-        day_s = start_s // DAY_S * DAY_S
-        if length_s < DAY_S:
-            hour = {"org": organization_id, "start": start_s, "end": start_s + length_s}
-            # The audit compares hours with minutes: what it looks at is away for as short as can be.
-            for statement in (_DELETE_ORGANIZATION_HOUR, _DELETE_HOUR):
-                client.command(statement, parameters=hour, settings=_SYNC)
-        day = {"org": organization_id, "start": day_s, "end": day_s + DAY_S}
-        client.command(_DELETE_DAY, parameters=day, settings=_SYNC)
-    for day_s in sorted({start_s // DAY_S * DAY_S for _, start_s, _ in to_roll}):
-        midnight = datetime.fromtimestamp(day_s, UTC)
-        roll_day(client, midnight, since=midnight - timedelta(days=1))
