@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from clickhouse.connection import ClickHouse
 from clickhouse.migrate import migrate
@@ -106,13 +107,40 @@ def _plain(value: object) -> object:
     return value.replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
-def test_the_file_for_a_reading_user_names_what_there_is(client: Client) -> None:
-    text = (ROOT / "deploy/clickhouse/analyst.sql").read_text("utf-8")
+ANALYST = (ROOT / "deploy/clickhouse/analyst.sql").read_text("utf-8")
+STATEMENTS = [
+    part.strip() for part in re.sub(r"^\s*--.*$", "", ANALYST, flags=re.M).split(";") if part.strip()
+]  # fmt: skip
+
+
+def test_the_file_for_analysts_names_what_there_is(client: Client) -> None:
     tables = {row[0] for row in client.query("SHOW TABLES").result_rows}
-    named = set(re.findall(r"\bON sluicegate\.(\w+)", text))
+    named = set(re.findall(r"\bON sluicegate\.(\w+)", ANALYST))
     assert named <= tables
     held = {row[0] for row in client.query("SHOW TABLES LIKE 'usage%' ").result_rows} - {"usage_written_from_minute"}
-    policies = set(re.findall(r"POLICY IF NOT EXISTS analyst_acme ON sluicegate\.(\w+)", text))
-    granted = set(re.findall(r"GRANT SELECT ON sluicegate\.(\w+)", text))
+    policies = set(re.findall(r"POLICY IF NOT EXISTS analyst_acme ON sluicegate\.(\w+)", ANALYST))
+    granted = set(re.findall(r"GRANT SELECT ON sluicegate\.(\w+)", ANALYST))
     assert {table for table in granted if not table.endswith("_between")} == policies
     assert granted >= held - {"usage_rolled", "usage_written"}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS, ids=lambda text: " ".join(text.split()[:7]))
+def test_the_engines_parser_reads_what_the_file_for_analysts_says(client: Client, statement: str) -> None:
+    """It is not run: the embedded engine knows no users."""
+    formatted = str(client.query("SELECT formatQuery({text:String})", {"text": statement}).result_rows[0][0])
+    assert formatted.split()[0] == statement.split()[0]
+    with pytest.raises(DatabaseError, match="SYNTAX_ERROR"):
+        client.query("SELECT formatQuery({text:String})", {"text": statement.replace(" TO ", " FRO ") + " OFF"})
+
+
+def test_the_limits_of_analysts_are_settings_and_quotas_that_there_are(client: Client) -> None:
+    """A limit of 0 would be none, so each has a least."""
+    (profile,) = [text for text in STATEMENTS if text.startswith("CREATE SETTINGS PROFILE")]
+    settings = re.findall(r"(\w+) = \d+ (CONST|MIN 1 MAX \d+)", profile)
+    assert len(settings) == profile.count(" = ")
+    names = [name for name, _ in settings]
+    query = "SELECT name FROM system.settings WHERE name IN {names:Array(String)}"
+    assert sorted(row[0] for row in client.query(query, {"names": names}).result_rows) == sorted(names)
+    (quota,) = [text for text in STATEMENTS if text.startswith("CREATE QUOTA")]
+    columns = {row[0] for row in client.query("DESCRIBE TABLE system.quota_usage").result_rows}
+    assert set(re.findall(r"(\w+) = \d+", quota)) <= columns
