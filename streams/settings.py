@@ -14,6 +14,7 @@
 | SLUICEGATE_DATA_DIR | a folder that Faust may write to; holds no state | .sluicegate/worker |
 | SLUICEGATE_SESSION_S | seconds without a heartbeat until a worker's partitions go to others | 10 |
 | SLUICEGATE_LEASE_MARGIN_S | seconds before the session's end after which a worker no longer flushes | 1.5 |
+| SLUICEGATE_BALANCE_INTERVAL_MS | time at least from one telling of a partition's changed balances to the next | 50 |
 | SLUICEGATE_FLUSH_INTERVAL_MS | time from one flush of a partition to the next | 200 |
 | SLUICEGATE_FETCH_WAIT_MS | how long a fetch may wait for records | 50 |
 | SLUICEGATE_ROWS_MAX | changed rows that make a flush early | 10000 |
@@ -129,6 +130,7 @@ class Settings:
     session_s: float = _setting(10.0, _seconds(2, 300))
     lease_margin_s: float = _setting(1.5, _seconds(0.1, 60))
     flush_interval_ms: int = _setting(200, _integer(10, 10_000))
+    balance_interval_ms: int = _setting(50, _integer(10, 10_000))
     fetch_wait_ms: int = _setting(50, _integer(1, 1500))
     rows_max: int = _setting(10_000, _integer(1, 20_000))
     batch_bytes_max: int = _setting(15_000_000, _integer(100_000, 100_000_000))

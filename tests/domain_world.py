@@ -108,7 +108,7 @@ class World:
         self.rows: dict[bytes, bytes] = {}
         self.early: list[OutboxRecord] = []
         self.durable: list[OutboxRecord] = []
-        self.derived: list[OutboxRecord] = []
+        self.balances: list[OutboxRecord] = []
         self.offset = -1
         self.accounts_offset = -1
         self.epoch = EPOCH
@@ -176,7 +176,7 @@ class World:
         outputs = self.machine.take_outputs()
         self.early += outputs.early
         self.durable += outputs.durable
-        self.derived += outputs.derived
+        self.balances += self.machine.take_current(1_000)
 
     def take_over(self) -> None:
         """The owner dies after its last flush; a new one recovers the rows."""

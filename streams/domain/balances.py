@@ -1,13 +1,16 @@
-"""Tells the balances of ledgers that changed: paced by the log's time, and a few with the flush that holds the change.
+"""The balances of ledgers that changed, the oldest change first, whenever there is time to tell some.
 
 The balance of an organization that shares its account's credits is another one, too, when a sibling spends, and there
-is one before it has a ledger: those are told in turns, and only where they changed.
+is one before it has a ledger: those are told in turns, and only where they changed. A balance that will not change any
+more (``final``) is told once a flush holds it.
 """
 
+from itertools import islice
 from typing import Final
 
 from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.outputs import balance_key
+from sluicegate_schemas.state import OutboxRecord
 
 from .ledger import Ledger, Ledgers
 from .outputs import Outbox
@@ -15,17 +18,17 @@ from .period import LogTime, month_text
 from .pools import ORGANIZATION, Pools
 from .route_table import RouteTable
 from .settings import DomainSettings
-
-_PAUSE_MS_MIN: Final = 50
+from .tables import ChangedRows
 
 
 class Balances:
-    """Publishes them. ``usage_offset`` is the last applied usage record, as of which they are."""
+    """Makes them. ``usage_offset`` is the last applied usage record, as of which they are."""
 
     def __init__(
         self,
         settings: DomainSettings,
         time: LogTime,
+        changed: ChangedRows,
         ledgers: Ledgers,
         outbox: Outbox,
         routes: RouteTable,
@@ -33,53 +36,51 @@ class Balances:
     ) -> None:
         self._settings: Final = settings
         self._time: Final = time
+        self._changed: Final = changed.rows
         self._ledgers: Final = ledgers
         self._outbox: Final = outbox
         self._routes: Final = routes
         self._pools: Final = pools
-        self._due_ms = 0
+        self._is_flushing = False
         self._told: dict[str, tuple[int, int | None, bool]] = {}
         """(month, total, whether it is final) that was told last of each organization that shares its account."""
 
-    def publish(self, usage_offset: int) -> None:
-        """What changed since it was told last, once it is time for it again."""
-        if self._time.now_ms >= self._due_ms:
-            self._routes.fold()
-            self._pause(self._publish_changed(usage_offset) + self._publish_shares(usage_offset))
+    def flush_begins(self) -> None:
+        """All that changed until now is on its way to the log."""
+        self._is_flushing = True
 
-    def publish_with_flush(self, usage_offset: int) -> None:
-        """What changed is told at once, where it is little."""
-        if len(self._ledgers.unpublished) <= self._settings.balances_at_flush_max:
-            self._pause(self._publish_changed(usage_offset))
+    def flushed(self) -> None:
+        """It stands there."""
+        self._is_flushing = False
 
-    def _pause(self, told: int) -> None:
-        if told:
-            pause_ms = max(self._settings.balance_pause_ms * told, _PAUSE_MS_MIN)
-            self._due_ms = self._time.now_ms + min(self._settings.balance_interval_ms, pause_ms)
+    def take(self, usage_offset: int, at_most: int) -> list[OutboxRecord]:
+        """What is to be told now, at most about so much of it."""
+        self._routes.fold()
+        told = [self._told_of(ledger, self._pools.total_of(ledger), usage_offset) for ledger in self._next(at_most)]
+        shares = self._pools.take_changed_shares(min(self._settings.pool_balances_max, at_most - len(told)))
+        for ledger, total in shares:
+            if self._told.get(ledger.identifier) != (ledger.month, total, self._is_final(ledger)):
+                told.append(self._told_of(ledger, total, usage_offset))
+        return told
 
-    def _publish_changed(self, usage_offset: int) -> int:
+    def _next(self, at_most: int) -> list[Ledger]:
         waiting = self._ledgers.unpublished
-        told = len(waiting)
-        for ledger in waiting:
+        ledgers = list(islice((ledger for ledger in waiting if self._may_be_told(ledger)), at_most))
+        for ledger in ledgers:
+            del waiting[ledger]
             if ledger.kind == "account":
                 self._pools.shares_changed(ledger.account_id, ledger.month)
-            self._publish(ledger, self._pools.total_of(ledger), usage_offset)
-        waiting.clear()
-        return told
+        return ledgers
 
-    def _publish_shares(self, usage_offset: int) -> int:
-        told = 0
-        for ledger, total in self._pools.take_changed_shares(self._settings.pool_balances_max):
-            if self._told.get(ledger.identifier) != (ledger.month, total, self._is_final(ledger)):
-                self._publish(ledger, total, usage_offset)
-                told += 1
-        return told
+    def _may_be_told(self, ledger: Ledger) -> bool:
+        return not self._is_final(ledger) or not (self._is_flushing or ledger.key in self._changed)
 
-    def _publish(self, ledger: Ledger, total_micro: int | None, usage_offset: int) -> None:
+    def _told_of(self, ledger: Ledger, total_micro: int | None, usage_offset: int) -> OutboxRecord:
         is_final = self._is_final(ledger)
         if self._pools.is_share(ledger):
             self._told[ledger.identifier] = ledger.month, total_micro, is_final
-        self._outbox.balance(ledger, from_epoch_ms(self._time.now_ms), usage_offset, total_micro, is_final=is_final)
+        as_of = from_epoch_ms(self._time.now_ms)
+        return self._outbox.balance(ledger, as_of, usage_offset, total_micro, is_final=is_final)
 
     def _is_final(self, ledger: Ledger) -> bool:
         return ledger.month <= self._time.closed_month(self._settings.grace_ms)

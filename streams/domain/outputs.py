@@ -1,4 +1,4 @@
-"""What goes out: decisions at once, rejects, forwards and entitlements with the flush, balances after it."""
+"""What goes out: decisions at once, rejects, forwards and entitlements with the flush, balances when asked for."""
 
 import hashlib
 from collections import Counter
@@ -47,7 +47,6 @@ class Outputs(NamedTuple):
 
     early: list[OutboxRecord]
     durable: list[OutboxRecord]
-    derived: list[OutboxRecord]
 
 
 class RecordOrigin(NamedTuple):
@@ -111,7 +110,7 @@ class Outbox:
         self._partition = partition
         self._epoch = 0
         self._counter = 0
-        self._waiting = Outputs([], [], [])
+        self._waiting = Outputs([], [])
         self.rejects: Counter[str] = Counter()
         """How many were rejected since this machine was made, by reason."""
 
@@ -126,7 +125,7 @@ class Outbox:
 
     def take(self) -> Outputs:
         """All that waits."""
-        taken, self._waiting = self._waiting, Outputs([], [], [])
+        taken, self._waiting = self._waiting, Outputs([], [])
         return taken
 
     def _sequence(self) -> tuple[int, int]:
@@ -172,9 +171,9 @@ class Outbox:
 
     def balance(
         self, ledger: Ledger, as_of: datetime, usage_offset: int, total_micro: int | None, *, is_final: bool
-    ) -> None:
-        """Publishes a ledger as of the last applied usage record, with the total of the moment; ``is_final`` says that
-        its month is closed."""
+    ) -> OutboxRecord:
+        """A ledger as of the last applied usage record, with the total of the moment; ``is_final`` says that its month
+        is closed."""
         epoch, counter = self._sequence()
         month = month_text(ledger.month)
         name, _, label = ledger.identifier.partition(":")
@@ -204,7 +203,7 @@ class Outbox:
             served=None if figures is None else _ServedJson(*figures),
         )
         key = balance_key(ledger.kind, ledger.identifier, month).encode()
-        self._waiting.derived.append(OutboxRecord(topics.BALANCES.name, self._partition, key, _ENCODE_JSON(balance)))
+        return OutboxRecord(topics.BALANCES.name, self._partition, key, _ENCODE_JSON(balance))
 
     def reject(
         self,

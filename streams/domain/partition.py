@@ -7,7 +7,7 @@ from sluicegate_schemas import topics
 from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.envelope import WireGauge, WireLeaseRequest
 from sluicegate_schemas.partitioning import partition_of
-from sluicegate_schemas.state import RollupCell
+from sluicegate_schemas.state import OutboxRecord, RollupCell
 
 from . import tables
 from .accounts import Accounts
@@ -87,7 +87,7 @@ class Partition:
             self._intake.refuse,
         )  # fmt: skip
         self.participants = Participants(context)
-        self._balances = Balances(settings, time, self.ledgers, outbox, routes, context.peer(Pools))
+        self._balances = Balances(settings, time, changed, self.ledgers, outbox, routes, context.peer(Pools))
         self._again = Again(entitlements, self._balances, self.policy)
         self._commands = Commands(
             partition, partitions, settings, changed, outbox, accounts, routes, self._changes, self.participants
@@ -180,7 +180,6 @@ class Partition:
         for ledger in self.ledgers:
             self.policy.watch(ledger, time.month)
             self.ledgers.unpublished[ledger] = None
-        self._balances.publish(self.totals.usage_offset)
 
     def apply_usage(self, records: Sequence[InputTuple], *, accounts_current: bool = False) -> int:
         """Takes in usage records in offset order; returns how many were consumed. Raises LookupError while no
@@ -200,7 +199,6 @@ class Partition:
                 break
         if consumed:
             self._changed.rows[_TOTALS_KEY] = self.totals
-        self._balances.publish(self.totals.usage_offset)
         return consumed
 
     def _is_full(self) -> bool:
@@ -220,13 +218,11 @@ class Partition:
             self.totals.commands_repeated += acted is False
             self._catch_up(word)
             self._changed.rows[_TOTALS_KEY] = self.totals
-        self._balances.publish(self.totals.usage_offset)
 
     def advance(self, log_time_ms: int) -> None:
         """Time passes without input."""
         self._advance_to(log_time_ms)
         self._catch_up(f"t{self._partition}-{self._time.now_ms}")
-        self._balances.publish(self.totals.usage_offset)
 
     def cells_durable_until(self, state_offset: int) -> None:
         """The sink holds all of the partition's state records below this offset."""
@@ -235,6 +231,7 @@ class Partition:
     def flushed(self, flush: int, state_offset_end: int) -> None:
         """The changes taken for ``flush`` are acknowledged; the next state record has ``state_offset_end``."""
         self.cells.flushed(state_offset_end)
+        self._balances.flushed()
 
     def say_again(self, records: Sequence[ForeignRecord]) -> None:
         """Somebody else wrote these records to the partition's compacted outputs: what the state says goes behind."""
@@ -243,13 +240,17 @@ class Partition:
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         """(row key, payload or None for a removed row) of each row changed since the last call."""
         self._routes.fold()
-        self._balances.publish_with_flush(self.totals.usage_offset)
+        self._balances.flush_begins()
         self.cells.taken()
         return self._changed.take()
 
     def take_outputs(self) -> Outputs:
         """What is to be sent since the last call."""
         return self._outbox.take()
+
+    def take_current(self, at_most: int) -> list[OutboxRecord]:
+        """The balances that changed since they were told last, the oldest change first."""
+        return self._balances.take(self.totals.usage_offset, at_most)
 
     # ---- what it did and holds, see ``streams.engine.machine.Measured`` ----
 

@@ -57,13 +57,6 @@ class DomainSettings:
     """Open rollup cells; above it new ones share one cell an organization and minute."""
     cells_kept_ms: int = 2 * 3_600_000
     """How long after its minute a rollup cell stays open; a later event makes another chunk."""
-    balance_interval_ms: int = 1_000
-    """The longest that changed balances wait to be published together …"""
-    balance_pause_ms: int = 2
-    """… and how long each that was published last lets them wait, so that a partition makes no more than 500 a second
-    …"""
-    balances_at_flush_max: int = 50
-    """… but so few are told with the flush that holds what changed them."""
     pool_balances_max: int = 500
     """Organizations that share their account's credits, of which so many are looked at, and told where their balance is
     another one, each time that balances are published; the others follow in turns."""

@@ -1,7 +1,7 @@
 """The engine's own way to Kafka, beside Faust's consumer: one batch at a time, ranges of a log, ends of logs."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 from types import TracebackType
@@ -12,6 +12,7 @@ from aiokafka.structs import ConsumerRecord
 
 from sluicegate.brokers import Brokers
 from sluicegate.consumers import stop_consumer
+from sluicegate_schemas.state import OutboxRecord
 
 from .actions import StateRecord
 from .plain_consumer import PlainConsumer
@@ -127,6 +128,25 @@ class Broker:
         assert producer is not None
         future: asyncio.Future[Any] = await producer.send(topic, value=value, key=key, partition=partition)
         return future
+
+    async def send_together(self, topic: str, partition: int, records: Sequence[OutboxRecord]) -> list[int]:
+        """Appends ``records`` in their order, in as few batches as hold them, and waits until they stand in the log;
+        returns their offsets, negative where the broker no longer knows. Raises KafkaError."""
+        producer = self._output_producer
+        assert producer is not None
+        batch, count, sent = producer.create_batch(), 0, list[tuple[int, asyncio.Future[Any]]]()
+        for record in records:
+            if batch.append(key=record.key, value=record.value, timestamp=None) is None:
+                sent.append((count, await producer.send_batch(batch, topic, partition=partition)))
+                batch, count = producer.create_batch(), 0
+                batch.append(key=record.key, value=record.value, timestamp=None)
+            count += 1
+        sent.append((count, await producer.send_batch(batch, topic, partition=partition)))
+        offsets: list[int] = []
+        for size, future in sent:
+            first = (await future).offset
+            offsets += range(first, first + size) if first >= 0 else [-1] * size
+        return offsets
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """(first offset, end) of a partition. Raises KafkaError."""

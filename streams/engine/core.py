@@ -350,7 +350,7 @@ class PartitionCore:
     def _flush(self, now: float) -> list[Action]:
         machine = self.machine
         changes, number = machine.take_changes(), self._flushes.number + 1
-        outputs = self._collect()  # what is derived of these changes belongs to this flush
+        outputs = self._collect()
         records = self._writer.build(
             changes,
             flush=number,

@@ -1,4 +1,4 @@
-"""What the engine keeps exact: one partition's pure state machine, seen through six verbs.
+"""What the engine keeps exact: one partition's pure state machine, seen through its verbs.
 
 The engine knows nothing of metering. It hands a machine its rows back after a recovery, feeds it input in log order,
 and takes what changed and what is to be sent. A machine has no clock, no randomness and no I/O: the same rows and the
@@ -27,12 +27,11 @@ class Outputs(NamedTuple):
     ``early``: at once, before the flush (decisions); a new owner publishes again what stands.
     ``durable``: kept in the flush's header until acknowledged, sent after the flush, again after a recovery, with ids
     that repeat (rejects, forwards, entitlements).
-    ``derived``: after the flush; not kept, since ``resume`` makes them anew from the rows (balances).
+    What is neither is ``current``: asked for with ``take_current``.
     """
 
     early: list[OutboxRecord]
     durable: list[OutboxRecord]
-    derived: list[OutboxRecord]
 
 
 ForeignRecord = tuple[str, bytes, bytes]
@@ -115,5 +114,10 @@ class Machine(Protocol):
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         """(row key, payload or None for a removed row) of each row changed since the last call."""
 
-    def take_outputs(self) -> tuple[list[OutboxRecord], list[OutboxRecord], list[OutboxRecord]]:
+    def take_outputs(self) -> tuple[list[OutboxRecord], list[OutboxRecord]]:
         """What is to be sent since the last call: the fields of ``Outputs``, in their order."""
+
+    def take_current(self, at_most: int) -> list[OutboxRecord]:
+        """What is true now, flushed or not, under keys of which something else was told last (balances): at most about
+        so many, the oldest change first. Whoever asks sends them in this order, one after another; ``resume`` makes
+        all of them to be told again."""

@@ -13,8 +13,7 @@ class Outbox:
     """The outputs of one owner of a partition between the machine and the broker's acknowledgement.
 
     Early ones are sent as they come. Durable ones stand in each flush's header until the broker has them, and are sent
-    once a flush that holds them is acknowledged. Derived ones wait for the flush too; of those that wait for one, the
-    newest of a key replaces the others.
+    once a flush that holds them is acknowledged.
     """
 
     def __init__(self) -> None:
@@ -22,8 +21,6 @@ class Outbox:
         self._durable: dict[int, OutboxRecord] = {}
         self._new: list[int] = []
         self._in_flush: list[int] = []
-        self._derived_new: dict[tuple[str, bytes | None], OutboxRecord] = {}
-        self._derived_in_flush: list[OutboxRecord] = []
         self._sent: set[int] = set()
         self._header_count = 0
         self.durable_bytes = 0
@@ -33,8 +30,6 @@ class Outbox:
         """Takes in new outputs; returns the early ones, to be sent at once."""
         for record in outputs.durable:
             self._new.append(self._keep(record))
-        for record in outputs.derived:
-            self._derived_new[record.topic, record.key] = record
         return [self._send(next(self._tokens), record) for record in outputs.early]
 
     def recover(self, records: Iterable[OutboxRecord]) -> list[Publish]:
@@ -46,15 +41,13 @@ class Outbox:
     def begin_flush(self) -> list[OutboxRecord]:
         """The outbox of the header of the flush that begins now."""
         self._in_flush, self._new = self._new, []
-        self._derived_in_flush, self._derived_new = list(self._derived_new.values()), {}
         self._header_count = len(self._durable)
         return list(self._durable.values())
 
     def flushed(self) -> list[Publish]:
         """The flush is acknowledged: what may be sent now."""
         publish = [self._send(token, self._durable[token]) for token in self._in_flush]
-        publish += [self._send(next(self._tokens), record) for record in self._derived_in_flush]
-        self._in_flush, self._derived_in_flush = [], []
+        self._in_flush = []
         return publish
 
     def published(self, token: int) -> None:
@@ -66,7 +59,7 @@ class Outbox:
     @property
     def waits_for_flush(self) -> bool:
         """Something may be sent only after a flush that has not begun."""
-        return bool(self._new or self._derived_new)
+        return bool(self._new)
 
     @property
     def header_is_stale(self) -> bool:

@@ -42,6 +42,7 @@ from .fold import StateFormatError
 from .machine import ForeignRecord, InputRecord, Measured, Tally
 from .output_watch import OutputWatch
 from .refusals import counted_wrongly
+from .telling import Telling
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +86,10 @@ class Runner:
         self.ready = False
         self.figures = Figures()
         """The engine's, once it has put them here."""
+        self.outputs_sent = 0
+        """Outputs that the broker has acknowledged, but those that are told (``telling``)."""
         self.runs_read = 0
         """Of the state log, by the recovery that is under way."""
-        self.outputs_sent = 0
-        """Outputs that the broker has acknowledged."""
         self.has_fetched = False
         """Usage came in since it is ready."""
         self.appending_since: float | None = None
@@ -140,8 +141,7 @@ class Runner:
         self._unacknowledged.append((last.offset, event))
         self._delivered.append((last.offset, self._fetched_at))
         self._count_batch(len(batch.records), last.timestamp)
-        records = [input_record(record) for record in batch.records]
-        self.perform(self.core.fetched(records, batch.follows_seek_to))
+        self.perform(self.core.fetched([input_record(record) for record in batch.records], batch.follows_seek_to))
         if not self._paused and self.core.usage.pending_bytes > self._settings.pending_bytes_max:
             self._paused = True
             self._host.set_paused(self._tp, paused=True)
@@ -291,15 +291,20 @@ class Runner:
         await self.recovered.wait()
         await self._watch.begin()
         self._spawn(self._watch.run())
+        told = Telling(self.core, self._broker, settings, self._watch, self.figures, self._until_leased, self._spawn)
+        self._spawn(told.run())
         while True:
             (token, record), made_at = await self._outputs.get()
-            while monotonic() > self._lease_until:  # another owner may have said something newer under the same key
-                self._leased.clear()
-                await self._leased.wait()
+            await self._until_leased()
             partition = record.partition if record.partition >= 0 else None
             self._watch.sent(record.topic)
             sent = await self._broker.send(settings.topic(record.topic), record.key, record.value, partition)
             sent.add_done_callback(partial(self._published, token, record.topic, made_at))
+
+    async def _until_leased(self) -> None:
+        while monotonic() > self._lease_until:  # another owner may have said something newer under the same key
+            self._leased.clear()
+            await self._leased.wait()
 
     def _published(self, token: int, topic: str, made_at: float, future: "asyncio.Future[Any]") -> None:
         if future.cancelled() or future.exception() is not None:
@@ -375,8 +380,7 @@ class Runner:
             await (await self._broker.send(self._tp.topic, None, TICK, self.partition))
 
     def _tally(self) -> Tally | None:
-        machine = self.core.machine
-        return machine.tally() if isinstance(machine, Measured) else None
+        return self.core.machine.tally() if isinstance(self.core.machine, Measured) else None
 
     def _count_batch(self, records: int, newest_ms: int) -> None:
         figures = self.figures.of(self.partition)

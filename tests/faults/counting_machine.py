@@ -34,7 +34,8 @@ class CountingMachine:
         self.epoch = 0
         self._rows_max = rows_max
         self._changed: set[bytes] = set()
-        self._outputs = Outputs([], [], [])
+        self._outputs = Outputs([], [])
+        self._balance: list[OutboxRecord] = []
         self._decisions = 0
 
     @property
@@ -92,7 +93,7 @@ class CountingMachine:
             OutboxRecord("decisions", self.partition, envelope["account"].encode(), _encode(decision))
         )
         balance = {"epoch": self.epoch, "offset": record.offset, "quantity": ledger[2]}
-        self._outputs.derived.append(OutboxRecord("balances", self.partition, LEDGER, _encode(balance)))
+        self._balance = [OutboxRecord("balances", self.partition, LEDGER, _encode(balance))]
 
     def _row(self, key: bytes, empty: list[int]) -> Any:
         self._changed.add(key)
@@ -119,5 +120,9 @@ class CountingMachine:
         return [(key, _encode(self.rows[key])) for key in sorted(changed)]
 
     def take_outputs(self) -> Outputs:
-        outputs, self._outputs = self._outputs, Outputs([], [], [])
+        outputs, self._outputs = self._outputs, Outputs([], [])
         return outputs
+
+    def take_current(self, at_most: int) -> list[OutboxRecord]:
+        balance, self._balance = self._balance, []
+        return balance

@@ -296,7 +296,7 @@ def test_the_same_log_gives_the_same_outputs_and_decisions_only_rise(entries):
     first, second = prepared(), prepared()
     play(first, with_repeats(entries, 7))
     play(second, with_repeats(entries, 7))
-    assert (first.early, first.durable, first.derived) == (second.early, second.durable, second.derived)
+    assert (first.early, first.durable, first.balances) == (second.early, second.durable, second.balances)
     for earlier, later in pairwise(first.decisions):
         assert (earlier.sequence.epoch, earlier.sequence.counter) < (later.sequence.epoch, later.sequence.counter)
     identifiers = [one.decision_id for one in first.decisions]

@@ -53,13 +53,13 @@ def record(size: int) -> OutboxRecord:
 def test_input_waits_while_durable_outputs_pass_their_bytes() -> None:
     core = running(Limits(outbox_bytes_max=1_000))
     assert core.accepts_input(0.0)
-    core.outbox.add(Outputs([], [record(600), record(600)], []))
+    core.outbox.add(Outputs([], [record(600), record(600)]))
     assert not core.accepts_input(0.0)
 
 
 def test_input_waits_while_too_many_outputs_are_sent_and_not_acknowledged() -> None:
     core = running(Limits(unacknowledged_max=3))
-    sent = core.outbox.add(Outputs([record(1)] * 3, [], []))
+    sent = core.outbox.add(Outputs([record(1)] * 3, []))
     assert not core.accepts_input(0.0)
     core.published(sent[0].token)
     assert core.accepts_input(0.0)

@@ -118,7 +118,7 @@ def test_a_secret_in_the_wrong_field_of_an_event_reaches_no_topic_and_no_row(fie
     world.append(ENCODE(WireEnvelope(1, "p1", 1, 1, NOW_MS, None, [event])))
     world.append(json.dumps({field: SECRET, SECRET: 1, "labels": {SECRET: SECRET}}).encode())
     assert len(world.rejects) == 2
-    sent = b"".join(record.value + (record.key or b"") for record in world.early + world.durable + world.derived)
+    sent = b"".join(record.value + (record.key or b"") for record in world.early + world.durable + world.balances)
     assert b"0123456789abcdef" not in sent
     assert b"0123456789abcdef" not in b"".join(key + payload for key, payload in world.rows.items())
 

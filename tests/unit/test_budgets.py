@@ -205,7 +205,7 @@ def test_each_label_has_a_balance_of_its_own() -> None:
     world.pass_time(NOW_MS + 5_000)
     found = {
         one.label: one
-        for one in (Balance.model_validate_json(record.value) for record in world.derived)
+        for one in (Balance.model_validate_json(record.value) for record in world.balances)
         if one.kind == "label"
     }
     assert found.keys() == {"pipeline=nightly", "team=a:b/c"}

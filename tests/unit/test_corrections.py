@@ -70,7 +70,7 @@ def test_a_charge_for_a_closed_month_is_of_the_current_one_and_names_its_own() -
     assert world.ledger("account", "org_a", "2026-12").charges_micro == {"2026-11": 7 * CREDIT, "2026-03": 7 * CREDIT}
     assert sum(rolled_up(world).values()) == 14 * CREDIT
     assert min(rolled_up(world)) * 60_000 >= MONTH_END_MS
-    newest = [Balance.model_validate_json(one.value) for one in world.derived][-1]
+    newest = [Balance.model_validate_json(one.value) for one in world.balances][-1]
     assert newest.corrections_micro == {"2026-03": 7 * CREDIT, "2026-11": 7 * CREDIT}
 
 

@@ -206,12 +206,12 @@ def test_balances_say_how_much_is_lent() -> None:
     world.send(spent(1))
     lease = ask(world, 60 * CREDIT)
     world.pass_time(NOW_MS + 2_000)
-    balances = [Balance.model_validate_json(one.value) for one in world.derived]
+    balances = [Balance.model_validate_json(one.value) for one in world.balances]
     account = [one for one in balances if one.kind == "account"][-1]
     assert account.lent_micro == 60 * CREDIT
     world.append(lease_request(0, returned=(lease.lease_id,)))
     world.pass_time(NOW_MS + 4_000)
-    assert Balance.model_validate_json(world.derived[-1].value).lent_micro == 0
+    assert Balance.model_validate_json(world.balances[-1].value).lent_micro == 0
 
 
 def test_a_hard_budget_is_lent_by_the_day_and_held_against_the_next_one_at_its_end() -> None:

@@ -302,12 +302,12 @@ def test_without_any_catalogue_nothing_is_counted():
 def requests_a_tenth_of_a_second_apart(world, count):
     for step in range(count):
         world.send(usage("search.web", ts=NOW_MS + step * 100), at=NOW_MS + step * 100)
-    balances = [Balance.model_validate_json(one.value) for one in world.derived]
+    balances = [Balance.model_validate_json(one.value) for one in world.balances]
     assert {one.total_micro for one in balances if one.kind == "key"} == {None}
     return [one for one in balances if one.kind == "account"]
 
 
-def test_few_changed_balances_are_told_with_the_flush_that_holds_what_changed_them():
+def test_changed_balances_are_told_as_they_are_when_they_are_asked_for():
     world = small_world("pro")
     account = requests_a_tenth_of_a_second_apart(world, 25)
     assert [one.used_micro for one in account] == [10_000_000 * number for number in range(1, 26)]
@@ -315,20 +315,49 @@ def test_few_changed_balances_are_told_with_the_flush_that_holds_what_changed_th
     assert account[-1].breakdown_micro == {"search": 250_000_000}
     assert account[-1].requests == 25
     world.pass_time(NOW_MS + 10_000)
-    world.derived.clear()
+    world.balances.clear()
     world.take_over()
-    balances = [Balance.model_validate_json(one.value) for one in world.derived]
+    balances = [Balance.model_validate_json(one.value) for one in world.balances]
     assert {one.kind: one.used_micro for one in balances} == dict.fromkeys(
         ("account", "organization", "key"), 250_000_000
     )
     assert {one.source.offset for one in balances} == {24}
 
 
-def test_many_changed_balances_wait_for_each_other_but_no_longer_than_a_second():
-    many = DomainSettings(balances_at_flush_max=2, balance_pause_ms=500)  # three change with each request
-    account = requests_a_tenth_of_a_second_apart(small_world("pro", settings=many), 25)
-    assert [one.used_micro for one in account] == [10_000_000, 110_000_000, 210_000_000]
-    assert [one.source.offset for one in account] == [0, 10, 20]
+def told(world, at_most=1_000):
+    return [Balance.model_validate_json(one.value) for one in world.machine.take_current(at_most)]
+
+
+def test_of_many_changed_balances_the_oldest_change_is_told_first_and_the_rest_later_as_it_is_then():
+    world = small_world("pro")
+    apply = world.machine.apply_usage
+    for number in range(3):  # nobody asks meanwhile; three ledgers change with each request
+        apply([(number, NOW_MS, None, world.envelope(usage("search.web"), sequence=number + 1))])
+    first, second = told(world, 2), told(world)
+    assert [one.used_micro for one in first] == [30_000_000] * 2
+    apply([(3, NOW_MS, None, world.envelope(usage("search.web"), sequence=4))])
+    third = told(world)
+    assert len({one.kind for one in first} | {one.kind for one in second}) == 3
+    assert not {one.kind for one in first} & {one.kind for one in second}
+    assert {one.kind: one.used_micro for one in third} == dict.fromkeys(("account", "organization", "key"), 40_000_000)
+    assert not told(world)
+
+
+def test_a_balance_of_a_closed_month_is_told_only_once_a_flush_holds_it():
+    world = small_world("pro")
+    world.send(usage("search.web", ts=DECEMBER_MS - 500), at=DECEMBER_MS - 500)
+    grace_end_ms = DECEMBER_MS + DomainSettings().grace_ms
+    late = world.envelope(usage("search.web", ts=DECEMBER_MS - 400))
+    world.machine.apply_usage([(1, grace_end_ms - 1, None, late)])
+    world.machine.advance(grace_end_ms + 60_000)
+    assert not told(world), "it is final, and in no flush"
+    world.machine.take_changes()
+    assert not told(world), "its flush may fail yet"
+    world.machine.flushed(2, 100)
+    november = [one for one in told(world) if one.month == "2026-11"]
+    assert {(one.kind, one.used_micro, one.final) for one in november} == {
+        (kind, 20_000_000, True) for kind in ("account", "organization", "key")
+    }
 
 
 def test_a_new_owner_publishes_the_balances_of_all_months_that_are_kept():
@@ -336,10 +365,10 @@ def test_a_new_owner_publishes_the_balances_of_all_months_that_are_kept():
     world.send(usage("search.web", ts=DECEMBER_MS - 500), at=DECEMBER_MS - 500)
     world.send(usage("search.web", ts=DECEMBER_MS - 400), at=DECEMBER_MS - 400)
     world.pass_time(DECEMBER_MS + 600)
-    world.derived.clear()  # lost with their owner
+    world.balances.clear()  # lost with their owner
     world.take_over()
     world.pass_time(DECEMBER_MS + 2_000)
-    balances = [Balance.model_validate_json(one.value) for one in world.derived]
+    balances = [Balance.model_validate_json(one.value) for one in world.balances]
     assert {(one.kind, one.month): one.used_micro for one in balances} == dict.fromkeys(
         (("account", "2026-11"), ("organization", "2026-11"), ("key", "2026-11")), 20_000_000
     )

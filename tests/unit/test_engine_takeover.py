@@ -17,7 +17,7 @@ class Heir(CountingMachine):
 
     def resume(self, epoch: int, flush: int, log_time_ms: int) -> None:
         super().resume(epoch, flush, log_time_ms)
-        self._outputs = Outputs(list(STANDING), [], [])
+        self._outputs = Outputs(list(STANDING), [])
 
 
 def owner(machine: CountingMachine, *, usage_end: int = 0, accounts_end: int = 0) -> tuple[PartitionCore, list[Action]]:

@@ -55,7 +55,7 @@ def total(world: World, month: str = "2026-11", kind: str = "account") -> int:
 
 def balances(world: World, month: str = "2026-11") -> list[Balance]:
     """What was published of the account's month."""
-    found = [Balance.model_validate_json(one.value) for one in world.derived]
+    found = [Balance.model_validate_json(one.value) for one in world.balances]
     return [one for one in found if one.kind == "account" and one.month == month]
 
 

@@ -118,7 +118,7 @@ def test_a_members_balance_is_what_its_cap_and_the_pool_leave(pools: dict[str, P
     spend(world, "b", 20)
     spend(world, "a", 1)
     world.pass_time(world.log_time_ms + 5_000)
-    balances = [Balance.model_validate_json(one.value) for one in world.derived]
+    balances = [Balance.model_validate_json(one.value) for one in world.balances]
     found = [one for one in balances if (one.kind, one.id) == ("organization", "org_a")][-1]
     assert found.total_micro == total * CREDIT
 
@@ -152,7 +152,7 @@ def test_what_came_ahead_of_a_month_closes_a_member_when_it_begins() -> None:
 
 def balances_of(world: World, organization: str) -> list[Balance]:
     """What was told of an organization's month, oldest first."""
-    told = [Balance.model_validate_json(one.value) for one in world.derived if one.topic == "balances"]
+    told = [Balance.model_validate_json(one.value) for one in world.balances if one.topic == "balances"]
     return [one for one in told if (one.kind, one.id) == ("organization", organization)]
 
 
@@ -182,7 +182,7 @@ def test_a_member_that_used_nothing_is_told_its_share() -> None:
     assert [shown(world, name)[1:] for name in ("a", "b", "c", "root")] == [(0, 30), (0, 100), (0, 60), (0, 60)]
     spend(world, "b", 80)
     assert [shown(world, name)[1:] for name in ("a", "c", "root")] == [(0, 20), (0, 20), (0, 20)]
-    world.derived.clear()
+    world.balances.clear()
     world.take_over()
     assert shown(world, "a") == ("2026-11", 0, 20)
     assert b"l|organization|org_a|2026-11" not in world.rows, "being told of makes no ledger"
@@ -212,7 +212,7 @@ def test_the_members_of_a_large_pool_are_told_in_turns() -> None:
     world.pass_time(world.log_time_ms + 60_000)
     for _ in range(20):
         world.pass_time(world.log_time_ms + 1_000)
-    world.derived.clear()
+    world.balances.clear()
     spend(world, "a", 10)
     told = [name for name in (*"abcdefgh", "root") if balances_of(world, f"org_{name}")]
     assert "a" in told

@@ -13,7 +13,7 @@ SECOND_MS = 1_000
 def served_of(world: World, organization: str = "org_a") -> Service | None:
     """The newest balance of the organization says so."""
     world.pass_time(world.log_time_ms + 5 * SECOND_MS)
-    balances = [Balance.model_validate_json(one.value) for one in world.derived if one.topic == "balances"]
+    balances = [Balance.model_validate_json(one.value) for one in world.balances if one.topic == "balances"]
     return [one for one in balances if (one.kind, one.id) == ("organization", organization)][-1].served
 
 

@@ -119,8 +119,12 @@ class OutputWatch:
         for record in records:
             body = _JSON(record.value or b"")
             watch = self.states[record.partition]
-            if body["source"]["offset"] > max(watch.usage_offset, 0):
-                self._note(f"the balance {record.key!r} was said before its flush stood")
+            if body["sequence"]["epoch"] not in watch.claims:
+                self._note(f"the balance {record.key!r} was said before its owner's claim stood")
+            if body["final"] and (row := watch.rows.get(_ledger_key(record.key or b""))) is not None:
+                durable = state.ledger_row(row)
+                if (durable.used_micro, durable.requests) != (body["used_micro"], body["requests"]):
+                    self._note(f"the final balance {record.key!r} was said before its flush stood")
             if sum(body["breakdown_micro"].values()) != body["used_micro"]:
                 self._note(f"the breakdown of the balance {record.key!r} does not sum to what is used")
             self._sequence("balances", record, body)
@@ -237,6 +241,12 @@ def _entitled_row(body: dict[str, Any]) -> tuple[bytes, bytes]:
         return f"k|{body['api_key_id']}".encode(), msgspec.msgpack.encode(part)
     part = [body["account_id"], body["tier"], body["credits_micro_per_month"]]
     return f"o|{body['organization_id']}".encode(), msgspec.msgpack.encode(part)
+
+
+def _ledger_key(record_key: bytes) -> bytes:
+    kind, _, rest = record_key.partition(b":")
+    name, _, month = rest.rpartition(b":")
+    return b"|".join((b"l", kind, name, month))
 
 
 def _asked_for(value: bytes) -> Iterable[tuple[bytes, bytes]]:
