@@ -30,6 +30,7 @@ from sluicegate_schemas.usage import ResourceName
 
 from .entries import Key, Organization, Verdict, organization_of, verdict_of
 from .ranked import KeyTable, Outcome, Rank, put
+from .stamps import Stamps
 
 SMALL_RECORD_BYTES_MAX: Final = 64 * 1024
 """Largest entitlement or decision that is read; a larger one is malformed."""
@@ -75,8 +76,8 @@ class View:
         self.node: str | None = None
         """Whose leases are read; those of other nodes are none of this process's business."""
         self.complete = True
-        self.changes = 0
-        """How many records changed something: what was read out of the view before the last of them may be over."""
+        self.stamps = Stamps()
+        """What was read out of the view about somebody may be over once his stamps, or that of all, are others."""
         self.outcomes: Counter[Outcome] = Counter()
         self._keys = KeyTable(self.limits.keys_max)
         self._organizations: dict[str, tuple[Rank, Organization]] = {}
@@ -142,7 +143,7 @@ class View:
         change = self._apply(topic, key, value)
         self.outcomes[change.outcome] += 1
         if change.outcome not in _UNCHANGED and not isinstance(change.record, Lease):
-            self.changes += 1
+            self.stamps.changed(change.record)
         return change
 
     def _apply(self, topic: str, key: bytes | None, value: bytes | None) -> Change:
@@ -250,6 +251,7 @@ class View:
         oldest = next(iter(self._allows), None)
         if oldest is not None:
             self._drop_decision(oldest)
+            self.stamps.changed(None)
 
     def _clear(self, name: str) -> None:
         limit_name, _, scope = name.partition(":")

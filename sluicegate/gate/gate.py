@@ -128,8 +128,7 @@ class Gate:
         if key is None and not view.complete and is_secret:
             return unavailable("The key cannot be checked at the moment")
         if key is None or key.revoked:
-            is_contested = key is not None and key.is_contested
-            message = "This API key belongs to more than one account" if is_contested else "Invalid API key"
+            message = "This API key belongs to more than one account" if key and key.is_contested else "Invalid API key"
             return unauthenticated(message, 'Bearer error="invalid_token"')
         organization = view.organization(key.organization_id)
         payer = organization if key.account_id == key.organization_id else view.organization(key.account_id)
@@ -146,7 +145,9 @@ class Gate:
 
     def _pass(self, prepared: Prepared, view: View, now: int) -> Answer | None:
         """Admits a prepared request and takes its token; None, and nothing taken, where it has to be looked at."""
-        if prepared.changes != view.changes or not prepared.from_ms <= now < prepared.until_ms:
+        changes = view.stamps.changes + prepared.of_secret.changes + prepared.of_key.changes
+        changes += prepared.of_organization.changes + prepared.of_account.changes
+        if prepared.changes != changes or not prepared.from_ms <= now < prepared.until_ms:
             return None
         contact_ms = self._knowledge.contact_ms
         if prepared.view is not view or (contact_ms is not None and now - contact_ms > self.settings.stale_after_ms):
@@ -167,7 +168,7 @@ class Gate:
     def _prepare(self, key_sha256: str, view: View, admission: Admission, verdicts: list[Verdict], now: int) -> None:
         if len(self._prepared) >= PREPARED_MAX:
             self._prepared.clear()
-        prepared = prepare(view, admission, verdicts, now)
+        prepared = prepare(view, key_sha256, admission, verdicts, now)
         if prepared is not None:
             self._prepared[key_sha256, admission.asked.operation] = prepared
 

@@ -1,8 +1,8 @@
 """The usual request, prepared: a key and an operation of which nothing more is said, and that nothing stands against.
 
-All that does not change from one such request to the next is found once, and kept until something in the view changes
-or the time for which it holds is over. What is prepared here admits or says nothing: a request that it does not admit
-is answered in full.
+All that does not change from one such request to the next is found once, and kept until something changes that concerns
+the key, its organization or who pays, or the time for which it holds is over. What is prepared here admits or says
+nothing: a request that it does not admit is answered in full.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,24 @@ PREPARED_MAX: Final = 50_000
 
 
 class Prepared:
-    """What a request of one key and operation is answered from: by ``view`` as it was after so many ``changes``, and
-    from ``from_ms`` on until ``until_ms``."""
+    """What a request of one key and operation is answered from: by ``view`` as it was after so many ``changes`` of what
+    concerns it, and from ``from_ms`` on until ``until_ms``."""
 
     __slots__ = (
-        "admission", "api_key_id", "buckets", "changes", "concurrency", "from_ms", "organization_id", "paid_by",
-        "policy", "until_ms", "view",
+        "admission", "api_key_id", "buckets", "changes", "concurrency", "from_ms", "of_account", "of_key",
+        "of_organization", "of_secret", "organization_id", "paid_by", "policy", "until_ms", "view",
     )  # fmt: skip
 
-    def __init__(self, view: View, admission: Admission, from_ms: int, until_ms: int) -> None:
+    def __init__(self, view: View, key_sha256: str, admission: Admission, from_ms: int, until_ms: int) -> None:
         key, terms, _, spend = admission
         self.view = view
-        self.changes = view.changes
+        everybodys = view.stamps.changes  # first: where a stamp below makes the others count no more, this is void
+        self.of_secret = view.stamps.of(key_sha256)
+        self.of_key = view.stamps.of(key.api_key_id)
+        self.of_organization = view.stamps.of(key.organization_id)
+        self.of_account = view.stamps.of(key.account_id)
+        of_them = self.of_secret, self.of_key, self.of_organization, self.of_account
+        self.changes = everybodys + sum(stamp.changes for stamp in of_them)
         self.admission = admission
         self.from_ms = from_ms
         self.until_ms = until_ms
@@ -43,7 +49,9 @@ class Prepared:
         """The record keys of the soft limits that have to pay for it."""
 
 
-def prepare(view: View, admission: Admission, verdicts: Sequence[Verdict], now_ms: int) -> Prepared | None:
+def prepare(
+    view: View, key_sha256: str, admission: Admission, verdicts: Sequence[Verdict], now_ms: int
+) -> Prepared | None:
     """``admission``, of a request of which only the operation is known, made ready from ``now_ms`` on; ``verdicts`` are
     those about it. None where each such request has to be looked at."""
     terms = admission.terms
@@ -59,4 +67,4 @@ def prepare(view: View, admission: Admission, verdicts: Sequence[Verdict], now_m
     if costs and (verdicts or terms.credits_of_plan is not None):
         admission = admission._replace(spend=spend_of(admission, verdicts))
     ends_ms = [verdict.until_ms for verdict in verdicts if verdict.until_ms is not None]
-    return Prepared(view, admission, now_ms, min([view.catalogue_until_ms(now_ms), *ends_ms]))
+    return Prepared(view, key_sha256, admission, now_ms, min([view.catalogue_until_ms(now_ms), *ends_ms]))

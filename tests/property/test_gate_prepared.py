@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sluicegate.follower import Limits, View, stamps
 from sluicegate.gate import Answer, Gate, Hold, Shortfall, Spend
 from sluicegate.gate.soft import SoftHold
 from sluicegate_schemas.bounds import from_epoch_ms
@@ -19,6 +21,7 @@ from tests.gating import (
     SECRET,
     Known,
     TopicRecord,
+    catalogue_record,
     credit_block,
     decision_record,
     heron,
@@ -92,10 +95,28 @@ def news(kind: str, number: int, now_ms: int) -> TopicRecord:
             catalogue = CATALOGUE.model_copy(update={"version": 1_000 + number, "effective_at": effective_at})
             record = CatalogueRecord(catalogue=catalogue, published_at=effective_at, published_by="test")
             return "catalog", str(catalogue.version).encode(), record.model_dump_json().encode()
+        case "category":
+            return decision_record(
+                kind="category", name="org_heron", category="search", limit_name="credits", rank=rank,
+                verdict="block" if block else "allow", until_ms=now_ms + 1_500, decision_id=f"d-{number}",
+            )  # fmt: skip
+        case "operation":
+            return decision_record(
+                kind="operation", name="org_heron", operation="search.knn", limit_name="operation_quantity", rank=rank,
+                verdict="block" if block else "allow", until_ms=now_ms + 1_500, decision_id=f"d-{number}",
+            )  # fmt: skip
+        case "claim":
+            return key_record(organization="org_finch", name="key_finch_1", rank=rank, revoked=not block)
+        case "forgotten":
+            topic, key, _ = credit_block() if block else key_record()
+            return topic, key, None
     return key_record(rank=rank, revoked=block)
 
 
-KINDS = ("credits", "key", "used", "quota", "serving", "plan", "hard", "catalogue", "revoke")
+KINDS = (
+    "credits", "key", "used", "quota", "serving", "plan", "hard", "catalogue", "category", "operation", "claim",
+    "forgotten", "revoke",
+)  # fmt: skip
 check = st.tuples(st.just("check"), st.sampled_from(OPERATIONS), st.booleans())
 learn = st.tuples(st.just("learn"), st.sampled_from(KINDS), st.just(False))
 passing = st.tuples(st.just("wait"), st.sampled_from(["0", "7", "400", "3000", "70000", "-50"]), st.just(False))
@@ -152,6 +173,59 @@ def test_a_request_of_which_nothing_is_special_is_prepared() -> None:
     for _ in range(3):
         assert gate.check(SECRET, "search.knn", now_ms=NOW_MS).allowed
     assert len(gate._prepared) == 1
+
+
+def test_news_of_others_leaves_what_is_prepared_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = heron(organization("org_finch"))
+    gate = Gate(known)
+    gate.check(SECRET, "search.knn", now_ms=NOW_MS)
+    monkeypatch.setattr(gate, "_decide", lambda *_: pytest.fail("it was looked at in full"))
+    for others in (
+        decision_record(name="key_finch_1"),
+        key_record("sk_live_demo_key_finch_1", name="key_finch_1", organization="org_finch"),
+        organization("org_finch", rank=(2, 1)),
+        decision_record(kind="organization", name="org_finch", limit_name="concurrency"),
+        decision_record(kind="account", name="org_finch", limit_name="credits", verdict="allow"),
+    ):
+        known.learn(others)
+        assert gate.check(SECRET, "search.knn", now_ms=NOW_MS).allowed
+
+
+@pytest.mark.parametrize("stamps_max", [1, 3, 1_000])
+def test_a_member_of_a_pool_hears_of_its_payer_however_few_are_remembered(
+    stamps_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stamps, "STAMPS_MAX", stamps_max)
+    secret = "sk_live_demo_key_wren_1"
+    member = organization("org_wren", account_id="org_heron", rank=(1, 1))
+    known = heron(member, key_record(secret, name="key_wren_1", organization="org_wren", account="org_heron"))
+    gate = Gate(known)
+    for _ in range(2):
+        assert gate.check(secret, "search.knn", now_ms=NOW_MS).allowed
+        assert gate.check(SECRET, "search.knn", now_ms=NOW_MS).allowed
+    known.learn(credit_block(rank=(2, 1), until_ms=NOW_MS + 5_000))
+    assert gate.check(secret, "search.knn", now_ms=NOW_MS).status == 403
+    known.learn(credit_block(rank=(2, 2), until_ms=NOW_MS, decision_id="d-2"))
+    assert gate.check(secret, "search.knn", now_ms=NOW_MS).allowed
+    known.learn(organization(rank=(3, 1), credits_mode="hard"))
+    assert gate.check(secret, "search.knn", now_ms=NOW_MS).status == 503
+    known.learn(organization(rank=(3, 2)))
+    assert gate.check(secret, "search.knn", now_ms=NOW_MS).allowed
+    names = {"name": "key_wren_1", "organization": "org_wren", "account": "org_heron"}
+    known.learn(key_record(secret, **names, revoked=True, rank=(2, 1)))
+    assert gate.check(secret, "search.knn", now_ms=NOW_MS).status == 401
+
+
+def test_a_block_that_makes_an_allow_go_concerns_whom_that_was_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = news("used", 1, NOW_MS)
+    known = Known(view=View(Limits(decisions_max=1))).learn(catalogue_record(), organization(), key_record(), used)
+    gate = Gate(known)
+    assert gate.check(SECRET, "search.knn", now_ms=NOW_MS).allowed
+    looked_at: list[object] = []
+    monkeypatch.setattr(gate, "_decide", lambda verdicts, *_: looked_at.append(verdicts))
+    known.learn(decision_record(name="key_finch_1"))
+    gate.check(SECRET, "search.knn", now_ms=NOW_MS)
+    assert looked_at == [[]], "the allow is known no more"
 
 
 def test_a_catalogue_that_takes_effect_ends_what_was_prepared() -> None:
