@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from api.metrics import FAMILIES as API
 from clickhouse.audit.metrics import FAMILIES as AUDIT
 from clickhouse.metrics import FAMILIES as SINK
+from streams.engine.figures import BOUNDS_S
 from streams.worker_metrics import FAMILIES as WORKER
 from webhooks.metrics import FAMILIES as WEBHOOKS
 
@@ -19,7 +21,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text("utf-8"))
 SCRAPES = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text("utf-8"))
 DASHBOARDS = sorted((DEPLOY / "grafana/dashboards").glob("*.json"))
-FAMILY = {family.name: family for family in (*WORKER, *SINK, *AUDIT, *WEBHOOKS)}
+FAMILY = {family.name: family for family in (*WORKER, *SINK, *AUDIT, *WEBHOOKS, *API)}
 PARTS = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 LABELS = {name + part: {*family.labels, "le"} for name, family in FAMILY.items() for part in PARTS[family.kind]}
 LABELS["up"] = set()
@@ -90,3 +92,16 @@ def test_grafana_reads_the_prometheus_and_the_dashboards_of_the_composition() ->
     assert f"./deploy/grafana/dashboards:{provider['options']['path']}:ro" in services["grafana"]["volumes"]
     uids = [json.loads(path.read_text("utf-8"))["uid"] for path in DASHBOARDS]
     assert uids == [path.stem for path in DASHBOARDS]
+
+
+@pytest.mark.parametrize(("name", "expression", "text"), EXPRESSIONS)
+def test_a_bound_that_is_asked_for_is_one_that_is_counted(name: str, expression: str, text: str) -> None:
+    assert {float(bound) for bound in re.findall(r'le="([^"]+)"', expression)} <= set(BOUNDS_S), name
+
+
+def test_the_service_levels_show_availability_and_latency() -> None:
+    (service,) = [json.loads(path.read_text("utf-8")) for path in DASHBOARDS if path.stem == "sluicegate-service"]
+    shown = [(panel["title"], target["expr"]) for panel in service["panels"] for target in panel["targets"]]
+    assert sum("[30d:1m]" in expression for _, expression in shown) == 4
+    quantiles = {expression.split(",")[0] for _, expression in shown if "histogram_quantile" in expression}
+    assert quantiles == {"histogram_quantile(0.5", "histogram_quantile(0.99"}
