@@ -1,7 +1,7 @@
 """What operators' routes ask of Kafka, as one seam: the real one in a process, a fake in a test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -12,7 +12,7 @@ from sluicegate.operator.decisions import Found
 from sluicegate.operator.earlier import find_command
 from sluicegate.operator.explain import Explanation, explain
 from sluicegate.operator.groups import Topology, topology
-from sluicegate.operator.own_values import own_values
+from sluicegate.operator.own_values import own_values, read_puts, standing_put
 from sluicegate.operator.publish import Published, publish
 from sluicegate.operator.submit import Make, outcome_so_far, submit
 from sluicegate.operator.system import System
@@ -38,8 +38,16 @@ class Desk(Protocol):
     async def outcome(self, account_id: str, command_id: str) -> Outcome | None:
         """What became of a command; None where there is none of that id."""
 
-    async def own_values(self, account_id: str, *, before: int | None = None) -> Mapping[str, OrganizationPut]:
+    async def own_values(self, account_id: str) -> Mapping[str, OrganizationPut]:
         """See ``sluicegate.operator.own_values``."""
+
+    async def standing_put(
+        self, account_id: str, organization_id: str, *, now: datetime, wait_s: float
+    ) -> OrganizationPut | None:
+        """See ``sluicegate.operator.own_values``. Raises PendingError."""
+
+    async def puts_before(self, account_id: str, organization_id: str, offset: int) -> Sequence[OrganizationPut]:
+        """The organization's puts that stand in the log below ``offset``, whatever became of them, the oldest first."""
 
     async def catalogues(self) -> Mapping[int, Catalogue]:
         """The published versions."""
@@ -82,10 +90,24 @@ class RealDesk:
             earlier = await find_command(self._system, account_id, command_id)
             return None if earlier is None else await outcome_so_far(self._system, earlier)
 
-    async def own_values(self, account_id: str, *, before: int | None = None) -> Mapping[str, OrganizationPut]:
+    async def own_values(self, account_id: str) -> Mapping[str, OrganizationPut]:
+        """See ``Desk``."""
+        async with self._turn():
+            return await own_values(self._system, account_id)
+
+    async def standing_put(
+        self, account_id: str, organization_id: str, *, now: datetime, wait_s: float
+    ) -> OrganizationPut | None:
         """See ``Desk``. Takes turns of their own, since ``submit``, which has one of the others, asks for it."""
         async with self._look_ups:
-            return await own_values(self._system, account_id, before=before)
+            return await standing_put(self._system, account_id, organization_id, now=now, wait_s=wait_s)
+
+    async def puts_before(self, account_id: str, organization_id: str, offset: int) -> Sequence[OrganizationPut]:
+        """See ``Desk``, and ``standing_put``."""
+        async with self._look_ups:
+            puts = await read_puts(self._system, account_id)
+        commands = (put.command for put in puts if put.position.offset < offset)
+        return [command for command in commands if command.organization_id == organization_id]
 
     async def catalogues(self) -> Mapping[int, Catalogue]:
         """See ``Desk``."""

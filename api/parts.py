@@ -1,6 +1,6 @@
 """What the application is built from: real ones in a process, fakes in a test."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sluicegate.clock import Clock, epoch_ms
@@ -15,6 +15,7 @@ from .directory import Directory
 from .history import History
 from .operators import Operator
 from .roster import Roster
+from .turns import Turns
 
 
 class Following(Protocol):
@@ -54,6 +55,8 @@ class Parts:
     meter: Meter | None = None
     operators: tuple[Operator, ...] = ()
     clock: Clock = epoch_ms
+    changing: Turns = field(default_factory=Turns)
+    """Organizations of which an operator's request changes what was put last."""
 
     @property
     def ready(self) -> bool:

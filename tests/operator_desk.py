@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sluicegate.operator.commands import Outcome, outcome_of
@@ -11,6 +12,7 @@ from sluicegate.operator.decisions import Found
 from sluicegate.operator.earlier import Earlier
 from sluicegate.operator.explain import Explanation
 from sluicegate.operator.groups import GroupLag, PartitionLag, Topology
+from sluicegate.operator.own_values import PendingError
 from sluicegate.operator.plans import catalogue_to_publish
 from sluicegate.operator.publish import Published
 from sluicegate.operator.send import Sent
@@ -30,6 +32,7 @@ class FakeDesk:
         self.log: list[AnyCommand] = []
         self.refuses: set[str] = set()
         self.is_silent = False
+        self._unanswered: list[AnyCommand] = []
         self.failure: Exception | None = None
         self.published: dict[int, Catalogue] = {CATALOGUE.version: CATALOGUE}
         self._take = take
@@ -44,8 +47,11 @@ class FakeDesk:
                 raise OtherCommandError("that id is another command's")
             return earlier.command, self._outcome(earlier)
         command = await make(Origin(now, None))
+        await asyncio.sleep(0)  # as a broker takes its time
         self.log.append(command)
-        if not self.is_silent and command.kind not in self.refuses:
+        if self.is_silent:
+            self._unanswered.append(command)
+        elif command.kind not in self.refuses:
             self._obey(command)
         return command, self._outcome(Earlier(command, self._position(len(self.log) - 1), NOW_MS))
 
@@ -54,10 +60,28 @@ class FakeDesk:
         earlier = self._find(account_id, command_id)
         return None if earlier is None else self._outcome(earlier)
 
-    async def own_values(self, account_id: str, *, before: int | None = None) -> Mapping[str, OrganizationPut]:
+    def unanswered(self) -> list[AnyCommand]:
+        """What waits for a worker; one that speaks again has answered all."""
+        return self._unanswered if self.is_silent else []
+
+    async def own_values(self, account_id: str) -> Mapping[str, OrganizationPut]:
         self._fail()
-        puts = [one for one in self.log[:before] if isinstance(one, OrganizationPut)]
+        puts = [one for one in self.log if isinstance(one, OrganizationPut) and one not in self.unanswered()]
         return {one.organization_id: one for one in puts if one.account_id == account_id}
+
+    async def standing_put(
+        self, account_id: str, organization_id: str, *, now: datetime, wait_s: float
+    ) -> OrganizationPut | None:
+        if any(
+            isinstance(one, OrganizationPut) and one.organization_id == organization_id for one in self.unanswered()
+        ):
+            raise PendingError(organization_id)
+        return (await self.own_values(account_id)).get(organization_id)
+
+    async def puts_before(self, account_id: str, organization_id: str, offset: int) -> Sequence[OrganizationPut]:
+        self._fail()
+        puts = [one for one in self.log[:offset] if isinstance(one, OrganizationPut)]
+        return [one for one in puts if (one.account_id, one.organization_id) == (account_id, organization_id)]
 
     async def catalogues(self) -> Mapping[int, Catalogue]:
         self._fail()

@@ -248,6 +248,21 @@ def test_an_idempotency_key_is_one_commands_whoever_comes_first(running: Running
     assert [entry["applied_at"] for entry in trail] == sorted((one["applied_at"] for one in trail), reverse=True)
 
 
+@pytest.mark.contract("4.8")
+def test_changes_of_an_organization_at_the_same_moment_all_stay(running: Running) -> None:
+    api, changed = running.api, "organizations/org_changed"
+    assert api.operate("PUT", changed, "p0", json={"tier": "pro"}).status_code == 200
+    changes = {"p1": {"concurrency": 7}, "p2": {"objects_per_batch": 3}, "p3": {"tier": "team"}}
+    with ThreadPoolExecutor(3) as at_once:
+        asked = [at_once.submit(api.operate, "PATCH", changed, name, json=body) for name, body in changes.items()]
+        answers = [one.result() for one in asked]
+    assert [one.status_code for one in answers] == [200, 200, 200], [one.text for one in answers]
+    put = api.operate("GET", changed).json()["put"]
+    assert (put["concurrency"], put["objects_per_batch"], put["tier"]) == (7, 3, "team")
+    repeats = [api.operate("PATCH", changed, name, json=body) for name, body in changes.items()]
+    assert [one.content for one in repeats] == [one.content for one in answers]
+
+
 def test_an_operator_sees_how_the_system_does(running: Running) -> None:
     api = running.api
     api.until("/v1/organizations/usage", "key_wren_1", lambda body: body["requests"] >= WREN_REQUESTS)

@@ -1,8 +1,8 @@
 """What the operators' routes have in common: who acts under which id, how long to wait, and what an answer is."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from sluicegate.errors import (
 )
 from sluicegate.operator.commands import Fields, Outcome, as_command
 from sluicegate.operator.known import Known
+from sluicegate.operator.own_values import PendingError
 from sluicegate.operator.submit import Origin, OtherCommandError
 from sluicegate_schemas.bounds import EventId, Record, from_epoch_ms
 from sluicegate_schemas.files import FileError
@@ -36,6 +37,8 @@ from ...problems import FieldProblem, ProblemError, away, not_found
 log = logging.getLogger("api.operator")
 
 PREFIX: Final = "/v1/operator"
+PENDING_S_MIN: Final = 2.0
+"""How long a change waits at least for the answers of those before it, however short its caller waits for its own."""
 KNOWN_HERE_S: Final = 2.0
 """How long an answer waits for this process to know the organization or key that a command made."""
 CommandId = Annotated[
@@ -108,6 +111,17 @@ def known_organization(known: Known, organization_id: str) -> OrganizationEntitl
         return known.organization(organization_id)
     except NotFoundError:
         raise not_found("organization") from None
+
+
+@asynccontextmanager
+async def in_turn(write: Write, organization_id: str) -> AsyncIterator[None]:
+    """The organization's turn: of the requests that put it, one after another. Raises ProblemError: 503."""
+    async with AsyncExitStack() as turn:
+        try:
+            await turn.enter_async_context(write.parts.changing.of(organization_id, max(PENDING_S_MIN, write.wait_s)))
+        except TimeoutError:
+            raise away("Another change of the organization is under way", 1) from None
+        yield
 
 
 async def submit(write: Write, account_id: str, organization_id: str, making: Making) -> tuple[Fields, CommandOutcome]:
@@ -195,6 +209,8 @@ def as_problems() -> Iterator[None]:
         raise _field(error.field or "", str(error)) from None
     except NotFoundError as error:
         raise ProblemError(404, f"{_sentence(error)}") from None
+    except PendingError:
+        raise away("An earlier change of the organization has no answer yet, and none can be made of it", 1) from None
     except PublishRefusedError as error:
         raise ProblemError(409, f"{_sentence(error)}") from None
     except TopicsMissingError:

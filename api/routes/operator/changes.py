@@ -8,14 +8,25 @@ from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from sluicegate.errors import NotFoundError
-from sluicegate.operator.commands import Fields
+from sluicegate.operator.commands import Fields, as_command
 from sluicegate.operator.new_key import NewKey, new_key
 from sluicegate.operator.organizations import put_fields
 from sluicegate.operator.submit import Origin, OtherCommandError
-from sluicegate_schemas.accounts import KeyMode, KeyPut, OrganizationPut, Pool
+from sluicegate_schemas.accounts import AnyCommand, KeyMode, KeyPut, OrganizationPut, Pool
 from sluicegate_schemas.bounds import OrganizationId, Record, Sentence
 
-from .asking import CommandOutcome, Write, known_of, known_organization, outcome_answer, shows, submit
+from .asking import (
+    PENDING_S_MIN,
+    CommandOutcome,
+    Write,
+    in_turn,
+    known_of,
+    known_organization,
+    now_of,
+    outcome_answer,
+    shows,
+    submit,
+)
 from .bodies import JsonBody, body_of
 from .commands import ORGANIZATION, Writing
 
@@ -119,14 +130,29 @@ async def put_pool(write: Writing, organization_id: OrganizationId, body: PoolGi
 
 async def _change(write: Write, organization_id: str, changed: Callable[[OrganizationPut, str], Fields]) -> Response:
     account_id = known_organization(known_of(write.parts), organization_id).account_id
+    desk = write.parts.desk
 
     async def making(origin: Origin) -> Fields:
-        """A repeat is made of what stood before its first, whatever came since."""
-        before = None if origin.earlier is None else origin.earlier.position.offset
-        standing = (await write.parts.desk.own_values(account_id, before=before)).get(organization_id)
+        if origin.earlier is not None:
+            offset = origin.earlier.position.offset
+            bases = await desk.puts_before(account_id, organization_id, offset)
+            return _as_made([changed(base, account_id) for base in bases], origin.earlier.command)
+        wait_s = max(PENDING_S_MIN, write.wait_s)
+        standing = await desk.standing_put(account_id, organization_id, now=now_of(write.parts), wait_s=wait_s)
         if standing is None:
             raise NotFoundError(f"no command that put {organization_id} is on the trail")
         return changed(standing, account_id)
 
-    _, outcome = await submit(write, account_id, organization_id, making)
+    async with in_turn(write, organization_id):
+        _, outcome = await submit(write, account_id, organization_id, making)
     return outcome_answer(outcome)
+
+
+def _as_made(possible: list[Fields], earlier: AnyCommand) -> Fields:
+    """The fields that a repeat has: those of the first, which was made of one of the puts before it. Which one that
+    was, the log does not say: what had no answer then may have one now. Raises OtherCommandError."""
+    shared = {name: getattr(earlier, name) for name in ("command_id", "issued_at", "issued_by", "account_id")}
+    for fields in reversed(possible):
+        if as_command({**fields, **shared}) == earlier:
+            return fields
+    raise OtherCommandError("that id is another command's")

@@ -3,6 +3,7 @@ that a new kind or field needs a line here at most."""
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from inspect import Parameter, Signature, cleandoc
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -24,6 +25,7 @@ from .asking import (
     CommandOutcome,
     Write,
     as_problems,
+    in_turn,
     known_of,
     known_organization,
     outcome_answer,
@@ -103,7 +105,9 @@ def endpoint(route: Route) -> Callable[..., Awaitable[Response]]:
                 fields[BEGINS_NOW] = origin.issued_at
             return fields
 
-        _, outcome = await submit(write, account_id, organization_id, making)
+        turn = in_turn(write, organization_id) if route.command is OrganizationPut else nullcontext()
+        async with turn:
+            _, outcome = await submit(write, account_id, organization_id, making)
         return outcome_answer(outcome)
 
     parameters: dict[str, Any] = {"write": Writing, "organization_id": OrganizationId}
