@@ -123,6 +123,18 @@ GROUPS: Final = (
         ),
     ),
     Group(
+        "sink",
+        (
+            Row("sink_rows_eps", "rows/s", "more",
+                "state records that one sink turns into rows and has ClickHouse hold, at most", ("insert_bare_eps",)),
+            Row("sink_row_cpu_us", "µs", "less", "processor time of the sink for each of them"),
+            Row("sink_parts_max", "parts", "less",
+                "parts of a day that wait for merges, at most, in a minute of 10,000 rows/s"),
+            Row("sink_load_rows_eps", "rows/s", "more", "what the machine carried of these 10,000"),
+            Row("insert_bare_eps", "rows/s", "more", "such rows inserted by clickhouse-connect alone", is_peer=True),
+        ),
+    ),
+    Group(
         "usage_api",
         (
             Row("usage_api_p50_ms", "ms", "less",
