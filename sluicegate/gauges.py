@@ -2,7 +2,6 @@
 need not think that it died (requirements, section 2)."""
 
 import asyncio
-import contextlib
 import heapq
 import logging
 from collections import defaultdict
@@ -18,6 +17,7 @@ from .clock import Clock, epoch_ms
 from .gate.in_flight import InFlight, Serving
 from .node_process import NodeProcess
 from .publisher import Control
+from .tasks import end_task
 
 log = logging.getLogger("sluicegate.gauges")
 
@@ -80,10 +80,7 @@ class Gauges:
     async def stop(self) -> None:
         """Ends, with the word that nothing runs here any more."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end_task(task)
         for account_id in list(self._accounts):
             self._say(account_id, [])
 

@@ -1,7 +1,6 @@
 """Asks the workers for leases and gives them back, for as long as a service runs (requirements, section 3; ADR 18)."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from .follower.view import Change, View
 from .gate.escrow import Escrow, EscrowSettings
 from .gate.hard import EscrowReserve
 from .publisher import Control
+from .tasks import end_task
 
 log = logging.getLogger("sluicegate.lending")
 
@@ -43,10 +43,7 @@ class Lending:
     async def stop(self) -> None:
         """Gives everything back: no request runs any more, and the publisher is not closed yet."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end_task(task)
         self.escrow.give_back()
         self._ask()
 

@@ -25,6 +25,7 @@ from ..brokers import Brokers
 from ..clock import Clock, epoch_ms
 from ..consumers import stop_consumer
 from ..errors import TopicsMissingError
+from ..tasks import end_task
 from ..topic_partitions import partitions_of
 from .lags import Lags
 from .view import Change, View
@@ -101,10 +102,7 @@ class TopicFollower:
     async def stop(self) -> None:
         """Ends following; the view keeps what it holds."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end_task(task)
 
     async def wait_ready(self, timeout_s: float) -> bool:
         """Waits until ``ready``, at most ``timeout_s`` seconds; returns whether it is."""
