@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from sluicegate.gate import Answer, Gate
+from tests.bench import limiter_server
 from tests.bench.session import Session
 from tests.gating import NOW_MS, Known, catalogue_record, decision_record, key_record, organization_record
 
@@ -59,4 +60,6 @@ def measure(session: Session, wanted: Collection[str]) -> dict[str, float]:
         figures["gate_refusal_us"] = refusal
     if {"limits_memory_us", "limits_redis_us"} & set(wanted):
         figures |= json.loads(session.peer("limits_costs"))
+    if "limiter_server_us" in wanted and (server_us := limiter_server.request_us(session)) is not None:
+        figures["limiter_server_us"] = server_us
     return {name: figure for name, figure in figures.items() if name in wanted}

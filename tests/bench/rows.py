@@ -30,6 +30,9 @@ class Group:
 
 
 _EPS: Final = "events/s"
+KEYS: Final = {"1k": 1_000, "10k": 10_000, "100k": 100_000, "1m": 1_000_000}
+"""Live keys by what the rows' names have of it; and organizations."""
+ORGANIZATIONS: Final = {"10": 10, "1k": 1_000, "100k": 100_000}
 GROUPS: Final = (
     Group(
         "throughput",
@@ -74,13 +77,43 @@ GROUPS: Final = (
         "gates",
         (
             Row("gate_check_us", "µs", "less", "an admitted check of a key, headers not read",
-                ("limits_redis_us", "limits_memory_us")),
-            Row("gate_headers_us", "µs", "less", "an admitted check with its headers", ("limits_redis_us",)),
+                ("limits_redis_us", "limits_memory_us", "limiter_server_us")),
+            Row("gate_headers_us", "µs", "less", "an admitted check with its headers",
+                ("limits_redis_us", "limiter_server_us")),
             Row("gate_refusal_us", "µs", "less", "a refused check with headers and body", ("limits_redis_us",)),
             Row("limits_memory_us", "µs", "less", "limits, in memory: one moving window and its statistics",
                 is_peer=True),
             Row("limits_redis_us", "µs", "less", "limits, in Redis on loopback: one fixed window and its statistics",
                 is_peer=True),
+            Row("limiter_server_us", "µs", "less",
+                "go-limiter on an HTTP server on loopback: one token bucket and its headers", is_peer=True),
+        ),
+    ),
+    Group(
+        "following",
+        (
+            Row("gate_follow_us", "µs", "less",
+                "processor time of a gate for each of 100,000 live decisions, from the socket to its view"),
+            Row("gate_key_bytes", "bytes", "less",
+                "memory of a key in use with one operation, and a tenth of its organization, for 20,000 keys"),
+            Row("gate_block_bytes", "bytes", "less", "memory of a standing block, beside these"),
+        ),
+    ),
+    Group(
+        "event_costs",
+        (
+            *(
+                Row(f"event_cost_keys_{name}_us", "µs", "less",
+                    f"processor time of the state machine for an event, {keys:,} live keys in turn",
+                    () if name == "1k" else ("event_cost_keys_1k_us",))
+                for name, keys in KEYS.items()
+            ),
+            *(
+                Row(f"event_cost_organizations_{name}_us", "µs", "less",
+                    f"the same with 100,000 keys of {organizations:,} organizations",
+                    () if name == "10" else ("event_cost_organizations_10_us",))
+                for name, organizations in ORGANIZATIONS.items()
+            ),
         ),
     ),
     Group(
@@ -90,6 +123,12 @@ GROUPS: Final = (
                 "from the call of publish to the gate that obeys, at 20,000 events/s, half of the decisions"),
             Row("decision_latency_p99_ms", "ms", "less", "the same, 99 of 100 decisions"),
             Row("decision_load_eps", _EPS, "more", "what the machine carried of these 20,000 beside the measurement"),
+            Row("decision_latency_100k_p50_ms", "ms", "less",
+                "the same where 100,000 events/s are offered, half of the decisions", ("decision_latency_p50_ms",)),
+            Row("decision_latency_100k_p99_ms", "ms", "less", "99 of 100 decisions there",
+                ("decision_latency_p99_ms",)),
+            Row("decision_load_100k_eps", _EPS, "more", "what the machine carried of these 100,000",
+                ("decision_load_eps",)),
         ),
     ),
     Group(

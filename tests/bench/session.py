@@ -22,7 +22,8 @@ class Session:
         self.kept: dict[str, object] = {}
         """What a group made once for all rounds."""
         self.cleanup = ExitStack()
-        self._folder = folder
+        self.folder = folder
+        """Of the run, and gone after it."""
         self._kafka: Kafka | None = None
         self._clickhouse: ClickHouse | None = None
 
@@ -40,7 +41,7 @@ class Session:
     def kafka(self) -> Kafka:
         """The embedded broker."""
         if self._kafka is None:
-            self._kafka = Kafka(self._folder / "kafka")
+            self._kafka = Kafka(self.folder / "kafka")
             self._kafka.start()
             self.cleanup.callback(self._kafka.stop)
         return self._kafka
@@ -54,7 +55,7 @@ class Session:
     def clickhouse(self) -> ClickHouse:
         """The embedded engine."""
         if self._clickhouse is None:
-            self._clickhouse = ClickHouse(self._folder / "clickhouse")
+            self._clickhouse = ClickHouse(self.folder / "clickhouse")
             self._clickhouse.start()
             self.cleanup.callback(self._clickhouse.stop)
         return self._clickhouse

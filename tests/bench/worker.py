@@ -31,8 +31,13 @@ class Run(NamedTuple):
     cpu_us: float
 
 
-async def _watch(bootstrap: str, prefix: str, ends: list[int], workers: list[system.Worker]) -> list[tuple[int, int]]:
-    """(append time in ms, records durable by then over all partitions), rising, until all are."""
+async def until_durable(
+    bootstrap: str, prefix: str, ends: list[int], workers: list[system.Worker]
+) -> list[tuple[int, int]]:
+    """(append time in ms, records durable by then over all partitions), rising, until all are.
+
+    Raises RuntimeError where a worker ended, and TimeoutError.
+    """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, auto_offset_reset="earliest", max_partition_fetch_bytes=4 << 20
     )
@@ -80,7 +85,7 @@ async def _run(bootstrap: str, contents: Iterable[tuple[int, bytes]], events: in
         await system.until_shared(workers)
         before_s = sum(worker.cpu_s() for worker in workers)
         await system.publish_catalogue(bootstrap, prefix)
-        steps = await _watch(bootstrap, prefix, ends, workers)
+        steps = await until_durable(bootstrap, prefix, ends, workers)
         cpu_s = sum(worker.cpu_s() for worker in workers) - before_s
     return Run(_rate(steps, events), cpu_s / events * 1e6)
 
