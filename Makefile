@@ -62,6 +62,7 @@ faults: $(STAMP) ## kill -9 real processes under load, in rotation; nothing may 
 .PHONY: fuzz
 fuzz: $(STAMP) ## hostile input for every decoder and HTTP surface (FOR=60 seconds each, ARGS="--only usage")
 	$(BIN)/python -m tests.fuzz --for $(FOR) $(ARGS)
+	$(BIN)/python -m tests.fuzz.api --for $(FOR)
 
 .PHONY: outages
 outages: $(STAMP) ## ClickHouse away for 10 minutes, then the broker for one; nothing may differ afterwards

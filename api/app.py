@@ -13,6 +13,7 @@ from .dashboard import mount_dashboard
 from .direct import Direct
 from .guarded import Guarded
 from .limits import Bounds
+from .links import add_links
 from .live import Hub
 from .metered import Metered
 from .news import News
@@ -71,7 +72,7 @@ async def _health(request: Request) -> Response:
 
 
 def _describe(app: FastAPI) -> None:
-    """Names the forms of problems and refusals, which no route returns itself, in the OpenAPI document."""
+    """Adds to the OpenAPI document what no route says: the forms of problems and refusals, and what follows what."""
     made = app.openapi
 
     def openapi() -> dict[str, object]:
@@ -80,6 +81,7 @@ def _describe(app: FastAPI) -> None:
         for form in (Problem, ErrorBody):
             schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
             parts |= schema.pop("$defs", {}) | {form.__name__: schema}
+        add_links(document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own manual does it

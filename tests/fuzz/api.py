@@ -1,4 +1,5 @@
-"""``python -m tests.fuzz.api --for 600``: requests made of the OpenAPI document, for so many seconds in all.
+"""``python -m tests.fuzz.api --for 600``: requests made of the OpenAPI document, one by one and in sequences that
+follow its links, for so many seconds in all; ``make fuzz`` calls it.
 
 A failure prints the request that shows it; ``--seed`` repeats a run.
 """
@@ -10,8 +11,10 @@ from random import SystemRandom
 
 from tests.api_app import ApiApp
 from tests.fuzz.api_cases import explore, operations, schema_of
+from tests.fuzz.api_sequences import explore_sequences
 
 EXAMPLES = 50
+SEQUENCES = 100
 
 
 def main() -> int:
@@ -24,6 +27,13 @@ def main() -> int:
     end = time.monotonic() + options.seconds
     number, sent, broken = options.seed, 0, 0
     while time.monotonic() < end and not broken:
+        if not options.only:
+            try:
+                followed = explore_sequences(SEQUENCES, number)
+                print(f"{followed.total():,} links followed, {len(followed)} of them different", flush=True)
+            except (Exception, BaseExceptionGroup) as error:  # schemathesis groups its failures
+                broken += 1
+                print(f"a sequence:\n{error}")
         api = ApiApp()
         for operation in operations(schema_of(api)):
             if options.only in operation.label and time.monotonic() < end:

@@ -109,7 +109,7 @@ def explore(api: ApiApp, operation: Any, examples: int, number: int) -> int:
     return sent
 
 
-def check(api: ApiApp, case: Any, who: str) -> None:
+def check(api: ApiApp, case: Any, who: str) -> Any:
     """Sends one request as ``who``, and holds the answer against the document and against what nobody may see."""
     api.now_ms += 1_000  # so that buckets are full again
     secret = WHO[who]
@@ -117,6 +117,7 @@ def check(api: ApiApp, case: Any, who: str) -> None:
     response = case.call(headers={} if secret is None else {"Authorization": f"Bearer {secret}"})
     case.validate_response(response, checks=CHECKS)
     refuse_leaks(case.operation.path, who, response.status_code, response.headers, response.content)
+    return response
 
 
 def refuse_leaks(path: str, who: str, status: int, headers: Any, content: bytes) -> None:

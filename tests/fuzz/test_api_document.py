@@ -7,9 +7,11 @@ import pytest
 
 from tests.api_app import ApiApp
 from tests.fuzz.api_cases import explore, operations, schema_of
+from tests.fuzz.api_sequences import explore_sequences
 
 EXAMPLES = 3
 """Of each operation that fit the document, and as many that do not."""
+SEQUENCES = 25
 API = ApiApp()
 SCHEMA = schema_of(API)
 
@@ -18,3 +20,9 @@ SCHEMA = schema_of(API)
 @pytest.mark.parametrize("operation", operations(SCHEMA), ids=lambda operation: operation.label)
 def test_no_request_is_answered_with_a_fault_or_with_what_is_anothers(operation: object) -> None:
     assert explore(API, operation, EXAMPLES, number=1) > 0
+
+
+@pytest.mark.contract("4.6")
+def test_no_sequence_of_requests_is_answered_so_either() -> None:
+    followed = explore_sequences(SEQUENCES, number=1)
+    assert len(followed) >= 8, followed  # different links
