@@ -115,6 +115,8 @@ class World:
         self.state_end = 0
         """The end of the state log, as the machine is told of it."""
         self.log_time_ms = NOW_MS
+        self.clock_ms = 0
+        """Of whoever asks for balances: a second passes each time."""
         self.sequences: dict[str, int] = {}
         self.machine = self._machine()
         self.machine.resume(self.epoch, 0, 0)
@@ -176,7 +178,8 @@ class World:
         outputs = self.machine.take_outputs()
         self.early += outputs.early
         self.durable += outputs.durable
-        self.balances += self.machine.take_current(1_000)
+        self.clock_ms += 1_000
+        self.balances += self.machine.take_current(1_000, self.clock_ms)
 
     def take_over(self) -> None:
         """The owner dies after its last flush; a new one recovers the rows."""

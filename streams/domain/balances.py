@@ -1,4 +1,6 @@
-"""The balances of ledgers that changed, the oldest change first, whenever there is time to tell some.
+"""The balances of ledgers that changed, whenever there is time to tell some.
+
+One that was at rest is told at once, one that changes all the time in intervals; the oldest change comes first.
 
 The balance of an organization that shares its account's credits is another one, too, when a sibling spends, and there
 is one before it has a ledger: those are told in turns, and only where they changed. A balance that will not change any
@@ -19,6 +21,9 @@ from .pools import ORGANIZATION, Pools
 from .route_table import RouteTable
 from .settings import DomainSettings
 from .tables import ChangedRows
+
+_LOOKED_AT_MAX: Final = 20_000
+"""Behind so many that have just been told, one waits though it was at rest."""
 
 
 class Balances:
@@ -42,6 +47,7 @@ class Balances:
         self._routes: Final = routes
         self._pools: Final = pools
         self._is_flushing = False
+        self._closed_month = 0
         self._told: dict[str, tuple[int, int | None, bool]] = {}
         """(month, total, whether it is final) that was told last of each organization that shares its account."""
 
@@ -53,21 +59,28 @@ class Balances:
         """It stands there."""
         self._is_flushing = False
 
-    def take(self, usage_offset: int, at_most: int) -> list[OutboxRecord]:
-        """What is to be told now, at most about so much of it."""
+    def take(self, usage_offset: int, at_most: int, clock_ms: int) -> list[OutboxRecord]:
+        """What is to be told at ``clock_ms`` of a clock that only rises, at most so much of it."""
         self._routes.fold()
-        told = [self._told_of(ledger, self._pools.total_of(ledger), usage_offset) for ledger in self._next(at_most)]
+        self._closed_month = self._time.closed_month(self._settings.grace_ms)
+        told = [
+            self._told_of(ledger, self._pools.total_of(ledger), usage_offset)
+            for ledger in self._next(at_most, clock_ms)
+        ]
         shares = self._pools.take_changed_shares(min(self._settings.pool_balances_max, at_most - len(told)))
         for ledger, total in shares:
             if self._told.get(ledger.identifier) != (ledger.month, total, self._is_final(ledger)):
                 told.append(self._told_of(ledger, total, usage_offset))
         return told
 
-    def _next(self, at_most: int) -> list[Ledger]:
+    def _next(self, at_most: int, clock_ms: int) -> list[Ledger]:
         waiting = self._ledgers.unpublished
-        ledgers = list(islice((ledger for ledger in waiting if self._may_be_told(ledger)), at_most))
+        rested_ms = clock_ms - self._settings.balance_interval_ms
+        rested = (one for one in islice(waiting, _LOOKED_AT_MAX) if one.told_ms <= rested_ms and self._may_be_told(one))
+        ledgers = list(islice(rested, at_most))
         for ledger in ledgers:
             del waiting[ledger]
+            ledger.told_ms = clock_ms
             if ledger.kind == "account":
                 self._pools.shares_changed(ledger.account_id, ledger.month)
         return ledgers
@@ -83,7 +96,7 @@ class Balances:
         return self._outbox.balance(ledger, as_of, usage_offset, total_micro, is_final=is_final)
 
     def _is_final(self, ledger: Ledger) -> bool:
-        return ledger.month <= self._time.closed_month(self._settings.grace_ms)
+        return ledger.month <= self._closed_month
 
     def say_again(self, record_keys: set[str]) -> None:
         """The balances under these record keys are to be told again."""

@@ -29,7 +29,8 @@ class Ledger:
     __slots__ = (
         "account_id", "breakdown_micro", "charges_micro", "corrections_micro", "durations", "failures",
         "granted_burned_micro", "granted_micro", "identifier", "key", "kind", "lent_micro", "month",
-        "organization_id", "plan_burned_micro", "plan_micro", "requests", "total_micro", "used_micro", "watch_micro",
+        "organization_id", "plan_burned_micro", "plan_micro", "requests", "told_ms", "total_micro", "used_micro",
+        "watch_micro",
     )  # fmt: skip
 
     def __init__(self, kind: str, identifier: str, month: int, account_id: str, organization_id: str | None) -> None:
@@ -54,6 +55,8 @@ class Ledger:
         self.watch_micro = NEVER
         self.lent_micro = 0
         """What is lent of it to gateway nodes, as the escrow says: it has no place in the row."""
+        self.told_ms = -NEVER
+        """When its balance was told last, by the clock of who told it: no more in the row."""
 
     @property
     def unpaid_micro(self) -> int:

@@ -248,9 +248,9 @@ class Partition:
         """What is to be sent since the last call."""
         return self._outbox.take()
 
-    def take_current(self, at_most: int) -> list[OutboxRecord]:
-        """The balances that changed since they were told last, the oldest change first."""
-        return self._balances.take(self.totals.usage_offset, at_most)
+    def take_current(self, at_most: int, clock_ms: int) -> list[OutboxRecord]:
+        """The balances that changed since they were told last."""
+        return self._balances.take(self.totals.usage_offset, at_most, clock_ms)
 
     # ---- what it did and holds, see ``streams.engine.machine.Measured`` ----
 

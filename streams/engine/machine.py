@@ -117,7 +117,7 @@ class Machine(Protocol):
     def take_outputs(self) -> tuple[list[OutboxRecord], list[OutboxRecord]]:
         """What is to be sent since the last call: the fields of ``Outputs``, in their order."""
 
-    def take_current(self, at_most: int) -> list[OutboxRecord]:
-        """What is true now, flushed or not, under keys of which something else was told last (balances): at most about
-        so many, the oldest change first. Whoever asks sends them in this order, one after another; ``resume`` makes
-        all of them to be told again."""
+    def take_current(self, at_most: int, clock_ms: int) -> list[OutboxRecord]:
+        """What is true now, flushed or not, under keys of which something else was told last (balances): at most so
+        many. Whoever asks sends them in this order, before he asks again; ``resume`` makes all of them to be told
+        again. ``clock_ms``: his clock, which only rises; nothing but the pace may hang on it."""

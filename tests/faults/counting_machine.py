@@ -123,6 +123,6 @@ class CountingMachine:
         outputs, self._outputs = self._outputs, Outputs([], [])
         return outputs
 
-    def take_current(self, at_most: int) -> list[OutboxRecord]:
+    def take_current(self, at_most: int, clock_ms: int) -> list[OutboxRecord]:
         balance, self._balance = self._balance, []
         return balance

@@ -325,7 +325,8 @@ def test_changed_balances_are_told_as_they_are_when_they_are_asked_for():
 
 
 def told(world, at_most=1_000):
-    return [Balance.model_validate_json(one.value) for one in world.machine.take_current(at_most)]
+    world.clock_ms += 1_000
+    return [Balance.model_validate_json(one.value) for one in world.machine.take_current(at_most, world.clock_ms)]
 
 
 def test_of_many_changed_balances_the_oldest_change_is_told_first_and_the_rest_later_as_it_is_then():
@@ -341,6 +342,17 @@ def test_of_many_changed_balances_the_oldest_change_is_told_first_and_the_rest_l
     assert not {one.kind for one in first} & {one.kind for one in second}
     assert {one.kind: one.used_micro for one in third} == dict.fromkeys(("account", "organization", "key"), 40_000_000)
     assert not told(world)
+
+
+def test_a_ledger_that_was_just_told_waits_for_its_turn_and_is_told_though_nothing_comes_any_more():
+    world = small_world("pro")
+    world.send(usage("search.web"))
+    late = world.envelope(usage("search.web"))
+    world.machine.apply_usage([(1, NOW_MS, None, late)])
+    interval_ms = DomainSettings().balance_interval_ms
+    assert not world.machine.take_current(1_000, world.clock_ms + interval_ms - 1)
+    kept = world.machine.take_current(1_000, world.clock_ms + interval_ms)
+    assert {Balance.model_validate_json(one.value).used_micro for one in kept} == {20_000_000}
 
 
 def test_a_balance_of_a_closed_month_is_told_only_once_a_flush_holds_it():
