@@ -83,7 +83,7 @@ def _confluent(session: Session) -> float:
 
 
 def _quix(session: Session) -> float:
-    count = session.count(40_000)
+    count = session.count(400_000)  # long enough for several of its checkpoints
     topic = _filled(session, "quix", workload.records(count), _organization)  # its state is kept by key
     with tempfile.TemporaryDirectory() as folder:
         return _rate(session.peer("quix_counts", session.bootstrap, topic, str(count), folder))
