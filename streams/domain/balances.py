@@ -62,6 +62,8 @@ class Balances:
     def take(self, usage_offset: int, at_most: int, clock_ms: int) -> list[OutboxRecord]:
         """What is to be told at ``clock_ms`` of a clock that only rises, at most so much of it."""
         self._routes.fold()
+        if not self._ledgers.unpublished and not self._pools.has_untold:
+            return []
         self._closed_month = self._time.closed_month(self._settings.grace_ms)
         told = [
             self._told_of(ledger, self._pools.total_of(ledger), usage_offset)

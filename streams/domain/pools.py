@@ -120,6 +120,11 @@ class Pools(Participant):
         """The balance of a member is to be looked at."""
         self._untold[organization_id, month] = None
 
+    @property
+    def has_untold(self) -> bool:
+        """Whether ``take_changed_shares`` has any."""
+        return bool(self._changed or self._untold)
+
     def take_changed_shares(self, at_most: int) -> Iterator[tuple[Ledger, int | None]]:
         """(ledger, total) of ``at_most`` so many members whose balances may be others than they were; one without a
         ledger has one that is not kept."""

@@ -2,16 +2,24 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import cache
+from types import MethodType
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 _RowT = TypeVar("_RowT", bound=msgspec.Struct)
 
 
+@cache
+def _parameters(function: Callable[..., object]) -> int:
+    return len(inspect.signature(function).parameters)
+
+
 def by_names(take: Callable[..., None]) -> Callable[[bytes, Any], None]:
-    """``take(name, …, row)`` as a taker of (row key, row), which raises ValueError for a key of other names."""
-    count = len(inspect.signature(take).parameters) - 1
+    """The method ``take(name, …, row)`` as a taker of (row key, row), which raises ValueError for a key of other
+    names."""
+    count = _parameters(cast(MethodType, take).__func__) - 2  # without self and the row
 
     def take_row(key: bytes, row: msgspec.Struct) -> None:
         _, *names = key.decode().split("|")

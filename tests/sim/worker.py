@@ -38,6 +38,7 @@ def worker_settings(world: World, **changes: Any) -> Settings:
         session_s=4.0,
         lease_margin_s=0.5,
         tick_interval_s=1.0,
+        balance_interval_ms=200,
         worker_name="unnamed",
     )
     return replace(settings, **changes)
