@@ -73,7 +73,7 @@ class PlanFit(NamedTuple):
 def plan_fits(client: Client, org_id: str, catalogue: Catalogue, start: datetime, end: datetime) -> list[PlanFit]:
     """The organization's use from ``start`` to before ``end``, at most forty days, on each plan. Raises ValueError for
     a longer range or a time without zone, and clickhouse_connect's errors."""
-    parameters = {"org": org_id, **range_parameters(start, end)}
+    parameters = {"org": org_id, **range_parameters(client, start, end)}
     if end - start > timedelta(days=DAYS_MAX):
         raise ValueError(f"plans are compared over at most {DAYS_MAX} days")
     spans = [SpanUse(*row) for row in client.query(_MINUTES, parameters=parameters, settings=SETTINGS).result_rows]

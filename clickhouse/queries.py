@@ -271,7 +271,7 @@ def _check(grouping: str) -> None:
 def _rows(
     client: Client, query: str, org_id: str, start: datetime, end: datetime, **more: object
 ) -> Sequence[Sequence[Any]]:
-    parameters = {"org": org_id, **range_parameters(start, end), **more}
+    parameters = {"org": org_id, **range_parameters(client, start, end), **more}
     settings = ONE_THREAD if org_id else SETTINGS
     return client.query(query, parameters=parameters, settings=settings).result_rows
 

@@ -7,19 +7,26 @@ which no event can change any more. Where nothing was ever rolled, every hour th
 """
 
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Final
+from weakref import WeakKeyDictionary
+
+from clickhouse_connect.driver.client import Client
 
 SETTINGS: Final = {"do_not_merge_across_partitions_select_final": 1}
 """Versions of one row share its partition, which is made of its own time."""
 ONE_THREAD: Final = {**SETTINGS, "max_threads": 1}
 """For what is asked of one organization: a few thousand rows, so that threads cost more than they read."""
+ROLLED_KNOWN_S: Final = 60.0
+"""How long it is taken for known how far hours are: as often as they are rolled."""
 MINUTES_DAYS: Final = 40
 """So many days before today usage comes from minutes, which are kept for a little longer."""
 _COLUMNS: Final = "org_id, api_key_id, operation, category, requests, errors, throttled, units, credits_micro, events"
-_ROLLED: Final = "(SELECT max(rolled_until) FROM usage_rolled WHERE name = 'usage_hour')"
-_OPEN_HOURS: Final = f"""(
-    SELECT arrayConcat(groupUniqArray(hour), {{cut_hours:Array(DateTime('UTC'))}}) FROM usage_written
-    WHERE hour >= {{start:DateTime('UTC')}} AND hour < {{end:DateTime('UTC')}} AND written_at >= {_ROLLED})"""  # noqa: S608 (made of constants)
+_ROLLED: Final = "SELECT toUnixTimestamp(max(rolled_until)) FROM usage_rolled WHERE name = 'usage_hour'"
+_OPEN_HOURS: Final = """(
+    SELECT arrayConcat(groupUniqArray(hour), {cut_hours:Array(DateTime('UTC'))}) FROM usage_written
+    WHERE hour >= {start:DateTime('UTC')} AND hour < {end:DateTime('UTC')}
+        AND written_at >= {rolled_until:DateTime('UTC')})"""
 _FROM_HOURS: Final = """(
     WITH $OPEN_HOURS AS open_hours
     SELECT minute AS at, $COLUMNS FROM usage_minute FINAL
@@ -41,14 +48,30 @@ _FROM_MINUTES: Final = """(
 )"""
 
 
+_NEVER: Final = datetime.fromtimestamp(0, UTC)
+_known: Final[WeakKeyDictionary[Client, tuple[float, datetime]]] = WeakKeyDictionary()
+
+
 def minutes_start(now: datetime) -> datetime:
     """From when on usage comes from minutes; what is older comes from hours."""
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=MINUTES_DAYS)
 
 
-def range_parameters(start: datetime, end: datetime) -> dict[str, object]:
+def rolled_until(client: Client) -> datetime:
+    """Until when all that was written is in the hours. What is known may be older than what is so, and no less right:
+    more hours are taken from their minutes then. Raises clickhouse_connect's errors."""
+    known, asked_s = _known.get(client), monotonic()
+    if known is not None and asked_s - known[0] < ROLLED_KNOWN_S:
+        return known[1]
+    rolled = datetime.fromtimestamp(int(client.query(_ROLLED).result_rows[0][0]), UTC)
+    if rolled != _NEVER:
+        _known[client] = asked_s, rolled
+    return rolled
+
+
+def range_parameters(client: Client, start: datetime, end: datetime) -> dict[str, object]:
     """The parameters that say which usage: from ``start`` to before ``end``. Raises ValueError for a time without
-    zone."""
+    zone, and clickhouse_connect's errors."""
     for name, value in (("start", start), ("end", end)):
         if value.tzinfo is None:
             raise ValueError(f"{name} has no time zone")
@@ -56,6 +79,7 @@ def range_parameters(start: datetime, end: datetime) -> dict[str, object]:
     return {
         "start": start,
         "end": end,
+        "rolled_until": rolled_until(client),
         "minutes_start": max(start, minutes_start(datetime.now(UTC))),
         "cut_hours": [hour for edge, hour in hours if hour != edge],
     }

@@ -9,6 +9,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse import queries
 from clickhouse.plan_fit import plan_fits
 from clickhouse.roll import INSERT_MARGIN, roll
+from clickhouse.usage_sql import rolled_until
 from tests.domain_world import default_catalogue
 
 pytestmark = pytest.mark.engine
@@ -57,8 +58,23 @@ def test_what_is_rolled_comes_from_hours_and_not_from_minutes(client: Client) ->
     assert used(client) == 110
 
 
-def test_before_the_first_roll_minutes_are_all(client: Client) -> None:
+def test_who_knows_of_an_older_roll_alone_counts_right_as_well(client: Client) -> None:
+    write(client, row(NOON, 100), row(NOON + HOUR, 10, chunk=2))
+    roll(client)
+    assert used(client) == 110
+    known = rolled_until(client)
+    write(client, row(NOON, 105, version=2, age=timedelta(0)))
+    client.command("INSERT INTO usage_rolled SELECT 'usage_hour', now('UTC') + INTERVAL 1 HOUR")
+    roll(client)
+    assert rolled_until(client) == known, "it is not asked anew within a minute"
+    assert used(client) == 115
+
+
+def test_before_the_first_roll_minutes_are_all_and_it_is_noticed_when_it_comes(client: Client) -> None:
     write(client, row(NOON, 100))
+    assert used(client) == 100
+    roll(client)
+    client.command("ALTER TABLE usage_minute DELETE WHERE true", settings={"mutations_sync": 2})
     assert used(client) == 100
 
 
