@@ -20,9 +20,9 @@ from .news import News
 from .parts import Parts
 from .problems import PROBLEM_RESPONSES, REFUSAL_RESPONSES, Problem, install
 from .projections import Projections
-from .routes import alerts, decisions, limits, live, operator, organization, projection, series, sla, usage
+from .routes import alerts, decisions, labels, limits, live, operator, organization, projection, series, sla, usage
 
-CUSTOMERS = (organization, usage, series, projection, limits, decisions, alerts, sla, live)
+CUSTOMERS = (organization, usage, labels, series, projection, limits, decisions, alerts, sla, live)
 DESCRIPTION = """What a customer of a metered API sees of its own usage, limits and alerts, and what its operators do.
 
 Customers sign in with an API key and see their own organization only. Amounts are credits, exact to six places."""

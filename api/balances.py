@@ -4,7 +4,7 @@
 record key replaces what is there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -111,6 +111,8 @@ class BalanceTable:
         self.malformed = 0
         self._max = balances_max
         self._held: dict[str, Held] = {}
+        self._labels: dict[tuple[str, str], dict[str, Held]] = {}
+        """Those of labels again, by organization and month."""
         self._floor = ""
         self._listeners: list[OnBalance] = []
 
@@ -140,6 +142,10 @@ class BalanceTable:
             held.balance for held in self._held.values() if held.balance.kind == kind and held.balance.month == month
         )
 
+    def labels(self, organization_id: str, month: str) -> Iterable[Held]:
+        """The balances of an organization's labels in a month."""
+        return self._labels.get((organization_id, month), {}).values()
+
     def keeps(self, month: str, now_ms: int) -> bool:
         """Whether ``month`` is one of those that are held."""
         return month_before(month_of(now_ms)) <= month
@@ -150,12 +156,18 @@ class BalanceTable:
         if floor > self._floor:
             self._floor = floor
             self._held = {name: held for name, held in self._held.items() if held.balance.month >= floor}
-        if key is None or not key.isascii():
+            self._labels = {place: found for place, found in self._labels.items() if place[1] >= floor}
+        try:
+            name = "" if key is None else key.decode()  # the label of what found no room is "…"
+        except UnicodeDecodeError:
+            name = ""
+        if not name:
             self.malformed += 1
             return
-        name = key.decode("ascii")
         if value is None:
-            self._held.pop(name, None)
+            gone = self._held.pop(name, None)
+            if gone is not None and gone.balance.label is not None:
+                self._of_labels(gone.balance).pop(name, None)
             return
         try:
             balance = _DECODE(value) if len(value) <= BALANCE_BYTES_MAX else None
@@ -173,8 +185,13 @@ class BalanceTable:
             self.full_month = max(self.full_month, balance.month)
             return
         held = self._held[name] = Held(balance, now_ms)
+        if balance.label is not None:
+            self._of_labels(balance)[name] = held
         for on_balance in self._listeners:
             on_balance(held, None if before is None else before.balance)
+
+    def _of_labels(self, balance: Balance) -> dict[str, Held]:
+        return self._labels.setdefault((balance.id, balance.month), {})
 
 
 def _rank(balance: Balance) -> tuple[int, int]:

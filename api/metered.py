@@ -20,6 +20,7 @@ OPERATIONS: Final[Routes] = {
     "GET /v1/organizations": "organizations.get",
     "GET /v1/organizations/usage": "usage.get",
     "GET /v1/organizations/usage/series": "usage.list",
+    "GET /v1/organizations/usage/labels": "usage.get",
     "GET /v1/organizations/usage/api-keys/{key_id}": "usage.get",
     "GET /v1/organizations/projection": "usage.get",
     "GET /v1/organizations/limits": "organizations.get",

@@ -38,6 +38,24 @@ class Usage(Fresh):
     """How much of ``used`` belongs to months that were final when it came."""
 
 
+class LabelUsage(Body):
+    """What requests with a label, as ``pipeline=nightly``, used in a month; ``as_of`` is when it was used last. The
+    label ``…`` is all that found no place of its own."""
+
+    label: str
+    used: Credits
+    breakdown: dict[str, Credits]
+    requests: int
+    as_of: Instant
+
+
+class UsageByLabel(Fresh):
+    """The labels of a month, the costliest first. A request with several labels counts for each: they do not sum up."""
+
+    month: str
+    labels: list[LabelUsage]
+
+
 class CategoryLimits(Body):
     """Requests a minute of each key by category; null: no limit."""
 

@@ -44,6 +44,7 @@ class ApiApp(World):
         for name, micro in USED.items():
             for kind, about in (("organization", f"org_{name}"), ("account", f"org_{name}"), ("key", f"key_{name}_1")):
                 self.balance(kind, about, used_micro=micro, breakdown_micro={"search": micro})
+            self.balance("label", f"org_{name}", label=f"of={name}", organization_id=f"org_{name}", used_micro=micro)
         finch, heron = Usage(5, 0, 0, 5, USED["finch"], 5), Usage(3, 0, 0, 3, USED["heron"], 3)
         each = {"org_finch": finch, "org_heron": heron}
         self.history.says |= {

@@ -83,7 +83,8 @@ def balance_record(kind: str = "organization", name: str = "org_heron", **fields
         "source": {"topic": "usage", "partition": 0, "offset": 1, "index": 0},
         "sequence": {"epoch": 1, "counter": 1},
     } | fields
-    return f"{kind}:{name}:{month}".encode(), json.dumps(balance).encode()
+    about = f"{name}:{fields['label']}" if "label" in fields else name
+    return f"{kind}:{about}:{month}".encode(), json.dumps(balance).encode()
 
 
 def alert_record(
