@@ -17,7 +17,7 @@ from clickhouse.projection import project
 from clickhouse.roll import roll
 from stack.clickhouse import ClickHouse
 from stack.kafka import Kafka
-from tests.api_process import ApiProcess, secret_of
+from tests.api_process import OPERATOR, OPERATORS, ApiProcess, secret_of
 from tests.browser import browser
 from tests.pipeline import Pipeline
 
@@ -32,12 +32,14 @@ class Running(NamedTuple):
     api: ApiProcess
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def running(kafka: Kafka, clickhouse: ClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Everything, with ten credits used in each of the six hours before."""
     folder = tmp_path_factory.mktemp("dashboard")
     pipeline = Pipeline(kafka, clickhouse, f"t{secrets.token_hex(5)}", folder)
-    api = ApiProcess(pipeline.environment(), folder)
+    operators = folder / "operators.toml"
+    operators.write_text(OPERATORS)
+    api = ApiProcess(pipeline.environment(), folder, SLUICEGATE_API_OPERATORS_FILE=str(operators))
     try:
         asyncio.run(pipeline.start())
         asyncio.run(_search(pipeline, HOURS_MS))
@@ -106,3 +108,24 @@ def test_a_newcomer_sees_credits_fall_a_block_come_and_why_it_did(running: Runni
         usage = page.get_by_role("region", name="Usage", exact=True)
         usage.get_by_role("radio", name="Operation").check()
         expect(usage.get_by_role("row", name="search.web")).to_be_visible()
+
+
+def test_an_operator_sees_who_uses_most_the_path_of_an_event_and_what_was_changed(running: Running) -> None:
+    pipeline, api = running
+    api.until("/v1/organizations/usage", KEY, lambda body: body["credits"]["used"] >= 60, limit_s=60.0)
+    _await_projection(pipeline)  # what it is made of is what the top consumers are
+    with browser() as chromium, ThreadPoolExecutor(1) as aside:
+        page = chromium.new_page()
+        page.goto(f"{api.url}/")
+        page.get_by_label("API key").fill(OPERATOR)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Operations")).to_be_visible()
+        consumers = page.get_by_role("region", name="Top consumers")
+        expect(consumers.get_by_role("row", name="org_wren")).to_be_visible()
+        workers = page.get_by_role("region", name="Path of an event").get_by_role("listitem").filter(has_text="Workers")
+        expect(workers).to_contain_text("1 member")
+
+        change = {"json": {"tier": "pro", "reason": "As agreed with Vera"}}
+        changed = aside.submit(api.operate, "PUT", "organizations/org_seen", "seen", **change).result()
+        assert changed.status_code == 200, changed.text
+        expect(page.get_by_role("region", name="Changes")).to_contain_text("As agreed with Vera", timeout=60_000)
