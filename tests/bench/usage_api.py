@@ -20,9 +20,10 @@ from sluicegate import Publisher, PublisherSettings
 from sluicegate.clock import epoch_ms
 from stack.ports import LOOPBACK, free_port
 from tests.bench import asking, load, system
-from tests.bench.decisions import EVENTS_PER_S, python
+from tests.bench.decisions import python
 from tests.bench.session import ROOT, Session
 
+EVENTS_PER_S: Final = 20_000.0
 REQUESTS_PER_S: Final = 500.0
 _SECONDS: Final = 15.0
 _KEYS: Final = 100
