@@ -85,6 +85,10 @@ backtest: $(STAMP) ## forecasts of months that are over beside what they were, i
 bench: $(STAMP) $(PEERS) ## our figures beside peers', into bench/latest.json (ONLY=id,… ROUNDS=3 CHECK=1 compares with the last)
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CHECK),--check) $(ARGS)
 
+.PHONY: soak
+soak: $(STAMP) ## 20,000 events/s for so long: what grows, and whether all is counted, into docs/soak.md (FOR=600)
+	$(BIN)/python -m tests.bench.soak --for $(FOR) $(ARGS)
+
 $(PEERS): locks/bench.lock
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --require-hashes -r locks/bench.lock

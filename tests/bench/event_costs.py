@@ -63,7 +63,9 @@ class _Owned:
         """Takes in the log, and flushes as a worker would."""
         machine, position, records = self.machine, 0, self.records
         while position < len(records):
-            position += machine.apply_usage(records[position : position + _RECORDS_AT_ONCE])
+            consumed = machine.apply_usage(records[position : position + _RECORDS_AT_ONCE])
+            assert consumed, "an event names nobody that is known"
+            position += consumed
             machine.take_outputs()
             if machine.log_time_ms >= self._flush_at_ms or machine.changed_rows >= machine.settings.changed_rows_max:
                 self._flush_at_ms = machine.log_time_ms + _FLUSH_EVERY_MS

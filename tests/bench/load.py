@@ -34,10 +34,12 @@ _BUFFERED_S: Final = 0.5
 
 
 class Loaded(NamedTuple):
-    """``eps`` events a second were published; ``probed`` holds (probe, time in ns of its first event)."""
+    """``eps`` events a second were published; ``probed`` holds (probe, time in ns of its first event); ``events`` are
+    all that the broker has, those of probes too."""
 
     eps: float
     probed: list[tuple[int, int]]
+    events: int
 
 
 def probe(number: int) -> str:
@@ -102,7 +104,7 @@ async def run(bootstrap: str, prefix: str, per_s: float, seconds: float, probes_
         await asyncio.sleep(_SLICE_S)
     eps = sent / (time.monotonic() - began)
     await publisher.close(60.0)
-    return Loaded(eps, probed)
+    return Loaded(eps, probed, publisher.stats().published)
 
 
 if __name__ == "__main__":

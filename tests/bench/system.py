@@ -87,17 +87,22 @@ async def prepare(
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20, max_batch_size=1 << 19)
     await producer.start()
     try:
-        for command in workload_commands() if commands is None else commands:
-            key = command.account_id
-            partition = partition_of(key, workload.PARTITIONS)
-            value = command.model_dump_json().encode()
-            await producer.send(prefix + topics.ACCOUNTS.name, value, key=key.encode(), partition=partition)
+        await send_commands(producer, prefix, workload_commands() if commands is None else commands)
         for partition, value in contents:
             await producer.send(prefix + topics.USAGE.name, value, partition=partition)
         await producer.flush()
     finally:
         await producer.stop()
     return await ends(bootstrap, prefix + topics.USAGE.name)
+
+
+async def send_commands(producer: AIOKafkaProducer, prefix: str, commands: Iterable[Command]) -> None:
+    """Operator commands, each in its account's partition."""
+    for command in commands:
+        key = command.account_id
+        partition = partition_of(key, workload.PARTITIONS)
+        value = command.model_dump_json().encode()
+        await producer.send(prefix + topics.ACCOUNTS.name, value, key=key.encode(), partition=partition)
 
 
 async def publish_catalogue(bootstrap: str, prefix: str) -> None:
