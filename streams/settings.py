@@ -15,7 +15,7 @@
 | SLUICEGATE_SESSION_S | seconds without a heartbeat until a worker's partitions go to others | 10 |
 | SLUICEGATE_LEASE_MARGIN_S | seconds before the session's end after which a worker no longer flushes | 1.5 |
 | SLUICEGATE_BALANCE_INTERVAL_MS | time at least from one telling of a partition's changed balances to the next | 50 |
-| SLUICEGATE_FLUSH_INTERVAL_MS | time from one flush of a partition to the next | 200 |
+| SLUICEGATE_FLUSH_INTERVAL_MS | time from one flush of a partition to the next; longer behind a large one | 200 |
 | SLUICEGATE_FETCH_WAIT_MS | how long a fetch may wait for records | 50 |
 | SLUICEGATE_ROWS_MAX | changed rows that make a flush early | 10000 |
 | SLUICEGATE_BATCH_BYTES_MAX | the largest flush in bytes; below the state topic's max.message.bytes | 15000000 |

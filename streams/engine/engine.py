@@ -301,10 +301,9 @@ class Engine:
 
     async def _tick(self) -> None:
         while True:
-            lease_until = self.lease_until
-            now = monotonic()
-            for runner in self._live():
-                runner.tick(now, lease_until)
+            for runner in list(self._live()):
+                runner.tick(monotonic(), self.lease_until)
+                await asyncio.sleep(0)  # a tick may flush, which takes milliseconds: others' decisions go first
             await asyncio.sleep(TICK_S)
 
     async def _guard(self, work: Any) -> None:

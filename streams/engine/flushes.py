@@ -1,6 +1,13 @@
 """The flushes of one owner in order: the one on its way, the one whose reply is weighed, the last true one."""
 
 from dataclasses import dataclass
+from typing import Final
+
+_PAUSE_S_A_RECORD: Final = 0.0008
+"""A large flush lets the next one wait longer: a row that changes all the time is then written less often, and flushes
+take a bounded share of the worker's time …"""
+_PAUSE_S_MAX: Final = 1.0
+"""… but no longer than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,8 @@ class Flushes:
         self._acknowledged: Flush | None = None
         self._true_positions = (-1, -1)
         self._started_at = float("-inf")
+        self._records = 0
+        """How many the last flush had."""
 
     def resume(self, number: int, usage_offset: int, accounts_offset: int) -> None:
         """What the recovered state says of the last flush."""
@@ -41,8 +50,9 @@ class Flushes:
         return self._true_positions == (usage_offset, accounts_offset)
 
     def waited(self, now: float, interval_s: float) -> bool:
-        """The last flush began ``interval_s`` ago."""
-        return now - self._started_at >= interval_s
+        """The last flush began ``interval_s`` ago, or longer if it was large."""
+        pause_s = min(self._records * _PAUSE_S_A_RECORD, _PAUSE_S_MAX)
+        return now - self._started_at >= max(interval_s, pause_s)
 
     def begin(self, flush: Flush, now: float) -> None:
         """``flush`` is on its way."""
@@ -50,6 +60,7 @@ class Flushes:
         self.at_once = False
         self._in_flight = flush
         self._started_at = now
+        self._records = flush.records
 
     def appended(self) -> Flush | None:
         """The broker's reply came for the flush in flight, which is returned. None where none was."""
