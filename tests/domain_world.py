@@ -183,12 +183,16 @@ class World:
 
     def take_over(self) -> None:
         """The owner dies after its last flush; a new one recovers the rows."""
+        self.recover()
+        self.flush()
+
+    def recover(self) -> None:
+        """The same, and nobody asks the new one for anything yet."""
         self.epoch += 1 << 32
         self.machine = self._machine()
         for key, payload in sorted(self.rows.items()):
             self.machine.restore(key, payload)
         self.machine.resume(self.epoch, 1, self.log_time_ms)
-        self.flush()
 
     @property
     def decisions(self) -> list[Decision]:

@@ -48,8 +48,13 @@ class Balances:
         self._pools: Final = pools
         self._is_flushing = False
         self._closed_month = 0
+        self._again: dict[Ledger, None] = {}
         self._told: dict[str, tuple[int, int | None, bool]] = {}
         """(month, total, whether it is final) that was told last of each organization that shares its account."""
+
+    def resume(self) -> None:
+        """All rows are back: each balance is told again, behind those that change."""
+        self._again = dict.fromkeys(self._ledgers)
 
     def flush_begins(self) -> None:
         """All that changed until now is on its way to the log."""
@@ -62,7 +67,7 @@ class Balances:
     def take(self, usage_offset: int, at_most: int, clock_ms: int) -> list[OutboxRecord]:
         """What is to be told at ``clock_ms`` of a clock that only rises, at most so much of it."""
         self._routes.fold()
-        if not self._ledgers.unpublished and not self._pools.has_untold:
+        if not self._ledgers.unpublished and not self._again and not self._pools.has_untold:
             return []
         self._closed_month = self._time.closed_month(self._settings.grace_ms)
         told = [
@@ -71,7 +76,9 @@ class Balances:
         ]
         shares = self._pools.take_changed_shares(min(self._settings.pool_balances_max, at_most - len(told)))
         for ledger, total in shares:
-            if self._told.get(ledger.identifier) != (ledger.month, total, self._is_final(ledger)):
+            if not self._may_be_told(ledger):
+                self._pools.share_changed(ledger.identifier, ledger.month)
+            elif self._told.get(ledger.identifier) != (ledger.month, total, self._is_final(ledger)):
                 told.append(self._told_of(ledger, total, usage_offset))
         return told
 
@@ -82,10 +89,27 @@ class Balances:
         ledgers = list(islice(rested, at_most))
         for ledger in ledgers:
             del waiting[ledger]
+            self._again.pop(ledger, None)
+        ledgers += self._next_again(at_most - len(ledgers))
+        for ledger in ledgers:
             ledger.told_ms = clock_ms
             if ledger.kind == "account":
                 self._pools.shares_changed(ledger.account_id, ledger.month)
         return ledgers
+
+    def _next_again(self, at_most: int) -> list[Ledger]:
+        """Of those that a recovery brought back, without those that wait as changed ones or are kept no more."""
+        found = []
+        for ledger in list(islice(self._again, at_most)):
+            del self._again[ledger]
+            if not self._may_be_told(ledger):
+                self._again[ledger] = None
+            elif ledger not in self._ledgers.unpublished and self._is_kept(ledger):
+                found.append(ledger)
+        return found
+
+    def _is_kept(self, ledger: Ledger) -> bool:
+        return self._ledgers.get(ledger.kind, ledger.identifier, ledger.month) is ledger
 
     def _may_be_told(self, ledger: Ledger) -> bool:
         return not self._is_final(ledger) or not (self._is_flushing or ledger.key in self._changed)

@@ -179,7 +179,7 @@ class Partition:
         self.participants.resume(self._moment(f"r{self._partition}-{epoch}"))
         for ledger in self.ledgers:
             self.policy.watch(ledger, time.month)
-            self.ledgers.unpublished[ledger] = None
+        self._balances.resume()
 
     def apply_usage(self, records: Sequence[InputTuple], *, accounts_current: bool = False) -> int:
         """Takes in usage records in offset order; returns how many were consumed. Raises LookupError while no

@@ -156,16 +156,21 @@ class Stage:
         StuckError."""
         world = self.world
         world.run_until(self.is_at_rest, PEACE_LIMIT_MS)
-        for _ in range(SETTLES_MAX):
-            world.run(SETTLED_MS)
-            world.run_until(self.is_at_rest, PEACE_LIMIT_MS)
-            if not any(self.watch.outputs.at_rest()):
-                break
+        self._settle()
         world.run_until(lambda: not any(one.leases.standing for one in self.watch.states), LEASES_LIMIT_MS)
         world.run_until(self.is_at_rest, PEACE_LIMIT_MS)
         ends = self.ends()
         world.run_until(lambda: self.has_sunk(ends), PEACE_LIMIT_MS)
         world.run_until(self.is_at_rest, PEACE_LIMIT_MS)
+        if any(self.watch.outputs.at_rest()):  # balances wait for no flush, and so nothing above waits for them
+            self._settle()
+
+    def _settle(self) -> None:
+        for _ in range(SETTLES_MAX):
+            self.world.run(SETTLED_MS)
+            self.world.run_until(self.is_at_rest, PEACE_LIMIT_MS)
+            if not any(self.watch.outputs.at_rest()):
+                break
 
     def has_sunk(self, ends: dict[tuple[str, int], int]) -> bool:
         """ClickHouse holds everything below these ends."""

@@ -116,8 +116,8 @@ PLANTS = (
             edit(
                 "streams.domain.limits:Buckets.taken_by",
                 (
-                    "(*self.all[:2], *(self.all[2 + at] for at, name in enumerate(CATEGORIES) if name == category))",
-                    "self.all[:2]",
+                    "(*every[:2], *(every[2 + at] for at, name in enumerate(CATEGORIES) if name == category))",
+                    "every[:2]",
                 ),
             ),
         ),
