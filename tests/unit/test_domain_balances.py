@@ -69,6 +69,7 @@ def test_nor_is_a_pool_member_s_share_of_it():
     late = world.envelope(usage("search.web", **fields))
     world.machine.apply_usage([(world.offset + 1, world.log_time_ms, None, late)])
     world.machine.advance(world.log_time_ms + 60_000)
+    world.machine.say_again([("balances", b"organization:org_a:2026-11", b"{}")])  # so that it is looked at now
     assert "2026-11" not in {one.month for one in told(world)}
     world.balances.clear()
     world.flush()
