@@ -24,7 +24,9 @@ class ExpectedGauges:
         self._said: dict[tuple[str, str], _Said] = {}
 
     def hear(self, gauge: WireGauge, now_ms: int) -> None:
-        """A newer gauge of a process, or one of another process, replaces what its node said before."""
+        """A newer gauge of a process, or one of another process, replaces what its node said before, and any gauge what
+        is too old."""
+        self.forget(now_ms)
         name = gauge.account_id, gauge.node
         before = self._said.get(name)
         if before is None or before.boot_id != gauge.boot_id or before.sequence < gauge.sequence:
