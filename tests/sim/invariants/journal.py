@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from sluicegate_schemas.state import OutboxRecord
 from streams.domain.partition import Partition
 from streams.domain.settings import DomainSettings
 
 from ..log import LogRecord
 from .state_log import StateWatch
 
-Taken = list[tuple[bool, Sequence[Any]]]
-"""(whether it is usage, records) in the order of application."""
+Taken = list[tuple[bool | None, Sequence[Any]]]
+"""(whether it is usage, records) in the order of application; (None, arguments) where balances were asked for: making
+one brings the grants of its account up to the log time, and what burns lazily (ADR 17) is then written earlier."""
 
 
 class Journal:
@@ -57,6 +59,10 @@ class WatchedPartition(Partition):
     def apply_accounts(self, records: Sequence[Any]) -> None:
         super().apply_accounts(records)
         self._taken.append((False, list(records)))
+
+    def take_current(self, at_most: int, clock_ms: int) -> list[OutboxRecord]:
+        self._taken.append((None, (at_most, clock_ms)))
+        return super().take_current(at_most, clock_ms)
 
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         changes = super().take_changes()

@@ -66,7 +66,9 @@ def replay(
     told: set[tuple[str, str]] = set()
     for content in taken:
         for is_usage, records in content:
-            if is_usage:
+            if is_usage is None:
+                machine.take_current(*records)
+            elif is_usage:
                 left = records
                 while left:
                     left = left[machine.apply_usage(left, accounts_current=True) :]

@@ -165,6 +165,8 @@ def _totals(watch: Watch, versions: list[Catalogue], expected: list[Expected]) -
         one.leases.lives(watch.settings.lease_late_ms, watch.outputs.lent)
         for place, taken in enumerate(journal.standing(state), 1):
             for is_usage, records in taken:
+                if is_usage is None:
+                    continue
                 take = one.usage if is_usage else one.command
                 for record in records:
                     take(record[0], record[1], record[3])
