@@ -3,11 +3,10 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from sluicegate_schemas.bounds import from_epoch_ms
-
 from ..answers import answer, in_credits, shown_as
 from ..auth import Customer
 from ..balances import Balance, month_of
+from ..freshness import balances_reached
 from ..models import LabelUsage, UsageByLabel
 from ..parts import Parts
 from ..problems import ProblemError, away
@@ -29,7 +28,6 @@ async def labels(request: Request, caller: Customer, month: MonthQuery = None) -
         raise away("Balances are not known yet")
     if not parts.balances.is_complete(wanted):
         raise away("Not all balances can be told")
-    stale_ms = parts.balances_from.staleness_ms or 0
     found = sorted(
         parts.balances.labels(caller.organization_id, wanted),
         key=lambda held: (-held.balance.used_micro, held.balance.label),
@@ -37,9 +35,7 @@ async def labels(request: Request, caller: Customer, month: MonthQuery = None) -
     newest = max(found, key=lambda held: held.balance.as_of, default=None)
     return answer(
         UsageByLabel.model_construct(
-            as_of=from_epoch_ms(now_ms - stale_ms) if newest is None else newest.balance.as_of,
-            lag_ms=stale_ms if newest is None else newest.lag_ms + stale_ms,
-            final=newest is not None and newest.balance.final,
+            **balances_reached(parts, newest),
             month=wanted,
             labels=[_shown(held.balance) for held in found],
         )

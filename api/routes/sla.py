@@ -3,11 +3,10 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from sluicegate_schemas.bounds import from_epoch_ms
-
 from ..answers import answer, shown_as
 from ..auth import Customer
 from ..balances import month_of
+from ..freshness import balances_reached
 from ..models import ServiceLevel
 from ..parts import Parts
 from ..problems import ProblemError
@@ -24,13 +23,10 @@ async def sla(request: Request, caller: Customer, month: MonthQuery = None) -> R
     if not parts.balances.keeps(wanted, parts.clock()):
         raise ProblemError(404, "Service levels are kept of this month and the last.")
     held = held_balance(parts, "organization", caller.organization_id, wanted)
-    stale_ms = parts.balances_from.staleness_ms or 0
     served = None if held is None else held.balance.served
     return answer(
         ServiceLevel.model_construct(
-            as_of=from_epoch_ms(parts.clock() - stale_ms) if held is None else held.balance.as_of,
-            lag_ms=stale_ms if held is None else held.lag_ms + stale_ms,
-            final=held is not None and held.balance.final,
+            **balances_reached(parts, held),
             month=wanted,
             requests=0 if served is None else served.requests,
             failures=0 if served is None else served.failures,

@@ -12,7 +12,7 @@ from sluicegate_schemas.bounds import API_KEY_ID_PATTERN, from_epoch_ms
 from ..answers import answer, in_credits, shown_as, some_credits
 from ..auth import Caller, Customer
 from ..balances import Held, month_end, month_of
-from ..freshness import history_reached
+from ..freshness import balances_reached, history_reached
 from ..models import CreditsOfMonth, Usage
 from ..parts import Parts
 from ..problems import away, not_found
@@ -114,15 +114,13 @@ def _total_before_use(parts: Parts, caller: Caller, month: str) -> int | None:
 
 
 def usage_of(parts: Parts, held: Held | None, month: str, plan_micro: int | None) -> Usage:
-    stale_ms = parts.balances_from.staleness_ms or 0
+    reached = balances_reached(parts, held)
     reset_date = month_end(month)
     if held is None:
         nothing = in_credits(0)
         total = some_credits(plan_micro)
         return Usage.model_construct(
-            as_of=from_epoch_ms(parts.clock() - stale_ms),
-            lag_ms=stale_ms,
-            final=False,
+            **reached,
             month=month,
             credits=CreditsOfMonth.model_construct(
                 total=total, used=nothing, remaining=total, reset_date=reset_date,
@@ -135,9 +133,7 @@ def usage_of(parts: Parts, held: Held | None, month: str, plan_micro: int | None
     balance = held.balance
     total_micro = balance.total_micro
     return Usage.model_construct(
-        as_of=balance.as_of,
-        lag_ms=held.lag_ms + stale_ms,
-        final=balance.final,
+        **reached,
         month=month,
         credits=CreditsOfMonth.model_construct(
             total=some_credits(total_micro),

@@ -84,7 +84,7 @@ class Balances:
 
     def _next(self, at_most: int, clock_ms: int) -> list[Ledger]:
         waiting = self._ledgers.unpublished
-        rested_ms = clock_ms - self._settings.balance_interval_ms
+        rested_ms = clock_ms - self._settings.balance_rest_ms
         rested = (one for one in islice(waiting, _LOOKED_AT_MAX) if one.told_ms <= rested_ms and self._may_be_told(one))
         ledgers = list(islice(rested, at_most))
         for ledger in ledgers:

@@ -57,7 +57,7 @@ class DomainSettings:
     """Open rollup cells; above it new ones share one cell an organization and minute."""
     cells_kept_ms: int = 2 * 3_600_000
     """How long after its minute a rollup cell stays open; a later event makes another chunk."""
-    balance_interval_ms: int = 400
+    balance_rest_ms: int = 400
     """How long after a balance was told the next one of the same ledger waits."""
     pool_balances_max: int = 500
     """Organizations that share their account's credits, of which so many are looked at, and told where their balance is

@@ -178,7 +178,7 @@ class Fold:
 
     def checksums(self) -> dict[bytes, int]:
         """``row_crc`` of each live row."""
-        return {key: crc32(value[EPOCH_BYTES:], crc32(key)) for key, value in self._values.items()}
+        return {key: row_crc(key, payload) for key, payload in self.items()}
 
     def check(self, checksums: Mapping[bytes, int] | None = None) -> str | None:
         """None where the rows are the ones that the header counted; else what differs, as a sentence.

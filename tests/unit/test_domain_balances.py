@@ -39,9 +39,9 @@ def test_a_ledger_that_was_just_told_waits_for_its_turn_and_is_told_though_nothi
     world.send(usage("search.web"))
     late = world.envelope(usage("search.web"))
     world.machine.apply_usage([(1, NOW_MS, None, late)])
-    interval_ms = DomainSettings().balance_interval_ms
-    assert not world.machine.take_current(1_000, world.clock_ms + interval_ms - 1)
-    kept = world.machine.take_current(1_000, world.clock_ms + interval_ms)
+    rest_ms = DomainSettings().balance_rest_ms
+    assert not world.machine.take_current(1_000, world.clock_ms + rest_ms - 1)
+    kept = world.machine.take_current(1_000, world.clock_ms + rest_ms)
     assert {Balance.model_validate_json(one.value).used_micro for one in kept} == {20_000_000}
 
 
