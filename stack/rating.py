@@ -24,6 +24,7 @@ from sluicegate_schemas.catalogue import (
     UnitPrice,
 )
 
+_DAY_MS: Final = 86_400_000
 GRACE: Final = timedelta(hours=24)
 """How long after its end a month still takes late events (requirements, section 9)."""
 
@@ -74,7 +75,12 @@ def quantity(quantities: Mapping[str, int], name: str) -> int:
 
 def month_of(ts_ms: int) -> str:
     """The month of an event's time, as ``2026-01``, in UTC."""
-    return bounds.from_epoch_ms(ts_ms).strftime("%Y-%m")
+    return _month_of_day(ts_ms // _DAY_MS)
+
+
+@lru_cache(maxsize=1_024)
+def _month_of_day(day: int) -> str:
+    return bounds.from_epoch_ms(day * _DAY_MS).strftime("%Y-%m")
 
 
 @lru_cache(maxsize=1_024)

@@ -48,6 +48,9 @@ class Header(msgspec.Struct, array_like=True, frozen=True):
     key_count: int
     key_crc_xor: int
     outbox: list[OutboxRecord]
+    outputs_next: list[int] = []
+    """Of the decisions' and the entitlements' partition the offset before which nothing is left that the state does not
+    know: what lies behind it, the next owner compares with its state. Empty: from their ends on."""
 
 
 class Claim(msgspec.Struct, array_like=True, frozen=True):

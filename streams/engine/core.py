@@ -30,12 +30,12 @@ from .flushes import Flush, Flushes
 from .fold import LogRecord, StateFormatError
 from .intake import UsageIntake
 from .limits import Limits
-from .machine import ForeignRecord, InputRecord, Machine, Outputs
+from .machine import ForeignRecord, InputRecord, Machine
 from .outbox import Outbox
 from .phase import Phase
+from .publishing import Publishing
 from .recovery import Recovered, Recovery
 from .refusals import batch_too_large, counted_wrongly, source_lost, state_damaged
-from .standing import Standing
 
 
 class PartitionCore:
@@ -53,6 +53,7 @@ class PartitionCore:
         self.usage = UsageIntake(0)
         self.accounts = AccountsIntake(0)
         self.outbox = Outbox()
+        self.publishing = Publishing(self.outbox)
         self.stats = {"flushes": 0, "rows": 0, "repairs": 0, "seeks": 0, "held": 0}
         self._accept_lost_source = accept_lost_source
         self._recovery: Recovery | None = None
@@ -60,7 +61,6 @@ class PartitionCore:
         self._writer = FlushWriter(0, b"", {})
         self._flushes = Flushes()
         self._quiet_check = QuietCheck(limits.quiet_check_s)
-        self._standing = Standing()
         self._tick_at = float("-inf")
         self._lease_until = float("-inf")
         self._catalogue_seen_at: float | None = None
@@ -110,10 +110,7 @@ class PartitionCore:
         self._flushes.resume(recovered.flush_number, self.usage.applied, self.accounts.applied)
         self.stats["repairs"] += len(fold.void_keys)
         self.phase = Phase.RUNNING
-        resent = self.outbox.recover(fold.header.outbox if fold.header else [])
-        outputs = Outputs._make(self.machine.take_outputs())
-        self._standing = Standing(outputs.early, usage_end, accounts_end)
-        self.outbox.add(outputs._replace(early=[]))
+        resent = self.publishing.resume(self.machine, fold.header, usage_end, accounts_end)
         return [Ready(fold.row_count, fold.void_records), *resent, *self._collect()]
 
     # The state log: what was asked of it, and what its replies say about who else writes.
@@ -278,13 +275,11 @@ class PartitionCore:
             self.machine.cells_durable_until(state_offset)
 
     def _collect(self) -> list[Action]:
-        outputs = Outputs._make(self.machine.take_outputs())
-        early = self._standing.ahead_of(outputs.early, self.usage.applied + 1, self.accounts_next)
-        return list[Action](self.outbox.add(outputs._replace(early=early)))
+        return list[Action](self.publishing.collect(self.machine, self.usage.applied + 1, self.accounts_next))
 
     def said_by_others(self, records: Sequence[ForeignRecord]) -> list[Action]:
-        """A former owner's records came late to compacted outputs; see ``Machine.say_again``."""
-        self.machine.say_again(records)
+        """A former owner's records stand in compacted outputs; see ``Machine.say_again``."""
+        self.publishing.hear(records)
         return self._collect()
 
     def published(self, token: int) -> None:
@@ -359,6 +354,7 @@ class PartitionCore:
             log_time_ms=machine.log_time_ms,
             catalogue_version=machine.catalogue_version,
             outbox=self.outbox.begin_flush(),
+            outputs_next=self.publishing.look(),
         )
         if (size_bytes := batch_bytes(records)) > self.limits.batch_bytes_max:
             return self.append_impossible(size_bytes)

@@ -59,6 +59,7 @@ class FlushWriter:
         log_time_ms: int,
         catalogue_version: int,
         outbox: list[OutboxRecord],
+        outputs_next: list[int],
     ) -> list[StateRecord]:
         """The records of one flush, the header last. Empties ``repairs``."""
         records = []
@@ -89,6 +90,7 @@ class FlushWriter:
             len(self._crcs),
             self._crc_xor,
             outbox,
+            outputs_next,
         )
         records.append(StateRecord(HEADER_KEY, self._prefix + ENCODE(header)))
         return records

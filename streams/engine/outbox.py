@@ -57,6 +57,15 @@ class Outbox:
             self.durable_bytes -= _size_bytes(record)
 
     @property
+    def newest(self) -> int:
+        """The token of the output that was sent last; 0 before the first."""
+        return max(self._sent, default=0)
+
+    def has_sent(self, token: int) -> bool:
+        """The broker has all outputs up to this token."""
+        return all(sent > token for sent in self._sent)
+
+    @property
     def waits_for_flush(self) -> bool:
         """Something may be sent only after a flush that has not begun."""
         return bool(self._new)

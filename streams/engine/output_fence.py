@@ -34,6 +34,10 @@ class OutputFence:
         self._in_flight[topic] -= 1
         return None if offset < 0 else self._moved(topic, offset, offset + 1)
 
+    def next_offset(self, topic: str) -> int:
+        """What stands before this offset is this owner's, or was returned as foreign."""
+        return self._next[topic]
+
     def quiet(self) -> Iterable[str]:
         """The topics to which nothing is under way: ask for their ends now, then tell ``end_seen``."""
         topics = [topic for topic, count in self._in_flight.items() if count == 0]

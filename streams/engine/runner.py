@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from time import monotonic, time
@@ -39,7 +39,7 @@ from .broker import BatchTooLargeError, Broker
 from .core import PartitionCore
 from .figures import Figures
 from .fold import StateFormatError
-from .machine import ForeignRecord, InputRecord, Measured, Tally
+from .machine import InputRecord, Measured, Tally
 from .output_watch import OutputWatch
 from .refusals import counted_wrongly
 from .telling import Telling
@@ -110,10 +110,13 @@ class Runner:
         self._paused = False
         self._fetched_at = monotonic()
         self._over = False
+        self._measured = core.machine if isinstance(core.machine, Measured) else None
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch = OutputWatch(
-            core.partition, host.broker, host.settings, epoch=lambda: core.epoch, found=self._said_by_others
-        )
+            core.partition, host.broker, host.settings, epoch=lambda: core.epoch,
+            found=lambda records: self.perform(core.said_by_others(records)),
+        )  # fmt: skip
+        core.publishing.ask = self._watch.compared
 
     @property
     def is_over(self) -> bool:
@@ -289,7 +292,7 @@ class Runner:
     async def _publish(self) -> None:
         settings = self._settings
         await self.recovered.wait()
-        await self._watch.begin()
+        await self._watch.begin(self.core.publishing.outputs_next)
         self._spawn(self._watch.run())
         told = Telling(self.core, self._broker, settings, self._watch, self.figures, self._until_leased, self._spawn)
         self._spawn(told.run())
@@ -317,9 +320,6 @@ class Runner:
             self.core.published(token)
             if (contradiction := self._watch.acknowledged(topic, future.result().offset)) is not None:
                 self._spawn(contradiction)
-
-    def _said_by_others(self, records: Sequence[ForeignRecord]) -> None:
-        self.perform(self.core.said_by_others(records))
 
     async def _append(self, append: Append) -> None:
         self.appending_since = monotonic()
@@ -380,7 +380,7 @@ class Runner:
             await (await self._broker.send(self._tp.topic, None, TICK, self.partition))
 
     def _tally(self) -> Tally | None:
-        return self.core.machine.tally() if isinstance(self.core.machine, Measured) else None
+        return None if self._measured is None else self._measured.tally()
 
     def _count_batch(self, records: int, newest_ms: int) -> None:
         figures = self.figures.of(self.partition)

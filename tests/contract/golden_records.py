@@ -81,6 +81,12 @@ RECORDS: Final = (
         state.ENCODE,
         state.DECODE_HEADER,
     ),
+    Golden(
+        "state_header_2.bin",
+        state.Header(17, 12_345, 40, NOON_MS, 1, 3, 0xDEADBEEF, [], [1_200, 90]),
+        state.ENCODE,
+        state.DECODE_HEADER,
+    ),
     Golden("state_claim.bin", state.Claim("worker-1", 9, NOON_MS), state.ENCODE, state.DECODE_CLAIM),
     Golden(
         "state_rollup_cell.bin",

@@ -88,7 +88,14 @@ def test_the_largest_flush_fits_the_broker() -> None:
     rows = DomainSettings().changed_rows_max + 500 * 17
     changes = [(key + str(number).encode(), cell.encode()) for number in range(rows)]
     records = FlushWriter(1 << 32, b"", {}).build(
-        changes, flush=1, usage_offset=1, accounts_offset=1, log_time_ms=1, catalogue_version=1, outbox=[]
+        changes,
+        flush=1,
+        usage_offset=1,
+        accounts_offset=1,
+        log_time_ms=1,
+        catalogue_version=1,
+        outbox=[],
+        outputs_next=[],
     )
     assert batch_bytes(records) + 3 * Limits().outbox_bytes_max <= Limits().batch_bytes_max
 

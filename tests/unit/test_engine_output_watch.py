@@ -27,6 +27,9 @@ class FailingBroker:
         self.reads = 0
         self.begun = False
 
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        return 0, await self.end(topic, partition)
+
     async def end(self, topic: str, partition: int) -> int:
         return len(self.records) if self.begun and topic.endswith(ENTITLEMENTS.name) else 0
 
@@ -37,13 +40,14 @@ class FailingBroker:
         take(self.records[start:end])
 
 
-async def watched(broker: FailingBroker) -> tuple[OutputWatch, asyncio.Queue[ForeignRecord]]:
+async def watched(broker: FailingBroker, since: int | None = None) -> tuple[OutputWatch, asyncio.Queue[ForeignRecord]]:
     found = asyncio.Queue[ForeignRecord]()
     client: Any = broker
     watch = OutputWatch(
         0, client, Settings(), epoch=lambda: 5, found=lambda records: [found.put_nowait(one) for one in records]
     )
-    await watch.begin()
+    broker.begun = since is not None
+    await watch.begin([] if since is None else [0, since])
     broker.begun = True
     return watch, found
 
@@ -82,3 +86,38 @@ async def test_bytes_that_nobody_can_read_hide_no_late_record_behind_them() -> N
     assert contradiction is not None
     await contradiction
     assert found.get_nowait() == (ENTITLEMENTS.name, LATE.key, LATE.value)
+
+
+async def test_what_the_last_owner_wrote_after_its_last_flush_is_compared_and_not_what_it_had_flushed() -> None:
+    flushed = Record(0, b"key:flushed", LATE.value)
+    watch, found = await watched(FailingBroker([flushed, LATE]), since=1)
+    assert watch.compared() == [0, 1], "it is not read yet, so a header must say so"
+    looking = asyncio.ensure_future(watch.run())
+    try:
+        async with asyncio.timeout(10):
+            assert await found.get() == (ENTITLEMENTS.name, LATE.key, LATE.value)
+        assert found.empty()
+        assert watch.compared() == [0, 2]
+    finally:
+        looking.cancel()
+
+
+async def test_a_log_that_is_shorter_than_the_last_owner_said_is_compared_as_a_whole() -> None:
+    watch, found = await watched(FailingBroker([LATE]), since=7)
+    assert watch.compared() == [0, 0]
+    looking = asyncio.ensure_future(watch.run())
+    try:
+        async with asyncio.timeout(10):
+            assert (await found.get())[1] == LATE.key
+    finally:
+        looking.cancel()
+
+
+async def test_a_header_stays_before_a_late_record_that_nobody_has_read_yet() -> None:
+    watch, _ = await watched(FailingBroker([LATE]))
+    watch.sent(ENTITLEMENTS.name)
+    contradiction = watch.acknowledged(ENTITLEMENTS.name, 1)
+    assert contradiction is not None
+    assert watch.compared() == [0, 0]
+    await contradiction
+    assert watch.compared() == [0, 2]

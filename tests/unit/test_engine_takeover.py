@@ -1,12 +1,13 @@
 """What a new owner does, and what one that lost its lease no longer does."""
 
 import json
+from collections.abc import Sequence
 
 from sluicegate_schemas.state import OutboxRecord
 from streams.engine.actions import Action, Publish, RefreshAccounts
 from streams.engine.core import PartitionCore
 from streams.engine.limits import Limits
-from streams.engine.machine import InputRecord, Outputs
+from streams.engine.machine import ForeignRecord, InputRecord, Outputs
 from tests.faults.counting_machine import CountingMachine
 
 STANDING = [OutboxRecord("decisions", 0, b"alpha", b"stood"), OutboxRecord("decisions", 0, b"beta", b"stood")]
@@ -73,6 +74,49 @@ def test_what_is_fetched_and_not_applied_yet_holds_back_what_stands() -> None:
     assert published(core.said_by_others([])) == []
     core.accounts_fetched([command(0, "alpha")])
     assert published(core.step(0.1)) == [(b"beta", True), (b"alpha", False)]
+
+
+class Sure(CountingMachine):
+    """A machine that answers whoever said something else."""
+
+    def say_again(self, records: Sequence[ForeignRecord]) -> None:
+        self._outputs.early.extend(OutboxRecord(topic, 0, key, b"truth") for topic, key, _ in records)
+
+
+def said(key: bytes) -> ForeignRecord:
+    """A verdict of the last owner."""
+    return "decisions", key, b"block"
+
+
+def test_what_the_last_owner_said_is_judged_once_all_it_had_read_is_applied() -> None:
+    core, _ = owner(Sure(), usage_end=2, accounts_end=1)
+    core.tick(0.0, 10.0)
+    assert published(core.said_by_others([said(b"alpha"), said(b"gone")])) == []
+    core.accounts_fetched([command(0, "alpha")])
+    core.fetched([usage(0, "alpha")], 0)
+    assert published(core.step(0.1)) == [(b"alpha", False)], "its own verdict stands behind that one"
+    core.fetched([usage(1, "beta")], None)
+    core.accounts_fetched([command(1, "beta")])
+    assert (b"gone", False) in published(core.step(0.2))
+    assert published(core.said_by_others([])) == []
+
+
+def test_a_header_moves_on_once_the_broker_has_what_contradicts_the_last_owner() -> None:
+    core, _ = owner(Sure(), usage_end=1)
+    publishing = core.publishing
+    publishing.ask = lambda: [9, 9]
+    assert publishing.outputs_next == [0, 0], "a log without a header is compared as a whole"
+    core.tick(0.0, 10.0)
+    assert published(core.said_by_others([said(b"gone")])) == []
+    assert publishing.look() == [0, 0]
+    core.accounts_fetched([command(0, "alpha")])
+    core.fetched([usage(0, "alpha")], 0)
+    actions = core.step(0.1)
+    assert publishing.look() == [0, 0]
+    for action in actions:
+        if isinstance(action, Publish):
+            core.published(action.token)
+    assert publishing.look() == [9, 9]
 
 
 def test_an_owner_whose_lease_is_over_decides_nothing() -> None:

@@ -169,7 +169,7 @@ class StateWatch:
 
     def _header(self, epoch: int, record: LogRecord) -> None:
         assert record.value is not None
-        flush, usage, accounts, log_time_ms, _, count, crc_xor, outbox = msgspec.msgpack.decode(record.value[8:])
+        flush, usage, accounts, log_time_ms, _, count, crc_xor, outbox, _ = msgspec.msgpack.decode(record.value[8:])
         last = self.cuts[-1] if self.cuts else Cut(0, 0, -1, -1, 0)
         if flush != last.flush + 1:
             self._fault(f"flush {flush} follows flush {last.flush}")
