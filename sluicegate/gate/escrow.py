@@ -34,7 +34,8 @@ class EscrowSettings:
     """``wait_ms``: how long a request waits for a lease at most. Ahead of need ``ahead_ms`` of spending are asked for,
     once less than ``low_ms`` of it is left or a lease has but a third of its time; what nobody used for ``idle_ms``
     goes back. After a refusal who needs as much is refused at once for ``refused_ms``. A lease request that is not
-    answered after ``lost_ms`` is made anew. Beyond ``waiters_max`` requests that wait, or ``purses_max`` limits, none
+    answered after ``lost_ms`` is made anew. A new lease stays for ``fresh_ms`` with those who waited for it, until they
+    have had their turn. Beyond ``waiters_max`` requests that wait, or ``purses_max`` limits, none
     waits."""
 
     wait_ms: int = 1_000
@@ -43,6 +44,7 @@ class EscrowSettings:
     idle_ms: int = 10_000
     refused_ms: int = 500
     lost_ms: int = 5_000
+    fresh_ms: int = 100
     waiters_max: int = 1_000
     purses_max: int = 5_000
 
@@ -186,16 +188,24 @@ class Escrow:
                 asking.asked_at_ms + answer.ttl_ms,
                 to_epoch_ms(answer.lent_at),
                 answer.request_ms_max,
+                now_ms + self.settings.fresh_ms,
             )
             purse.leases.append(lease)
         woken = [waiter for waiter in purse.waiters if waiter.request_id == answer.request_id]
-        unserved = _unserved(purse, woken, now_ms) if answer.credits_micro < asking.needed_micro else []
+        rooms = [lease.room_micro for lease in purse.leases if now_ms < lease.expires_at_ms]
+        unserved = _serve(rooms, woken)
+        if answer.credits_micro >= asking.needed_micro:
+            unserved = []
+            later = [waiter for waiter in purse.waiters if waiter.request_id is None]
+            lacking = _serve(rooms, later)
+            woken += [waiter for waiter in later if waiter not in lacking]
         if asking.needed_micro:
             purse.refusal = None
         elif not answer.credits_micro:
             purse.none_ahead_until_ms = now_ms + 2 * self.settings.refused_ms
         if unserved:
-            purse.refusal = Refusal(answer, min(unserved), now_ms + self.settings.refused_ms)
+            least_micro = min(waiter.worst_micro for waiter in unserved)
+            purse.refusal = Refusal(answer, least_micro, now_ms + self.settings.refused_ms)
         for waiter in woken:
             del purse.waiters[waiter]
         return woken
@@ -254,7 +264,7 @@ class Escrow:
         if on_their_way >= _ASKING_MAX:
             waiting = []
         if waiting:
-            purse.close([lease for lease in purse.leases if not lease.running])
+            purse.close([lease for lease in purse.leases if not lease.running and now_ms >= lease.fresh_until_ms])
         needed_micro = sum(waiter.worst_micro for waiter in waiting)
         ahead_micro = 0 if on_their_way or self._is_over else self._ahead_micro(purse, now_ms)
         wanted_micro = min(needed_micro + ahead_micro, CREDITS_MICRO_MAX)
@@ -301,14 +311,13 @@ class Escrow:
         return ahead_micro
 
 
-def _unserved(purse: Purse, waiters: list[Waiter], now_ms: int) -> list[int]:
-    """The worst cases that the leases at hand will not pay for, when served in order."""
-    rooms = [lease.room_micro for lease in purse.leases if now_ms < lease.expires_at_ms]
+def _serve(rooms: list[int], waiters: list[Waiter]) -> list[Waiter]:
+    """Takes the waiters' worst cases out of ``rooms``, in order; returns those that no room pays for."""
     unserved = []
     for waiter in waiters:
         fit = min((room for room in rooms if room >= waiter.worst_micro), default=None)
         if fit is None:
-            unserved.append(waiter.worst_micro)
+            unserved.append(waiter)
         else:
             rooms[rooms.index(fit)] -= waiter.worst_micro
     return unserved

@@ -23,6 +23,8 @@ class HeldLease:
     expires_at_ms: int
     lent_at_epoch_ms: int
     request_ms_max: int
+    fresh_until_ms: int
+    """Until then it stays, though nobody uses it: who waited for it is about to."""
     spent_micro: int = 0
     reserved_micro: int = 0
     running: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime, timedelta
 
+import httpx
 import pytest
 
 from sluicegate.gate import Gate, Hold, Spend
@@ -128,3 +129,33 @@ async def test_a_further_lease_does_not_put_off_the_end_of_a_request() -> None:
     await asyncio.wait([call], timeout=10)
     assert call.done()
     assert isinstance(call.exception(), TimeoutError)
+
+
+async def crowd(service: Service, calls: int) -> list[asyncio.Task[httpx.Response]]:
+    """So many calls that wait: each of the first four with a lease request of its own, later ones without."""
+    tasks = []
+    for number in range(calls):
+        tasks.append(asyncio.create_task(service.call()))
+        await (service.asked(number) if number < 4 else asyncio.sleep(0.01))
+    assert len(service.sent) == 4
+    return tasks
+
+
+async def test_a_lease_is_there_for_those_who_waited_for_it_though_others_wait_by_then() -> None:
+    service = Service()
+    tasks = await crowd(service, 6)
+    service.answer(service.sent[0], 100 * CREDIT)
+    service.lending._ask_soon()  # as the follower's news does
+    assert (await tasks[0]).status_code == 200
+    assert not [request.returned for request in service.sent if request.returned]
+    await asyncio.gather(*tasks)
+
+
+async def test_what_a_lease_has_left_serves_who_has_not_asked_yet() -> None:
+    service = Service()
+    tasks = await crowd(service, 6)
+    service.answer(service.sent[0], 300 * CREDIT)
+    service.lending._ask_soon()
+    assert [(await tasks[number]).status_code for number in (0, 4, 5)] == [200, 200, 200]
+    assert len(service.sent) == 4, "nobody had to ask again"
+    await asyncio.gather(*tasks)
