@@ -122,10 +122,16 @@ class Batcher:
         return len(self._events) == 1 or (self.full and not was_full)
 
     def due_in_ms(self, now_ms: float) -> float | None:
-        """How long until an envelope should be sealed, 0 or less for now; None where nothing waits."""
+        """How long until an envelope should be sealed, 0 or less for now; None where nothing waits.
+
+        Due times are multiples of the shortest linger, so that partitions go together, in one request to the broker.
+        """
         if not self._events:
             return None
-        return 0.0 if self.full else self._events[0].arrived_ms + self._linger_ms - now_ms
+        if self.full:
+            return 0.0
+        due_ms, grid_ms = self._events[0].arrived_ms + self._linger_ms, self._settings.linger_ms_min
+        return (due_ms - due_ms % grid_ms if grid_ms else due_ms) - now_ms
 
     def take(self, now_ms: float) -> list[Waiting]:
         """Removes the events of the next envelope and adapts the linger. At least one must wait."""

@@ -39,7 +39,8 @@ class PublisherSettings:
     envelope_events_max: int = bounds.ENVELOPE_EVENTS_MAX
     envelope_bytes_max: int = 256 * 1024
     linger_ms_min: float = 3.0
-    """How long the first event of an envelope waits for company when there is little traffic."""
+    """How long the first event of an envelope waits at most for company when there is little traffic; envelopes of all
+    partitions are due at multiples of it."""
     linger_ms_max: float = 10.0
     """The same at ``linger_full_eps`` and above; between the two it grows with the rate, since few large envelopes cost
     the worker less than many small ones: an event in an envelope of 16 costs it a quarter more than in one of 200. What
