@@ -20,6 +20,7 @@ from sluicegate_schemas.catalogue import Catalogue, Tier
 from sluicegate_schemas.files import FileError, load_catalogue
 from sluicegate_schemas.limits import Category
 from sluicegate_schemas.money import credits_text
+from sluicegate_schemas.plan_fit import PlanFit, PlanFits
 
 from .connection import ClickHouse
 from .queries import month_range
@@ -53,23 +54,6 @@ class SpanUse(NamedTuple):
         return self.start_s + 60 * self.minutes
 
 
-class PlanFit(NamedTuple):
-    """What the use would have come to on the plan of ``tier``.
-
-    ``total_micro`` is what one month holds (None: no limit), ``beyond_micro`` what the months used beyond it, which a
-    block would have refused, ``ran_out_at`` when that began first. ``throttled`` requests of ``requests`` would have
-    been answered 429 by a key's limits per minute.
-    """
-
-    tier: Tier
-    used_micro: int
-    total_micro: int | None
-    beyond_micro: int
-    ran_out_at: datetime | None
-    requests: int
-    throttled: int
-
-
 def plan_fits(client: Client, org_id: str, catalogue: Catalogue, start: datetime, end: datetime) -> list[PlanFit]:
     """The organization's use from ``start`` to before ``end``, at most forty days, on each plan. Raises ValueError for
     a longer range or a time without zone, and clickhouse_connect's errors."""
@@ -96,14 +80,20 @@ def _fit(tier: Tier, catalogue: Catalogue, spans: Sequence[SpanUse], hours: Sequ
             ran_out_at = ran_out_at or hour
         used += micro
     return PlanFit(
-        tier,
-        sum(micro for _, micro in hours),
-        total,
-        beyond,
-        ran_out_at,
-        sum(one.requests for one in spans),
-        throttled(spans, catalogue, tier),
+        tier=tier,
+        used_micro=sum(micro for _, micro in hours),
+        total_micro=total,
+        beyond_micro=beyond,
+        ran_out_at=ran_out_at,
+        requests=sum(one.requests for one in spans),
+        throttled=throttled(spans, catalogue, tier),
     )
+
+
+def month_fits(client: Client, org_id: str, catalogue: Catalogue, month: str) -> PlanFits:
+    """A month (``2026-01``) on each plan of ``catalogue``; raises as ``plan_fits`` does."""
+    fits = plan_fits(client, org_id, catalogue, *month_range(month))
+    return PlanFits(organization_id=org_id, month=month, plan_version=catalogue.version, fits=tuple(fits))
 
 
 def throttled(spans: Iterable[SpanUse], catalogue: Catalogue, tier: Tier) -> int:
@@ -144,16 +134,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("organization")
     parser.add_argument("--plan", type=Path, required=True, help="a catalogue file")
     parser.add_argument("--month", default=f"{datetime.now(UTC):%Y-%m}", help="YYYY-MM; default: this one")
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
     options = parser.parse_args(arguments)
     try:
         catalogue = load_catalogue(options.plan.read_text("utf-8"))
         client = ClickHouse.from_environment().connect()
-        fits = plan_fits(client, options.organization, catalogue, *month_range(options.month))
+        found = month_fits(client, options.organization, catalogue, options.month)
     except (ClickHouseError, FileError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for fit in fits:
-        print(sentence(fit))
+    for line in [found.model_dump_json()] if options.json else map(sentence, found.fits):
+        print(line)
     return 0
 
 

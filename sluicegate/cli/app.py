@@ -2,7 +2,7 @@
 
 import typer
 
-from . import budgets, catalogs, grants, keys, organizations, overrides, plans, pools, replay, tail, usage, why
+from . import budgets, catalogs, fit, grants, keys, organizations, overrides, plans, pools, replay, tail, usage, why
 from .command import ROOT, group
 from .doctor import examine
 
@@ -13,5 +13,5 @@ for part in (grants, overrides, budgets):
     part.add_to(app)
 for nouns in (pools.app, catalogs.app):
     app.add_typer(nouns)
-for look in (usage, tail, why, replay, examine):
+for look in (usage, tail, why, replay, fit, examine):
     look.add_to(app)

@@ -1,23 +1,17 @@
 """``sluicegate replay``: past traffic under another catalogue, by the workers' own code in a process of its own."""
 
-import asyncio
-import os
-import sys
 from collections.abc import Iterator
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from sluicegate_schemas.money import credits_text
 from sluicegate_schemas.replay import ReplayedBlock, ReplayedOrganization, ReplayReport
 
-from ..errors import ConfigurationError
 from .command import command
-from .exits import CommandError, Exit
+from .module import run_module
 from .session import Session
 from .text import amount, time_text
 from .values import when
@@ -40,35 +34,10 @@ async def replay(
     """Replay past traffic as if another catalogue had always been in force: who would have been blocked, when, by which
     limit and for how long, and what it would have cost. Needs the workers' code (the checkout, or their image); reads
     Kafka, writes nothing."""
-    if find_spec("streams") is None:
-        raise ConfigurationError("the replay needs the workers' code: run it in the checkout or in the workers' image")
     times = [when(name, text, session.now, unsigned=-1) for name, text in (("--from", begins), ("--to", ends))]
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "streams.replay", "--plan", str(plan)),
-        *("--from", _rfc_3339(times[0]), "--to", _rfc_3339(times[1])),
-        *(word for one in tier or () for word in ("--tier", one)),
-        env={
-            **os.environ,
-            "SLUICEGATE_BOOTSTRAP_SERVERS": session.brokers.bootstrap_servers,
-            "SLUICEGATE_TOPIC_PREFIX": session.topic_prefix,
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        said, failed = await child.communicate()
-    except asyncio.CancelledError:
-        child.kill()
-        await child.wait()
-        raise
-    if child.returncode:
-        sentence = (failed.decode(errors="replace").strip().splitlines() or ["the replay ended without a word"])[-1]
-        status = Exit(child.returncode) if child.returncode in set(Exit) else Exit.USAGE
-        raise CommandError(sentence.removeprefix("error: "), status)
-    try:
-        report = ReplayReport.model_validate_json(said)
-    except ValidationError:
-        raise CommandError("the replay answered something that is no report", Exit.USAGE) from None
+    words = [word for one in tier or () for word in ("--tier", one)]
+    spoken = ("--plan", str(plan), "--from", _rfc_3339(times[0]), "--to", _rfc_3339(times[1]), *words)
+    report = await run_module(session, "streams.replay", *spoken, prints=ReplayReport)
     session.screen.record(report, lines(report))
 
 

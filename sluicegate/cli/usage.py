@@ -16,9 +16,9 @@ from .command import command
 from .exits import CommandError, Exit
 from .session import Session
 from .text import time_text
+from .values import MONTH
 
 _ABOUT = (full_match(ORGANIZATION_ID_PATTERN), full_match(API_KEY_ID_PATTERN))
-_MONTH = full_match(r"^20[2-9][0-9]-(0[1-9]|1[0-2])$")
 _HEADINGS = ("kind", "month", "used", "total", "remaining", "overage", "requests", "breakdown", "as of", "final")
 
 
@@ -35,7 +35,7 @@ async def usage(
     """Show the credits of an organization (as account, as member, and by label) or of a key, month by month."""
     if not any(pattern.match(about) for pattern in _ABOUT):
         raise ConfigurationError("usage is of an organization (org_…) or a key (key_…)")
-    if month is not None and not _MONTH.match(month):
+    if month is not None and not MONTH.match(month):
         raise ConfigurationError("--month must be YYYY-MM")
     newest: dict[bytes, Balance] = {}
     needle = f":{about}:".encode()

@@ -5,9 +5,10 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
 
 from sluicegate.brokers import Brokers
@@ -25,6 +26,7 @@ _CONSUMER_OPTIONS: Final[dict[str, Any]] = {
     "fetch_max_wait_ms": 50,
 }
 _RUN_BYTES_MAX: Final = 1 << 20
+_ClientT = TypeVar("_ClientT")
 
 
 class BatchTooLargeError(Exception):
@@ -111,8 +113,7 @@ class Broker:
         None where the broker knows that the batch is in the log, but no longer where. Raises BatchTooLargeError, and
         KafkaError where the batch may or may not be or come to be in the log.
         """
-        producer = self._state_producer
-        assert producer is not None
+        producer = _connected(self._state_producer)
         batch = producer.create_batch()
         for record in records:
             if batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers)) is None:
@@ -124,16 +125,14 @@ class Broker:
         self, topic: str, key: bytes | None, value: bytes | None, partition: int | None
     ) -> "asyncio.Future[Any]":
         """Queues a record, in order within its topic; the future ends when the broker has it. Raises KafkaError."""
-        producer = self._urgent_producer if topic == self._urgent_topic else self._output_producer
-        assert producer is not None
+        producer = _connected(self._urgent_producer if topic == self._urgent_topic else self._output_producer)
         future: asyncio.Future[Any] = await producer.send(topic, value=value, key=key, partition=partition)
         return future
 
     async def send_together(self, topic: str, partition: int, records: Sequence[OutboxRecord]) -> list[int]:
         """Appends ``records`` in their order, in as few batches as hold them, and waits until they stand in the log;
         returns their offsets, negative where the broker no longer knows. Raises KafkaError."""
-        producer = self._output_producer
-        assert producer is not None
+        producer = _connected(self._output_producer)
         batch, count, sent = producer.create_batch(), 0, list[tuple[int, asyncio.Future[Any]]]()
         for record in records:
             if batch.append(key=record.key, value=record.value, timestamp=None) is None:
@@ -150,16 +149,14 @@ class Broker:
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         """(first offset, end) of a partition. Raises KafkaError."""
-        asker, tp = self._asker, TopicPartition(topic, partition)
-        assert asker is not None
+        asker, tp = _connected(self._asker), TopicPartition(topic, partition)
         ends, starts = await asyncio.gather(asker.end_offsets([tp]), asker.beginning_offsets([tp]))
         return starts[tp], ends[tp]
 
     async def end(self, topic: str, partition: int) -> int:
         """The end of a partition. Raises KafkaError."""
-        assert self._asker is not None
         tp = TopicPartition(topic, partition)
-        return int((await self._asker.end_offsets([tp]))[tp])
+        return int((await _connected(self._asker).end_offsets([tp]))[tp])
 
     async def read(
         self, topic: str, partition: int, start: int, end: int, take: Callable[[Iterable[ConsumerRecord]], None]
@@ -187,6 +184,13 @@ class Broker:
             max_partition_fetch_bytes=_RUN_BYTES_MAX,
             fetch_max_bytes=_RUN_BYTES_MAX,
         )
+
+
+def _connected(client: _ClientT | None) -> _ClientT:
+    """The client; raises KafkaConnectionError where the worker has stopped it, whoever still asks."""
+    if client is None:
+        raise KafkaConnectionError("the worker's connections are closed")
+    return client
 
 
 class Reading:

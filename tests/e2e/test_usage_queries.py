@@ -1,16 +1,22 @@
 """Usage from hours where they are rolled, from minutes where they are not: always the same as from minutes alone."""
 
+import os
 import random
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from clickhouse import queries
-from clickhouse.plan_fit import plan_fits
+from clickhouse.plan_fit import month_fits, plan_fits
 from clickhouse.roll import INSERT_MARGIN, roll
 from clickhouse.usage_sql import rolled_until
+from sluicegate_schemas.plan_fit import PlanFits
+from stack.clickhouse import ClickHouse as Engine
 from tests.domain_world import default_catalogue
+from tests.recorded_hour import ROOT
 
 pytestmark = pytest.mark.engine
 
@@ -130,6 +136,25 @@ def test_use_is_held_against_every_plan(client: Client) -> None:
         assert (fits["free"].beyond_micro, fits["free"].ran_out_at) == (119 * 10**9, NOON)
         assert (fits["pro"].beyond_micro, fits["pro"].ran_out_at) == (20 * 10**9, NOON + HOUR)
         assert fits["team"].ran_out_at is None
+
+
+def test_the_command_line_says_what_the_query_says(client: Client, clickhouse: Engine, fresh_prefix: str) -> None:
+    write(client, *(row(NOON + timedelta(minutes=minute), 10**9, chunk=minute) for minute in range(3)))
+    month = f"{NOON:%Y-%m}"
+    said = subprocess.run(
+        [*(sys.executable, "-m", "sluicegate.cli", "fit", "org_a", "--json", "--month", month),
+         *("--plan", "catalogue/default.toml")],
+        cwd=ROOT, capture_output=True, check=False, env=os.environ | {
+            "SLUICEGATE_CLICKHOUSE_URL": clickhouse.url,
+            "SLUICEGATE_CLICKHOUSE_USER": clickhouse.username,
+            "SLUICEGATE_CLICKHOUSE_PASSWORD": clickhouse.password,
+            "SLUICEGATE_CLICKHOUSE_DATABASE": fresh_prefix,
+        },
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr.decode()
+    found = PlanFits.model_validate_json(said.stdout)
+    assert found == month_fits(client, "org_a", default_catalogue(), month)
+    assert {fit.used_micro for fit in found.fits} == {3 * 10**9}
 
 
 def test_hours_of_before_minutes_are_kept_are_no_minutes_in_a_plans_limits(client: Client) -> None:

@@ -71,3 +71,18 @@ async def test_a_renewal_that_fails_is_made_good_by_the_next(monkeypatch: pytest
     assert broker.used() == ["started"] * 4
     await broker.stop()
     assert {client.state for client in broker.made} == {"stopped"}
+
+
+async def test_whoever_still_asks_when_the_worker_has_stopped_hears_that_it_is_not_connected() -> None:
+    broker = ClientsBroker()
+    await broker.start()
+    await broker.stop()
+    for asking in (
+        broker.end("usage", 0),
+        broker.bounds("usage", 0),
+        broker.append("state", 0, []),
+        broker.send("balances", b"k", b"v", 0),
+        broker.send_together("balances", 0, []),
+    ):
+        with pytest.raises(KafkaConnectionError):
+            await asking

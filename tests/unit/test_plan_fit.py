@@ -64,7 +64,15 @@ def test_over_any_time_a_bucket_admits_its_capacity_and_its_rate(requests: list[
 
 
 def test_it_says_it_in_a_sentence() -> None:
-    fit = PlanFit("pro", 120_000_000_000, 100_000_000_000, 20_000_000_000, None, 1_000, 7)
+    fit = PlanFit(
+        tier="pro",
+        used_micro=120_000_000_000,
+        total_micro=100_000_000_000,
+        beyond_micro=20_000_000_000,
+        ran_out_at=None,
+        requests=1_000,
+        throttled=7,
+    )
     assert sentence(fit).replace(",", "") == (
         "on PRO (100000 a month): 120000 credits used 20000 beyond; 7 of 1000 requests throttled"
     )

@@ -11,12 +11,14 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from clickhouse import queries
+from clickhouse.plan_fit import month_fits
 from sluicegate.operator.decisions import Found, from_row
 from sluicegate.operator.explain import Explanation
 from sluicegate_schemas.accounts import BudgetPeriod
 from sluicegate_schemas.bounds import EVENT_ID_PATTERN, Month, OrganizationId, Record, Time, from_epoch_ms
 from sluicegate_schemas.limits import LimitName
 from sluicegate_schemas.outputs import TrailEntry
+from sluicegate_schemas.plan_fit import PlanFits
 
 from ...auth import OperatorReads
 from ...balances import Held, month_of
@@ -184,6 +186,21 @@ async def top_consumers(
         for one in found
     )
     return record_answer(Consumers(start=start, end=end, consumers=consumers))
+
+
+@router.get(f"{ORGANIZATION}/plan-fit", **shows(PlanFits))
+async def plan_fit(
+    request: Request, _: OperatorReads, organization_id: OrganizationId, month: Month | None = None
+) -> Response:
+    """What a month's use (by default this month's) would have come to on each plan in force now: the credits beyond its
+    total, and at least how many requests its limits per minute would have refused. As ClickHouse has it."""
+    parts = parts_of(request)
+    known_organization(known_of(parts), organization_id)
+    catalogue = parts.knowledge.view.catalogue_at(parts.clock())
+    if catalogue is None:
+        raise away("The catalogue is not known yet")
+    wanted = month or month_of(parts.clock())
+    return record_answer(await parts.history.ask(month_fits, organization_id, catalogue, wanted))
 
 
 @router.get(f"{ORGANIZATION}/balances", **shows(MonthBalances))
