@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from typing import Any, get_args
 
@@ -20,9 +19,8 @@ from sluicegate.cli.app import app as command_line
 from sluicegate.cli.command import COMMANDS
 from sluicegate.operator.commands import Outcome
 from sluicegate_schemas.accounts import AnyCommand, GrantPut, KeyPut, OrganizationPut
-from sluicegate_schemas.plan_fit import PlanFit, PlanFits
 from tests.api_app import FINCH, HERON, READER, REVOKED, WRITER, ApiApp
-from tests.gating import NOW, organization_record
+from tests.gating import organization_record
 
 ORGANIZATION = "/v1/operator/organizations/org_heron"
 GRANT = f"{ORGANIZATION}/grants/g1"
@@ -379,20 +377,6 @@ async def test_an_operator_sees_blocks_plans_balances_and_who_uses_most(writer: 
     assert (await writer.get("/v1/operator/topology")).json()["workers"]["partitions"][0]["owner"] == "worker@127.0.0.1"
     assert (await writer.get("/v1/operator/freshness")).json()["sink"]["p99_ms"] == 90
     assert (await writer.get("/v1/operator/drifts")).json() == {"drifts": []}
-
-
-async def test_an_operator_sees_what_a_month_would_have_come_to_on_each_plan(
-    api: ApiApp, writer: httpx.AsyncClient
-) -> None:
-    fit = PlanFit(tier="pro", used_micro=7, total_micro=5, beyond_micro=2, ran_out_at=NOW, requests=3, throttled=1)
-    api.history.says["month_fits"] = lambda name, card, month: PlanFits(
-        organization_id=name, month=month, plan_version=card.version, fits=(fit,)
-    )
-    said = (await writer.get(f"{ORGANIZATION}/plan-fit", params={"month": "2026-02"})).json()
-    assert (said["organization_id"], said["month"], said["plan_version"]) == ("org_heron", "2026-02", 1)
-    assert [PlanFit.model_validate_json(json.dumps(one)) for one in said["fits"]] == [fit]
-    assert (await writer.get(f"{ORGANIZATION}/plan-fit", params={"month": "2026-13"})).status_code == 422
-    assert (await writer.get("/v1/operator/organizations/org_none/plan-fit")).status_code == 404
 
 
 async def test_organizations_are_listed_a_page_at_a_time(writer: httpx.AsyncClient) -> None:
