@@ -276,9 +276,7 @@ async def test_what_no_worker_answered_yet_says_where_to_look(api: ApiApp, write
 
 
 AWAY = [KafkaConnectionError(), TimeoutError(), OSError("secret-host")]
-LOOKS = (
-    "trail", "topology", "freshness", "top-consumers", "decisions/d-none", "organizations/org_heron/plan-fit",
-)  # fmt: skip
+LOOKS = ("trail", "topology", "freshness", "top-consumers", "decisions/d-none", "organizations/org_heron/plan-fit")
 
 
 @pytest.mark.parametrize("failure", AWAY)
