@@ -31,8 +31,9 @@ class NewRecord(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """What it adds to a batch, about."""
-        headers = sum(len(name) + len(content) + 2 for name, content in self.headers)
-        return RECORD_OVERHEAD_BYTES + len(self.key or b"") + len(self.value or b"") + headers
+        key, value, headers = self
+        size_bytes = RECORD_OVERHEAD_BYTES + len(key or b"") + len(value or b"")
+        return size_bytes + sum(len(name) + len(content) + 2 for name, content in headers) if headers else size_bytes
 
 
 class LogRecord(NamedTuple):
@@ -87,7 +88,11 @@ class PartitionLog:
     def append(self, records: Iterable[NewRecord], timestamp_ms: int, now_s: float) -> int:
         """Appends one batch; returns its first offset."""
         base, topic, number = self.end, self.topic, self.number
-        added = [LogRecord(topic, number, offset, timestamp_ms, *record) for offset, record in enumerate(records, base)]
+        make = tuple.__new__  # as LogRecord(…) does, in half the time
+        added = [
+            make(LogRecord, (topic, number, offset, timestamp_ms, *record))
+            for offset, record in enumerate(records, base)
+        ]
         self.end += len(added)
         self.live += added
         self.history += added

@@ -16,6 +16,7 @@ from typing import Any, Final
 STARTS_AT_S: Final = 1_000.0
 PROCESS: Final = contextvars.ContextVar["Process | None"]("process", default=None)
 _TASKS_PRUNED_ABOVE: Final = 64
+_HANDLE: Final[Any] = object.__new__
 _NOBODY: Final = contextvars.Context()
 
 
@@ -47,7 +48,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._virtual_s
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _HANDLE(asyncio.Handle)
+        _fill(handle, callback, args, self, context)
         self._ready.append(handle)
         return handle
 
@@ -59,7 +61,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _HANDLE(asyncio.TimerHandle)
+        _fill(timer, callback, args, self, context)
+        timer._when, timer._scheduled = when, True
         self._timers_made += 1
         heapq.heappush(self._timers, (when, self._timers_made, timer))
         return timer
@@ -130,6 +134,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not queue:
                 del waiting[place]
         ready.extend(waiting[0])
+
+
+def _fill(handle: Any, callback: Any, args: Any, loop: Any, context: Any) -> None:
+    """What ``Handle.__init__`` does but for looking whether the loop is debugged, which takes as long again."""
+    handle._context = contextvars.copy_context() if context is None else context
+    handle._loop = loop
+    handle._callback = callback
+    handle._args = args
+    handle._cancelled = False
+    handle._repr = handle._source_traceback = None
 
 
 def _make_task(loop: Any, work: Coroutine[Any, Any, Any], context: Any = None) -> "asyncio.Task[Any]":
