@@ -67,7 +67,8 @@ class Balances:
     def take(self, usage_offset: int, at_most: int, clock_ms: int) -> list[OutboxRecord]:
         """What is to be told at ``clock_ms`` of a clock that only rises, at most so much of it."""
         self._routes.fold()
-        if not self._ledgers.unpublished and not self._again and not self._pools.has_untold:
+        held = self._ledgers
+        if not (held.unpublished or held.unpublished_keys or self._again or self._pools.has_untold):
             return []
         self._closed_month = self._time.closed_month(self._settings.grace_ms)
         told = [
@@ -83,18 +84,22 @@ class Balances:
         return told
 
     def _next(self, at_most: int, clock_ms: int) -> list[Ledger]:
-        waiting = self._ledgers.unpublished
-        rested_ms = clock_ms - self._settings.balance_rest_ms
-        rested = (one for one in islice(waiting, _LOOKED_AT_MAX) if one.told_ms <= rested_ms and self._may_be_told(one))
-        ledgers = list(islice(rested, at_most))
-        for ledger in ledgers:
-            del waiting[ledger]
-            self._again.pop(ledger, None)
+        settings, held = self._settings, self._ledgers
+        ledgers = self._rested(held.unpublished, at_most, clock_ms - settings.balance_rest_ms)
+        ledgers += self._rested(held.unpublished_keys, at_most - len(ledgers), clock_ms - settings.key_balance_rest_ms)
         ledgers += self._next_again(at_most - len(ledgers))
         for ledger in ledgers:
             ledger.told_ms = clock_ms
             if ledger.kind == "account":
                 self._pools.shares_changed(ledger.account_id, ledger.month)
+        return ledgers
+
+    def _rested(self, waiting: dict[Ledger, None], at_most: int, rested_ms: int) -> list[Ledger]:
+        rested = (one for one in islice(waiting, _LOOKED_AT_MAX) if one.told_ms <= rested_ms and self._may_be_told(one))
+        ledgers = list(islice(rested, at_most))
+        for ledger in ledgers:
+            del waiting[ledger]
+            self._again.pop(ledger, None)
         return ledgers
 
     def _next_again(self, at_most: int) -> list[Ledger]:
@@ -104,7 +109,7 @@ class Balances:
             del self._again[ledger]
             if not self._may_be_told(ledger):
                 self._again[ledger] = None
-            elif ledger not in self._ledgers.unpublished and self._is_kept(ledger):
+            elif not self._ledgers.is_untold(ledger) and self._is_kept(ledger):
                 found.append(ledger)
         return found
 
@@ -128,7 +133,7 @@ class Balances:
         """The balances under these record keys are to be told again."""
         for ledger in self._ledgers:
             if balance_key(ledger.kind, ledger.identifier, month_text(ledger.month)) in record_keys:
-                self._ledgers.unpublished[ledger] = None
+                self._ledgers.tell(ledger)
         for organization_id in [name for name, told in self._told.items() if _record_key(name, told[0]) in record_keys]:
             month, _, _ = self._told.pop(organization_id)
             self._pools.share_changed(organization_id, month)

@@ -217,7 +217,7 @@ class Escrow(Participant):
             ledger = ledgers.get("account", account_id, month)
             if ledger is not None:
                 ledger.lent_micro = self.book.lent_micro(purse, month)
-                ledgers.unpublished[ledger] = None
+                ledgers.tell(ledger)
 
     def _wait(self) -> None:
         self.next_ms = self.time.next_beat_ms if len(self.book) else NEVER_MS

@@ -310,6 +310,7 @@ class Grants(Participant):
         ledgers = self.context.ledgers
         ledger = ledgers.get("account", book.account_id, month)
         if ledger is None:
+            self.context.peer(Pools).shares_changed(book.account_id, month)  # a member's balance shows a month unused
             return
         left = sum(grant.remaining_micro for grant in grants)
         if ledgers.grant(book.account_id, month, ledger.granted_burned_micro + left) is not None:

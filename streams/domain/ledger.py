@@ -109,7 +109,9 @@ class Ledgers:
         self._credits_of = credits_of
         self._ledgers: dict[tuple[str, str, int], Ledger] = {}
         self.unpublished: dict[Ledger, None] = {}
-        """Whose balance changed since it was published last, oldest change first."""
+        self.unpublished_keys: dict[Ledger, None] = {}
+        """Whose balance changed since it was published last, oldest change first: of accounts, organizations and
+        labels, and of keys."""
         self.touched: dict[str, None] = {}
         """The accounts of which a ledger changed; whoever looks at them takes them out."""
         self.bring_up: Callable[[str], None] = lambda _: None
@@ -156,9 +158,20 @@ class Ledgers:
     def mark(self, ledger: Ledger) -> None:
         """Something in ``ledger`` changed."""
         self._changed[ledger.key] = ledger
+        if ledger.kind == "key":
+            self.unpublished_keys[ledger] = None
+            return
         self.unpublished[ledger] = None
         if ledger.kind == "account":
             self.touched[ledger.account_id] = None
+
+    def tell(self, ledger: Ledger) -> None:
+        """Its balance is another one, though its row is not."""
+        (self.unpublished_keys if ledger.kind == "key" else self.unpublished)[ledger] = None
+
+    def is_untold(self, ledger: Ledger) -> bool:
+        """Its balance changed since it was told."""
+        return ledger in self.unpublished or ledger in self.unpublished_keys
 
     def of_account(self, account_id: str, month: int) -> list[Ledger]:
         """The account's ledger of the month, and that of its own organization, which has the same total."""
@@ -205,6 +218,7 @@ class Ledgers:
         for identity, ledger in list(islice(over, max(0, at_most))):
             del self._ledgers[identity]
             self.unpublished.pop(ledger, None)
+            self.unpublished_keys.pop(ledger, None)
             self._changed[ledger.key] = None
         return any(month < month_floor for _, _, month in self._ledgers)
 

@@ -60,7 +60,7 @@ class MonthClose(Participant):
             self._final = deque(ledger for ledger in self.context.ledgers if ledger.month == closed)
         at_most = self.context.settings.accounts_a_wake
         for _ in range(min(at_most, len(self._final))):
-            self.context.ledgers.unpublished[self._final.popleft()] = None
+            self.context.ledgers.tell(self._final.popleft())
         for _ in range(min(at_most, len(self._to_roll))):
             self._roll_over(moment, self._to_roll.popleft())
         self._rolled.is_under_way = bool(self._to_roll)

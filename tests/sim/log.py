@@ -287,14 +287,18 @@ class Fetched(NamedTuple):
 class _LongPoll:
     """A fetch that waits at the broker until something is appended, or its time is over."""
 
+    __slots__ = ("_asked", "_broker", "_timer", "answer")
+
     def __init__(self, broker: SimBroker, loop: Any, wanted: Any, records_max: int, wait_s: float) -> None:
         self.answer = loop.create_future()
-        self._find = lambda: broker._find(wanted, records_max)
-        self._timer = loop.call_later(wait_s, self._wake)
+        self._broker = broker
+        self._asked = wanted, records_max
+        wake = self._wake
+        self._timer = loop.call_later(wait_s, wake)
         for topic, partition in wanted:
-            broker.log(topic, partition).waiting.append(self._wake)
+            broker.log(topic, partition).waiting.append(wake)
 
     def _wake(self) -> None:
         if not self.answer.done():
             self._timer.cancel()
-            self.answer.set_result(self._find())
+            self.answer.set_result(self._broker._find(*self._asked))

@@ -19,7 +19,7 @@ from .loop import PROCESS
 if TYPE_CHECKING:
     from .world import World
 
-TICK_S: Final = 0.1
+TICK_S: Final = 0.15
 POLL_MS: Final = 200
 REQUEST_TIMEOUT_MS: Final = 3_000
 _LOGGERS: Final = ("streams.engine", "clickhouse")

@@ -196,6 +196,16 @@ def test_a_month_begins_with_a_balance_for_each_member() -> None:
     assert shown(world, "b") == ("2026-12", 0, 100)
 
 
+def test_a_grant_that_begins_in_a_month_without_usage_is_in_the_members_balances() -> None:
+    begins_ms = MONTH_END_MS + 60_000
+    world = pool_world(a=None, b=None)
+    world.obey(grant_put("later", 40 * CREDIT, begins_ms, account="org_root"))
+    world.pass_time(MONTH_END_MS)
+    assert [shown(world, name) for name in ("a", "root")] == [("2026-12", 0, 100)] * 2
+    world.pass_time(begins_ms)
+    assert [shown(world, name) for name in ("a", "root")] == [("2026-12", 0, 140)] * 2
+
+
 def test_a_balance_that_stays_as_it_is_is_not_told_again() -> None:
     world = pool_world(a={"cap_micro": 10 * CREDIT}, b=None)
     assert shown(world, "a") == ("2026-11", 0, 10)

@@ -17,7 +17,7 @@ from ..log import LogRecord
 from .state_log import StateWatch
 
 Taken = list[tuple[bool | None, Sequence[Any]]]
-"""(whether it is usage, records) in the order of application; (None, arguments) where balances were asked for: making
+"""(whether it is usage, records) in the order of application; (None, arguments) where balances were made: making
 one brings the grants of its account up to the log time, and what burns lazily (ADR 17) is then written earlier."""
 
 
@@ -61,8 +61,10 @@ class WatchedPartition(Partition):
         self._taken.append((False, list(records)))
 
     def take_current(self, at_most: int, clock_ms: int) -> list[OutboxRecord]:
-        self._taken.append((None, (at_most, clock_ms)))
-        return super().take_current(at_most, clock_ms)
+        told = super().take_current(at_most, clock_ms)
+        if told:
+            self._taken.append((None, (at_most, clock_ms)))
+        return told
 
     def take_changes(self) -> list[tuple[bytes, bytes | None]]:
         changes = super().take_changes()
