@@ -331,6 +331,8 @@ class PartitionCore:
         if now > self._lease_until:
             self.stats["held"] += 1
             return False
+        if not self.publishing.may_flush:
+            return False
         waited = self._flushes.waited(now, self.limits.flush_interval_s)
         if not self.dirty:
             return waited and self.outbox.header_is_stale
@@ -354,7 +356,7 @@ class PartitionCore:
             log_time_ms=machine.log_time_ms,
             catalogue_version=machine.catalogue_version,
             outbox=self.outbox.begin_flush(),
-            outputs_next=self.publishing.look(),
+            outputs_next=self.publishing.begin_flush(),
         )
         if (size_bytes := batch_bytes(records)) > self.limits.batch_bytes_max:
             return self.append_impossible(size_bytes)

@@ -26,6 +26,7 @@ class Publishing:
         self._outbox = outbox
         self._standing = Standing()
         self._contradictions = 0
+        self._flushed = 0
 
     def resume(self, machine: Machine, header: Header | None, usage_end: int, accounts_end: int) -> list[Publish]:
         """After a recovery: what is sent again at once. The rest waits until the inputs are applied to these ends."""
@@ -51,9 +52,16 @@ class Publishing:
             self._contradictions = self._outbox.newest
         return publish
 
-    def look(self) -> list[int]:
+    @property
+    def may_flush(self) -> bool:
+        """The broker has what was said before the last flush. The next one may drop a verdict that the last one still
+        holds, and no later owner would say it again."""
+        return self._outbox.has_sent(self._flushed)
+
+    def begin_flush(self) -> list[int]:
         """``outputs_next`` of a flush that holds all that was decided: it moves on only once all that others said
         before it is contradicted, and the broker has the contradictions."""
         if not self._standing.has_foreign and self._outbox.has_sent(self._contradictions):
             self.outputs_next = self.ask() or self.outputs_next
+        self._flushed = self._outbox.newest
         return self.outputs_next

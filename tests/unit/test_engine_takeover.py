@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from sluicegate_schemas.state import OutboxRecord
-from streams.engine.actions import Action, Publish, RefreshAccounts
+from streams.engine.actions import Action, Append, Publish, RefreshAccounts
 from streams.engine.core import PartitionCore
 from streams.engine.limits import Limits
 from streams.engine.machine import ForeignRecord, InputRecord, Outputs
@@ -49,6 +49,11 @@ def published(actions: list[Action]) -> list[tuple[bytes | None, bool]]:
         for action in actions
         if isinstance(action, Publish) and action.record.topic == "decisions"
     ]
+
+
+def flushes(actions: list[Action]) -> list[Append]:
+    """Those that begin."""
+    return [action for action in actions if isinstance(action, Append)]
 
 
 def test_what_stands_is_published_at_once_where_nothing_was_left_to_read() -> None:
@@ -108,15 +113,32 @@ def test_a_header_moves_on_once_the_broker_has_what_contradicts_the_last_owner()
     assert publishing.outputs_next == [0, 0], "a log without a header is compared as a whole"
     core.tick(0.0, 10.0)
     assert published(core.said_by_others([said(b"gone")])) == []
-    assert publishing.look() == [0, 0]
+    assert publishing.begin_flush() == [0, 0]
     core.accounts_fetched([command(0, "alpha")])
     core.fetched([usage(0, "alpha")], 0)
     actions = core.step(0.1)
-    assert publishing.look() == [0, 0]
+    assert publishing.begin_flush() == [0, 0]
     for action in actions:
         if isinstance(action, Publish):
             core.published(action.token)
-    assert publishing.look() == [9, 9]
+    assert publishing.begin_flush() == [9, 9]
+
+
+def test_a_flush_waits_until_what_was_said_before_the_last_one_is_delivered() -> None:
+    core, _ = owner(CountingMachine(), usage_end=1)
+    core.tick(0.0, 60.0)
+    core.accounts_fetched([command(0, "alpha")])
+    core.fetched([usage(0, "alpha")], 0)
+    said = core.step(0.1)
+    assert (len(published(said)), len(flushes(said))) == (1, 1)
+    core.appended(1, 0.2)
+    core.fetched([usage(1, "alpha")], None)
+    later = core.step(5.0)
+    assert (len(published(later)), flushes([*later, *core.tick(6.0, 60.0)])) == (1, [])
+    for action in said:
+        if isinstance(action, Publish):
+            core.published(action.token)
+    assert len(flushes(core.tick(6.1, 60.0))) == 1, "what was said since need not be there"
 
 
 def test_an_owner_whose_lease_is_over_decides_nothing() -> None:
