@@ -10,6 +10,7 @@ import httpx
 from api.operators import Operator, OperatorScope
 from clickhouse.projection import Projection
 from clickhouse.queries import Consumer, Freshness, Usage, UsageOf, UsagePoint
+from sluicegate_schemas.plan_fit import PlanFits
 from tests.api_world import OTHER_SECRET, World
 from tests.gating import NOW, NOW_MS, SECRET, decision_record, key_record
 
@@ -52,6 +53,9 @@ class ApiApp(World):
             "top_consumers": lambda start, end, limit: [Consumer(*one) for one in each.items()][:limit],
             "decision_row": lambda *_: None,
             "reached": lambda *_: (NOW_MS - 900, NOW_MS),
+            "month_fits": lambda name, card, month: PlanFits(
+                organization_id=name, month=month, plan_version=card.version, fits=()
+            ),
             "project": lambda now, left: [_projected(name, one.credits_micro) for name, one in each.items()],
             "usage_by": lambda name, *_, **__: [UsageOf(f"{name[4:]}.knn", each[name])],
             "usage_series": lambda name, *_, **__: [UsagePoint(NOW, f"{name[4:]}.knn", each[name])],
