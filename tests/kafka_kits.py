@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, KafkaError, for_code
+from aiokafka.errors import CommitFailedError, KafkaError, NotLeaderForPartitionError, for_code
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
@@ -179,9 +179,13 @@ class RealKit:
         request = ProduceRequest(
             transactional_id=None, required_acks=-1, timeout=5_000, topics=[(topic, [(0, builder._build())])]
         )
-        response = await self._client.send(self._client.get_random_node(), request)
-        code, offset = response.topics[0][1][0][1:3]
-        return int(offset) if code == 0 else for_code(code).__name__
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                response = await self._client.send(self._client.get_random_node(), request)
+                code, offset = response.topics[0][1][0][1:3]
+                if code != NotLeaderForPartitionError.errno:
+                    return int(offset) if code == 0 else for_code(code).__name__
+                await asyncio.sleep(0.05)  # a topic that was made just now: nobody leads it yet
 
     async def next_segment(self) -> None:
         await asyncio.sleep(0.3)  # the broker's own clock ends a segment
