@@ -14,7 +14,7 @@ from .command import command
 from .module import run_module
 from .session import Session
 from .text import time_text
-from .values import MONTH
+from .values import check_month
 
 _ORGANIZATION = full_match(ORGANIZATION_ID_PATTERN)
 _HEADINGS = ("plan", "credits a month", "used", "beyond", "dry from", "requests", "throttled, at least")
@@ -36,8 +36,7 @@ async def fit(
     Needs ClickHouse (SLUICEGATE_CLICKHOUSE_URL, …) and the sink's code (the checkout, or its image)."""
     if not _ORGANIZATION.match(organization):
         raise ConfigurationError("fit is of an organization (org_…)")
-    if month is not None and not MONTH.match(month):
-        raise ConfigurationError("--month must be YYYY-MM")
+    check_month("--month", month)
     wanted = month or f"{session.now:%Y-%m}"
     words = (organization, "--plan", str(plan), "--month", wanted, "--json")
     found = await run_module(session, "clickhouse.plan_fit", *words, prints=PlanFits)

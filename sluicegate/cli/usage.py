@@ -16,7 +16,7 @@ from .command import command
 from .exits import CommandError, Exit
 from .session import Session
 from .text import time_text
-from .values import MONTH
+from .values import check_month
 
 _ABOUT = (full_match(ORGANIZATION_ID_PATTERN), full_match(API_KEY_ID_PATTERN))
 _HEADINGS = ("kind", "month", "used", "total", "remaining", "overage", "requests", "breakdown", "as of", "final")
@@ -35,8 +35,7 @@ async def usage(
     """Show the credits of an organization (as account, as member, and by label) or of a key, month by month."""
     if not any(pattern.match(about) for pattern in _ABOUT):
         raise ConfigurationError("usage is of an organization (org_…) or a key (key_…)")
-    if month is not None and not MONTH.match(month):
-        raise ConfigurationError("--month must be YYYY-MM")
+    check_month("--month", month)
     newest: dict[bytes, Balance] = {}
     needle = f":{about}:".encode()
     async for record in read_all(session.brokers, session.topic(BALANCES)):

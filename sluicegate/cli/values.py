@@ -15,8 +15,14 @@ _DURATION: Final = re.compile(r"([+-]?)([0-9]{1,6})([smhd])", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _INTEGER: Final = re.compile(r"[0-9](?:_?[0-9]){0,17}", re.ASCII)
-MONTH: Final = re.compile(r"20[2-9][0-9]-(0[1-9]|1[0-2])\Z", re.ASCII)
+_MONTH: Final = re.compile(r"20[2-9][0-9]-(0[1-9]|1[0-2])\Z", re.ASCII)
 _UNLIMITED: Final = "unlimited"
+
+
+def check_month(option: str, text: str | None) -> None:
+    """Whether ``text`` is a month, ``2026-01``, or not given."""
+    if text is not None and not _MONTH.match(text):
+        raise ConfigurationError(f"{option} must be YYYY-MM")
 
 
 def credits_micro(option: str, text: str) -> int:

@@ -54,7 +54,6 @@ class OutputWatch:
         self._epoch = epoch
         self._found = found
         self._fence = OutputFence({})
-        self._has_begun = False
         self._unread: dict[str, list[Range]] = {topic: [] for topic in TOPICS}
 
     async def begin(self, since: Sequence[int]) -> None:
@@ -65,12 +64,9 @@ class OutputWatch:
             if known != end and start < end:
                 self._unread[topic].append((max(start, known if known < end else start), end))
         self._fence = OutputFence({topic: end for topic, (_, end) in bounds.items()})
-        self._has_begun = True
 
     def compared(self) -> list[int]:
-        """A header's ``outputs_next`` as of now; empty before ``begin``."""
-        if not self._has_begun:
-            return []
+        """A header's ``outputs_next`` as of now; after ``begin``."""
         return [
             min([self._fence.next_offset(topic), *(start for start, _ in self._unread[topic])]) for topic in COMPARED
         ]

@@ -116,7 +116,6 @@ class Runner:
             core.partition, host.broker, host.settings, epoch=lambda: core.epoch,
             found=lambda records: self.perform(core.said_by_others(records)),
         )  # fmt: skip
-        core.publishing.ask = self._watch.compared
 
     @property
     def is_over(self) -> bool:
@@ -293,6 +292,7 @@ class Runner:
         settings = self._settings
         await self.recovered.wait()
         await self._watch.begin(self.core.publishing.outputs_next)
+        self.core.publishing.ask = self._watch.compared
         self._spawn(self._watch.run())
         told = Telling(self.core, self._broker, settings, self._watch, self.figures, self._until_leased, self._spawn)
         self._spawn(told.run())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -52,6 +53,17 @@ async def watched(broker: FailingBroker, since: int | None = None) -> tuple[Outp
     return watch, found
 
 
+@asynccontextmanager
+async def looking(watch: OutputWatch) -> AsyncIterator[None]:
+    """While it runs, ten seconds at most."""
+    running = asyncio.ensure_future(watch.run())
+    try:
+        async with asyncio.timeout(10):
+            yield
+    finally:
+        running.cancel()
+
+
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output_watch, "LOOK_EVERY_S", 0.001)
@@ -59,12 +71,8 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_late_record_that_could_not_be_read_at_first_is_contradicted_all_the_same() -> None:
     watch, found = await watched(FailingBroker([LATE]))
-    async with asyncio.timeout(10):
-        looking = asyncio.ensure_future(watch.run())
-        try:
-            assert await found.get() == (ENTITLEMENTS.name, LATE.key, LATE.value)
-        finally:
-            looking.cancel()
+    async with looking(watch):
+        assert await found.get() == (ENTITLEMENTS.name, LATE.key, LATE.value)
 
 
 async def test_one_that_is_found_behind_an_own_record_too() -> None:
@@ -92,25 +100,17 @@ async def test_what_the_last_owner_wrote_after_its_last_flush_is_compared_and_no
     flushed = Record(0, b"key:flushed", LATE.value)
     watch, found = await watched(FailingBroker([flushed, LATE]), since=1)
     assert watch.compared() == [0, 1], "it is not read yet, so a header must say so"
-    looking = asyncio.ensure_future(watch.run())
-    try:
-        async with asyncio.timeout(10):
-            assert await found.get() == (ENTITLEMENTS.name, LATE.key, LATE.value)
+    async with looking(watch):
+        assert await found.get() == (ENTITLEMENTS.name, LATE.key, LATE.value)
         assert found.empty()
         assert watch.compared() == [0, 2]
-    finally:
-        looking.cancel()
 
 
 async def test_a_log_that_is_shorter_than_the_last_owner_said_is_compared_as_a_whole() -> None:
     watch, found = await watched(FailingBroker([LATE]), since=7)
     assert watch.compared() == [0, 0]
-    looking = asyncio.ensure_future(watch.run())
-    try:
-        async with asyncio.timeout(10):
-            assert (await found.get())[1] == LATE.key
-    finally:
-        looking.cancel()
+    async with looking(watch):
+        assert (await found.get())[1] == LATE.key
 
 
 async def test_a_header_stays_before_a_late_record_that_nobody_has_read_yet() -> None:
