@@ -130,6 +130,12 @@ class Dispatcher:
         assert process.returncode == 0, output.decode()
         return output.decode()
 
+    async def until_written(self, *, pending: int) -> None:
+        """Until so many deliveries to the pager pend, and the topic holds the rows of all others: a death before that
+        may send an alert twice, as docs say."""
+        await self.until(f"{pending} pend", lambda: self.metrics()["pending{pager}"] == pending)
+        await self.until("the rows are written", lambda: self.metrics()["rows_waiting"] == 0)
+
     async def until(self, what: str, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + LIMIT_S
         while not await asyncio.to_thread(holds):

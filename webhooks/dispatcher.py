@@ -71,7 +71,8 @@ class Dispatcher:
             endpoint.name: Lane(endpoint, self._book, self._senders[endpoint.name], self._rows.changed)
             for endpoint in endpoints
         }
-        self.status = Status(self._book, {name: lane.figures for name, lane in self._lanes.items()}, self.waits_for)
+        figures = {name: lane.figures for name, lane in self._lanes.items()}
+        self.status = Status(self._book, figures, self.waits_for, lambda: self._rows.waiting)
         self._consumer: AIOKafkaConsumer | None = None
         """The one that follows."""
         self._superseded = False

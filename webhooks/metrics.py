@@ -31,7 +31,7 @@ FAMILIES: Final = (
            "Deliveries not made, since the alerts topic repeated what was delivered or on its way."),
     Family("sluicegate_webhooks_delivery_seconds", "histogram", (), "From taking an alert in to its delivery."),
     Family("sluicegate_webhooks_lag_records", "gauge", (), "Records of the alerts topic that are not taken in."),
-    Family("sluicegate_webhooks_rows_waiting", "gauge", (), "Rows of the deliveries topic that are to be written."),
+    Family("sluicegate_webhooks_rows_waiting", "gauge", (), "Rows of the deliveries topic the broker may not have yet."),
     Family("sluicegate_webhooks_blocked", "gauge", (), "1 while Kafka is away, or another dispatcher has taken over."),
 )  # fmt: skip
 
@@ -58,6 +58,7 @@ class Status:
     figures: Mapping[str, LaneFigures]
     waits_for: Callable[[], str]
     """What it is not ready for, in words; empty while it follows."""
+    rows_waiting: Callable[[], int]
     alerts: Counter[str] = field(default_factory=Counter)
     """Records taken in, by outcome."""
     lag_records: int | None = None
@@ -95,6 +96,6 @@ class DispatcherCollector(Collector):
         samples.add("sluicegate_webhooks_repeated_total", book.repeated)
         samples.add_times("sluicegate_webhooks_delivery_seconds", total)
         samples.add("sluicegate_webhooks_lag_records", status.lag_records)
-        samples.add("sluicegate_webhooks_rows_waiting", len(book.changes))
+        samples.add("sluicegate_webhooks_rows_waiting", status.rows_waiting())
         samples.add("sluicegate_webhooks_blocked", float(bool(status.waits_for())))
         return samples.metrics()

@@ -34,6 +34,12 @@ class RowWriter:
         self._producer: AIOKafkaProducer | None = None
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._on_the_way = 0
+
+    @property
+    def waiting(self) -> int:
+        """Rows that the broker is not known to have."""
+        return len(self._book.changes) + self._on_the_way
 
     def changed(self) -> None:
         """The book has changes: ``run`` writes them soon."""
@@ -55,6 +61,7 @@ class RowWriter:
         """Returns once the broker has all changes that the book had. Raises KafkaError, OSError: none are lost then."""
         async with self._lock:
             book = self._book
+            self._on_the_way = len(book.changes)
             taken, book.changes = book.changes, {}
             if not taken:
                 return
@@ -69,6 +76,8 @@ class RowWriter:
                 book.changes = taken | book.changes
                 await asyncio.shield(self._disconnect())
                 raise
+            finally:
+                self._on_the_way = 0
 
     async def append(self, key: str, value: bytes) -> int:
         """Writes one row now; its offset. Raises KafkaError, OSError."""

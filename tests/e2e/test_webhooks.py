@@ -44,7 +44,7 @@ async def test_a_receiver_that_was_away_gets_each_alert_once_by_id_though_the_di
     await dispatcher.until("the first alerts", lambda: receiver.accepted.keys() == ids)
     receiver.stop()
     ids |= await dispatcher.send(alert(number) for number in range(2, 30))
-    await dispatcher.until("the alerts are taken in", lambda: dispatcher.metrics()["pending{pager}"] == 28)
+    await dispatcher.until_written(pending=28)
     dispatcher.process.kill()
     ids |= await dispatcher.send(alert(number) for number in range(30, 40))
     receiver.start()
@@ -136,6 +136,7 @@ async def test_dead_letters_are_listed_and_delivered_once_they_are_replayed(
     assert await dispatcher.command("replay", "--id", ids[0]) == "1 dead letters are to be tried again.\n"
     await dispatcher.until("the one", lambda: receiver.accepted.keys() == {ids[0]})
     await dispatcher.until("it is no dead letter", lambda: dispatcher.metrics()["dead_letters{pager}"] == 3)
+    await dispatcher.until_written(pending=0)
     dispatcher.process.kill()
     assert (
         await dispatcher.command("replay", "--all", "--endpoint", "nobody") == "0 dead letters are to be tried again.\n"
@@ -190,8 +191,7 @@ async def test_while_the_broker_is_away_what_pends_is_delivered_on_and_not_again
         receiver.stop()
         await dispatcher.start()
         ids = await dispatcher.send(alert(number) for number in range(5))
-        await dispatcher.until("they are taken in", lambda: dispatcher.metrics()["pending{pager}"] == 5)
-        await dispatcher.until("their rows are written", lambda: dispatcher.metrics()["rows_waiting"] == 0)
+        await dispatcher.until_written(pending=5)
         await asyncio.to_thread(broker.kill)
         receiver.start()
         await dispatcher.until("they are delivered", lambda: receiver.accepted.keys() == ids)
@@ -201,6 +201,7 @@ async def test_while_the_broker_is_away_what_pends_is_delivered_on_and_not_again
         await dispatcher.until("it is ready again", lambda: page(dispatcher.port, "readyz") is not None)
         ids |= await dispatcher.send([alert(6)])
         await dispatcher.until("the next alert", lambda: receiver.accepted.keys() == ids)
+        await dispatcher.until_written(pending=0)
         dispatcher.process.kill()
         await dispatcher.start()
         ids |= await dispatcher.send([alert(7)])

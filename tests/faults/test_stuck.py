@@ -85,9 +85,8 @@ async def test_a_worker_whose_client_has_given_the_group_up_says_so_and_ends(sys
 
 async def test_a_worker_is_ready_only_once_it_is_recovered_and_within_the_bound(system: System) -> None:
     await system.feed(600, 5_000, seed=6)
-    worker, address = start(
-        system, "slow", "slow", SLUICEGATE_READY_LAG_EVENTS_MAX="50", SLUICEGATE_LOOP_BLOCKED_MAX_S="60"
-    )
+    patience = {"SLUICEGATE_STUCK_MAX_S": "60", "SLUICEGATE_LOOP_BLOCKED_MAX_S": "60"}
+    worker, address = start(system, "slow", "slow", SLUICEGATE_READY_LAG_EVENTS_MAX="50", **patience)
     seen: list[str] = []
 
     def is_ready() -> bool:

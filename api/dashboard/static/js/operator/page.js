@@ -15,6 +15,7 @@ import { trailSection } from "./trail.js";
 const BLOCKS_MS = 5_000;
 const SYSTEM_MS = 10_000;
 const CONSUMERS_MS = 30_000;
+const TRAIL_MS = 30_000;
 const BOOKS_MS = 60_000;
 const RETRY_MS = 5_000;
 
@@ -78,7 +79,7 @@ export function openOperatorPage({ root, client, status, signal, onRefused }) {
     const number = found.drifts.length;
     facts.set("drifts", number ? `${count(number)} open` : "All agree", number ? "critical" : "");
   });
-  keep("trail", BOOKS_MS, trail.show, () => ({ limit: 12 }));
+  keep("trail", TRAIL_MS, trail.show, () => ({ limit: 12 }));
   const consumersSoon = keep("top-consumers", CONSUMERS_MS, consumers.show, consumers.parameters);
   status.figures({ as_of: new Date(now()).toISOString(), lag_ms: null });
 }
