@@ -31,7 +31,7 @@ FAMILIES: Final = (
            "Deliveries not made, since the alerts topic repeated what was delivered or on its way."),
     Family("sluicegate_webhooks_delivery_seconds", "histogram", (), "From taking an alert in to its delivery."),
     Family("sluicegate_webhooks_lag_records", "gauge", (), "Records of the alerts topic that are not taken in."),
-    Family("sluicegate_webhooks_rows_waiting", "gauge", (), "Rows of the deliveries topic the broker may not have yet."),
+    Family("sluicegate_webhooks_rows_waiting", "gauge", (), "Rows of the deliveries topic that the broker may lack."),
     Family("sluicegate_webhooks_blocked", "gauge", (), "1 while Kafka is away, or another dispatcher has taken over."),
 )  # fmt: skip
 
