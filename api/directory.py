@@ -9,7 +9,8 @@ from typing import Final
 
 from sluicegate.follower import Change, View
 from sluicegate.follower.entries import Key
-from sluicegate_schemas.outputs import Decision, KeyEntitlement, decision_key
+from sluicegate_schemas.outputs import KeyEntitlement, decision_key
+from sluicegate_schemas.wire_decision import WireDecision
 
 KEYS_MAX: Final = 1_000
 """Keys of one organization that are listed; the others work all the same."""
@@ -26,8 +27,8 @@ class Directory:
         self._view = view
         self._keys: dict[str, dict[str, str]] = {}
         self._owners: dict[str, str] = {}
-        self._newest: dict[str, dict[str, Decision]] = {}
-        self._decisions: OrderedDict[str, Decision] = OrderedDict()
+        self._newest: dict[str, dict[str, WireDecision]] = {}
+        self._decisions: OrderedDict[str, WireDecision] = OrderedDict()
 
     def on_change(self, change: Change) -> None:
         """Takes in a change of the view."""
@@ -37,22 +38,22 @@ class Directory:
             if len(keys) < KEYS_MAX:
                 keys[record.api_key_id] = record.key_sha256
                 self._owners[record.api_key_id] = record.organization_id
-        elif isinstance(record, Decision):
+        elif isinstance(record, WireDecision):
             self._note(record)
             self._decisions[record.decision_id] = record
             self._decisions.move_to_end(record.decision_id)
             if len(self._decisions) > DECISIONS_MAX:
                 self._decisions.popitem(last=False)
 
-    def _note(self, decision: Decision) -> None:
+    def _note(self, decision: WireDecision) -> None:
         """Keeps it as the newest on its scope and limit."""
         newest = self._newest.setdefault(decision.scope.id, {})
-        newest[decision_key(decision.scope, decision.limit_name)] = decision
+        newest[decision_key(decision.scope.text(), decision.limit_name)] = decision
         if len(newest) > STANDING_MAX:
             kept = [(name, one) for name, one in newest.items() if self._stands(one)]
             self._newest[decision.scope.id] = dict(kept[-STANDING_MAX:])
 
-    def _stands(self, decision: Decision) -> bool:
+    def _stands(self, decision: WireDecision) -> bool:
         verdict = (self._view.verdicts_on(decision.scope.text()) or {}).get(decision.limit_name)
         return verdict is not None and verdict.decision_id == decision.decision_id
 
@@ -69,18 +70,18 @@ class Directory:
         """Whether the key is this organization's."""
         return self._owners.get(api_key_id) == organization_id
 
-    def concerns(self, decision: Decision, organization_id: str, account_id: str) -> bool:
+    def concerns(self, decision: WireDecision, organization_id: str, account_id: str) -> bool:
         """Whether a decision is about the organization: itself, one of its keys, or the account that pays for it."""
         scope = decision.scope
         if scope.kind == "key":
             return self.has_key(organization_id, scope.id)
         return scope.id == organization_id or (scope.kind == "account" and scope.id == account_id)
 
-    def decision(self, decision_id: str) -> Decision | None:
+    def decision(self, decision_id: str) -> WireDecision | None:
         """One of the newest decisions."""
         return self._decisions.get(decision_id)
 
-    def standing(self, organization_id: str, account_id: str) -> Iterator[Decision]:
+    def standing(self, organization_id: str, account_id: str) -> Iterator[WireDecision]:
         """What stands on the organization, its keys and its account, also blocks that time has cleared since: blocks,
         and of the limits whose use is told how much is used."""
         for owner in (organization_id, *self._keys.get(organization_id, ())):

@@ -2,7 +2,7 @@
 
 from sluicegate.follower import Change
 from sluicegate_schemas.alerts import UsageAlert
-from sluicegate_schemas.outputs import Decision
+from sluicegate_schemas.wire_decision import WireDecision
 
 from .alerts import organization_of
 from .balances import Balance, Held, month_of
@@ -42,7 +42,7 @@ class News:
     def on_change(self, change: Change) -> None:
         """A decision was made; one on a pool's account is told to its root alone."""
         decision = change.record
-        if not isinstance(decision, Decision):
+        if not isinstance(decision, WireDecision):
             return
         scope = decision.scope
         owner = self._parts.directory.organization_of_key(scope.id) if scope.kind == "key" else scope.id

@@ -3,9 +3,11 @@
 from typing import Final
 
 import msgspec
+from msgspec.structs import asdict
 
-from sluicegate_schemas.outputs import Decision as Made
+from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.outputs import Scope as MadeScope
+from sluicegate_schemas.wire_decision import WireDecision, WireScope
 
 from .answers import in_count, in_credits
 from .models import Cause, Decision, Place, Scope
@@ -42,7 +44,7 @@ def amount(limit_name: str, value: int) -> msgspec.Raw:
     return in_credits(value) if limit_name in MONEY else in_count(value)
 
 
-def scope_of(scope: MadeScope) -> Scope:
+def scope_of(scope: MadeScope | WireScope) -> Scope:
     """A scope as it is answered."""
     return Scope.model_construct(
         kind=scope.kind,
@@ -54,7 +56,7 @@ def scope_of(scope: MadeScope) -> Scope:
     )
 
 
-def decision_of(made: Made, organization_id: str) -> Decision:
+def decision_of(made: WireDecision, organization_id: str) -> Decision:
     """A decision as ``organization_id`` may see it: another member of its pool is not named."""
     cause = made.cause
     return Decision.model_construct(
@@ -65,16 +67,16 @@ def decision_of(made: Made, organization_id: str) -> Decision:
         limit=amount(made.limit_name, made.limit),
         observed=amount(made.limit_name, made.observed),
         reason=reason(made.limit_name) if made.verdict == "block" else None,
-        until=made.until,
+        until=None if made.until_ms is None else from_epoch_ms(made.until_ms),
         tier=made.tier,
         plan_version=made.plan_version,
         cause=None
         if cause is None or cause.organization_id != organization_id
         else Cause.model_construct(
             event_id=cause.event_id,
-            ts=cause.ts,
-            logged_at=cause.logged_at,
-            position=Place.model_construct(**cause.position.__dict__),
+            ts=from_epoch_ms(cause.ts_ms),
+            logged_at=from_epoch_ms(cause.logged_at_ms),
+            position=Place.model_construct(**asdict(cause.position)),
         ),
-        decided_at=made.decided_at,
+        decided_at=from_epoch_ms(made.decided_at_ms),
     )

@@ -6,10 +6,9 @@ Leases, which the topic carries too, are the gateways' alone: they are passed ov
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from pydantic import ValidationError
-
-from sluicegate_schemas.bounds import to_epoch_ms
-from sluicegate_schemas.outputs import LEASE_KEY_PREFIX, Decision, Position, is_lease_key
+from sluicegate_schemas.outputs import LEASE_KEY_PREFIX, is_lease_key
+from sluicegate_schemas.wire_checks import Malformed
+from sluicegate_schemas.wire_decision import WireDecision, WirePosition, decode_decision
 
 from .cursor import LogRecord
 
@@ -49,7 +48,7 @@ class DecisionRow(NamedTuple):
     version: int
 
 
-def decision_row(decision: Decision) -> DecisionRow:
+def decision_row(decision: WireDecision) -> DecisionRow:
     """The decision as a row; its version orders all decisions of a scope and limit."""
     scope, cause = decision.scope, decision.cause
     return DecisionRow(
@@ -64,20 +63,20 @@ def decision_row(decision: Decision) -> DecisionRow:
         decision.verdict,
         decision.limit,
         decision.observed,
-        to_epoch_ms(decision.until) if decision.until else None,
+        decision.until_ms,
         decision.tier,
         decision.plan_version,
         *(_place(cause.position) if cause else _NOWHERE),
         cause.event_id if cause else "",
         cause.organization_id if cause else "",
-        to_epoch_ms(cause.ts) if cause else None,
-        to_epoch_ms(cause.logged_at) if cause else None,
-        to_epoch_ms(decision.decided_at),
+        cause.ts_ms if cause else None,
+        cause.logged_at_ms if cause else None,
+        decision.decided_at_ms,
         decision.sequence.epoch << 64 | decision.sequence.counter,
     )
 
 
-def _place(position: Position) -> tuple[str, int, int, int]:
+def _place(position: WirePosition) -> tuple[str, int, int, int]:
     return position.topic, position.partition, position.offset, position.index
 
 
@@ -100,8 +99,8 @@ class DecisionRows:
             if is_lease_key(record.key):
                 continue  # an answer to one node, of which no history is kept
             try:
-                self._rows.append(decision_row(Decision.model_validate_json(record.value)))
-            except ValidationError as error:
+                self._rows.append(decision_row(decode_decision(record.value)))
+            except Malformed as error:
                 raise DecisionFormatError(f"{self._source}, offset {record.offset}: {error}") from error
 
     def take(self) -> list[DecisionRow]:

@@ -21,10 +21,9 @@ from sluicegate.clock import epoch_ms
 from sluicegate.follower import Change
 from sluicegate.middleware import App, Receive, Scope, Send
 from sluicegate.publisher import Position
-from sluicegate_schemas.bounds import to_epoch_ms
 from sluicegate_schemas.envelope import WireEvent
-from sluicegate_schemas.outputs import Decision
 from sluicegate_schemas.topics import PREFIX_DEFAULT
+from sluicegate_schemas.wire_decision import WireDecision
 from stack.node_log import Applied, NodeLog, Published, Started
 from stack.ports import LOOPBACK
 
@@ -34,7 +33,7 @@ BUFFER_EVENTS_DEFAULT = 100_000
 def applied(change: Change, at_ms: int) -> Applied | None:
     """The line for a decision that the gate obeys from ``at_ms`` on; None for any other change."""
     decision = change.record
-    if not isinstance(decision, Decision):
+    if not isinstance(decision, WireDecision):
         return None
     cause = decision.cause
     return Applied(
@@ -43,8 +42,8 @@ def applied(change: Change, at_ms: int) -> Applied | None:
         decision.limit_name,
         decision.verdict,
         at_ms,
-        to_epoch_ms(cause.ts) if cause else None,
-        to_epoch_ms(cause.logged_at) if cause else None,
+        cause.ts_ms if cause else None,
+        cause.logged_at_ms if cause else None,
     )
 
 

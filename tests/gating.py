@@ -122,7 +122,7 @@ def decision_record(
         decided_at=NOW,
         sequence=Sequence(epoch=rank[0], counter=rank[1]),
     )
-    return "decisions", decision_key(record.scope, record.limit_name).encode(), record.model_dump_json().encode()
+    return "decisions", decision_key(record.scope.text(), record.limit_name).encode(), record.model_dump_json().encode()
 
 
 def used_record(limit_name: LimitName, limit: int, observed: int, **more: Any) -> TopicRecord:

@@ -13,7 +13,7 @@ from sluicegate.operator.decisions import from_row
 from sluicegate.operator.events import SeenEvent as FoundEvent
 from sluicegate.operator.events import background, concerns
 from sluicegate_schemas.bounds import EVENT_ID_PATTERN, from_epoch_ms
-from sluicegate_schemas.outputs import Decision
+from sluicegate_schemas.wire_decision import WireDecision
 
 from ..answers import answer, shown_as
 from ..auth import Caller, Customer
@@ -45,14 +45,14 @@ async def why(
     if decision is None or not parts.directory.concerns(decision, caller.organization_id, caller.account_id):
         raise not_found("decision")
     event, before, notes = await _led(parts, caller, decision, last)
-    now, stale_ms = from_epoch_ms(parts.clock()), parts.knowledge_stale_ms
+    now_ms, stale_ms = parts.clock(), parts.knowledge_stale_ms
     return answer(
         Why.model_construct(
-            as_of=from_epoch_ms(parts.clock() - stale_ms),
+            as_of=from_epoch_ms(now_ms - stale_ms),
             lag_ms=stale_ms,
             final=False,
             decision=decision_of(decision, caller.organization_id),
-            stands=_stands(parts, decision) and (decision.until is None or decision.until > now),
+            stands=_stands(parts, decision) and (decision.until_ms is None or decision.until_ms > now_ms),
             event=event,
             events=before,
             notes=notes,
@@ -60,12 +60,12 @@ async def why(
     )
 
 
-def _stands(parts: Parts, decision: Decision) -> bool:
+def _stands(parts: Parts, decision: WireDecision) -> bool:
     verdict = (parts.knowledge.view.verdicts_on(decision.scope.text()) or {}).get(decision.limit_name)
     return verdict is not None and verdict.blocks and verdict.decision_id == decision.decision_id
 
 
-async def _from_history(parts: Parts, caller: Caller, decision_id: str) -> Decision | None:
+async def _from_history(parts: Parts, caller: Caller, decision_id: str) -> WireDecision | None:
     owners = [caller.organization_id, caller.account_id]
     owners += [key.api_key_id for key in parts.directory.keys_of(caller.organization_id)]
     row = await parts.history.ask(decision_row, decision_id, owners)
@@ -76,7 +76,7 @@ async def _from_history(parts: Parts, caller: Caller, decision_id: str) -> Decis
 
 
 async def _led(
-    parts: Parts, caller: Caller, decision: Decision, last: int
+    parts: Parts, caller: Caller, decision: WireDecision, last: int
 ) -> tuple[SeenEvent | None, list[SeenEvent], list[str]]:
     """The event, those before it, and what is no longer there; of a pool's account only what the caller did itself."""
     if decision.cause is None:

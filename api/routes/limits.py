@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from sluicegate_schemas.bounds import from_epoch_ms, to_epoch_ms
-from sluicegate_schemas.outputs import Decision
+from sluicegate_schemas.bounds import from_epoch_ms
+from sluicegate_schemas.wire_decision import WireDecision
 
 from ..answers import answer, shown_as
 from ..auth import Customer
@@ -23,7 +23,7 @@ async def limits(request: Request, caller: Customer) -> Response:
     standing = [
         decision
         for decision in parts.directory.standing(caller.organization_id, caller.account_id)
-        if decision.until is None or to_epoch_ms(decision.until) > now_ms
+        if decision.until_ms is None or decision.until_ms > now_ms
     ]
     return answer(
         Limits.model_construct(
@@ -38,12 +38,12 @@ async def limits(request: Request, caller: Customer) -> Response:
     )
 
 
-def _in_force(decision: Decision) -> LimitInForce:
+def _in_force(decision: WireDecision) -> LimitInForce:
     return LimitInForce.model_construct(
         limit_name=decision.limit_name,
         scope=scope_of(decision.scope),
         limit=amount(decision.limit_name, decision.limit),
         used=amount(decision.limit_name, decision.observed),
         utilization=round(decision.observed / decision.limit, 4) if decision.limit else None,
-        told_at=decision.decided_at,
+        told_at=from_epoch_ms(decision.decided_at_ms),
     )

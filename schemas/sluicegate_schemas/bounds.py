@@ -6,6 +6,7 @@ no NUL, control sign, look-alike letter or direction mark can hide in one (requi
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Final
 
 from pydantic import (
@@ -86,7 +87,10 @@ _RFC_3339: Final = re.compile(
 _MINUTES_MAX: Final = 256
 _MINUTES_MS: Final[dict[str, int]] = {}
 _SECONDS_MS: Final = {f"{second:02d}": second * 1_000 for second in range(60)}
-_FRACTIONS_MS: Final = {f".{millisecond:03d}Z": millisecond for millisecond in range(1_000)}
+_FRACTIONS_MS: Final = {
+    "Z": 0,
+    **{f".{millisecond:03d}{more}Z": millisecond for millisecond in range(1_000) for more in ("", "000")},
+}
 
 
 def to_epoch_ms(value: datetime) -> int:
@@ -97,6 +101,17 @@ def to_epoch_ms(value: datetime) -> int:
 def from_epoch_ms(value: int) -> datetime:
     """The instant ``value`` milliseconds after 1970-01-01T00:00:00Z, in UTC."""
     return _EPOCH + value * _MILLISECOND
+
+
+@lru_cache(256)
+def _second_text(second: int) -> str:
+    return from_epoch_ms(second * 1_000).isoformat()[:19]
+
+
+def time_text(value: int) -> str:
+    """Epoch milliseconds as RFC 3339 in UTC, as records have it: without a fraction, or with six places of one."""
+    second, millisecond = divmod(value, 1_000)
+    return f"{_second_text(second)}.{millisecond:03d}000Z" if millisecond else f"{_second_text(second)}Z"
 
 
 def parse_time(text: str) -> int:

@@ -37,21 +37,17 @@ from .envelope import (
 from .gauge_checks import check_gauge
 from .lease_checks import check_lease_request
 from .usage import ResourceName
-from .wire_checks import RESOURCE_DELTA_MAX, Malformed, check_numbers, from_validation, validate_event
+from .wire_checks import RESOURCE_DELTA_MAX, Malformed, check_numbers, from_validation, matching, validate_event
 
 __all__ = ["Malformed", "check_numbers", "decode_usage", "from_wire", "to_wire", "validate_event"]
 
 
-def _pattern(pattern: str) -> Meta:
-    return Meta(pattern=bounds.full_match(pattern).pattern)
-
-
-_OrganizationId = Annotated[str, _pattern(bounds.ORGANIZATION_ID_PATTERN)]
-_ApiKeyId = Annotated[str, _pattern(bounds.API_KEY_ID_PATTERN)]
-_EventId = Annotated[str, _pattern(bounds.EVENT_ID_PATTERN)]
-_Operation = Annotated[str, _pattern(bounds.OPERATION_PATTERN)]
-_Name = Annotated[str, _pattern(bounds.NAME_PATTERN)]
-_LabelName = Annotated[str, _pattern(bounds.LABEL_NAME_PATTERN)]
+_OrganizationId = Annotated[str, matching(bounds.ORGANIZATION_ID_PATTERN)]
+_ApiKeyId = Annotated[str, matching(bounds.API_KEY_ID_PATTERN)]
+_EventId = Annotated[str, matching(bounds.EVENT_ID_PATTERN)]
+_Operation = Annotated[str, matching(bounds.OPERATION_PATTERN)]
+_Name = Annotated[str, matching(bounds.NAME_PATTERN)]
+_LabelName = Annotated[str, matching(bounds.LABEL_NAME_PATTERN)]
 _Text = Annotated[str, Meta(max_length=256, pattern=r"^[\x21-\x7e]+\Z")]
 _Quantity = Annotated[int, Meta(ge=0, le=bounds.QUANTITY_MAX)]
 _Delta = Annotated[int, Meta(ge=-RESOURCE_DELTA_MAX, le=RESOURCE_DELTA_MAX)]
@@ -138,25 +134,25 @@ def decode_usage(value: bytes | None) -> UsageContent:
         raise Malformed("too_large", None, f"An event has {bounds.EVENT_BYTES_MAX} bytes at most.")
     if value.isspace():
         raise Malformed("empty", None, "The record holds only white space.")
-    if (b"specversion" in value or b"\\" in value) and _read_json(_DECODE_PROBE, value).specversion is not UNSET:
+    if (b"specversion" in value or b"\\" in value) and read_json(_DECODE_PROBE, value).specversion is not UNSET:
         return _from_cloud_event(value)
-    event = _read_json(_DECODE_EVENT, value)
+    event = read_json(_DECODE_EVENT, value)
     _refuse_duplicates(value, event)
     if event.id is UNSET:
         raise Malformed("invalid", "id", "is missing")
     if event.ts is UNSET:
         raise Malformed("invalid", "ts", "is missing")
-    return _to_wire(event, event.id, _time(event.ts, "ts"), "")
+    return _to_wire(event, event.id, read_time(event.ts, "ts"), "")
 
 
 def _from_cloud_event(value: bytes) -> WireEvent:
-    cloud = _read_json(_DECODE_CLOUD_EVENT, value)
+    cloud = read_json(_DECODE_CLOUD_EVENT, value)
     _refuse_duplicates(value, cloud)
     event = cloud.data
     if event.id is not UNSET and event.id != cloud.id:
         raise Malformed("invalid", "data.id", "must be the same as id, or be left out")
     times = [
-        _time(text, field) for text, field in ((cloud.time, "time"), (event.ts, "data.ts")) if isinstance(text, str)
+        read_time(text, field) for text, field in ((cloud.time, "time"), (event.ts, "data.ts")) if isinstance(text, str)
     ]
     if not times:
         raise Malformed("invalid", "time", "is missing: time or data.ts is needed")
@@ -166,7 +162,7 @@ def _from_cloud_event(value: bytes) -> WireEvent:
 
 
 def _to_wire(event: _Event, event_id: str, ts_ms: int, prefix: str) -> WireEvent:
-    started_at_ms = _time(event.started_at, f"{prefix}started_at")
+    started_at_ms = read_time(event.started_at, f"{prefix}started_at")
     if started_at_ms > ts_ms:
         raise Malformed("invalid", f"{prefix}started_at", "must not lie after ts")
     api_key_id = event.api_key_id or None
@@ -213,14 +209,16 @@ def _quantities(given: _Quantities | UnsetType, field: str) -> dict[str, int] | 
     return wire_quantities(values)
 
 
-def _time(text: str, field: str) -> int:
+def read_time(text: str, field: str) -> int:
+    """Epoch milliseconds of an RFC 3339 time. Raises Malformed, naming ``field``."""
     try:
         return parse_time(text)
     except ValueError as error:
         raise Malformed("invalid", field, str(error)) from None
 
 
-def _read_json(decoder: msgspec.json.Decoder[_T], value: bytes) -> _T:
+def read_json(decoder: msgspec.json.Decoder[_T], value: bytes) -> _T:
+    """One JSON object. Raises Malformed and nothing else."""
     try:
         return decoder.decode(value)
     except msgspec.ValidationError as error:

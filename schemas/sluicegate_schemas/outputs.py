@@ -44,6 +44,8 @@ class Position(Record):
     index: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
 
+SCOPE_ID_PATTERN: Final = r"^(key|org)_[A-Za-z0-9_-]{1,60}$"
+LABEL_PATTERN: Final = r"^[a-z][a-z0-9_]{0,31}=[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}$"
 ScopeKind = Literal["key", "organization", "account", "operation", "label", "category"]
 
 
@@ -53,10 +55,10 @@ class Scope(Record):
     ``category``, which no other kind has."""
 
     kind: ScopeKind
-    id: Annotated[str, Field(pattern=r"^(key|org)_[A-Za-z0-9_-]{1,60}$")]
+    id: Annotated[str, Field(pattern=SCOPE_ID_PATTERN)]
     operation: Operation | None = None
     subject: EventId | None = None
-    label: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}=[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}$")] | None = None
+    label: Annotated[str, Field(pattern=LABEL_PATTERN)] | None = None
     category: Category | None = None
 
     @model_validator(mode="after")
@@ -216,9 +218,9 @@ def is_lease_key(key: bytes | None) -> bool:
     return key is not None and key.startswith(b"lease|")
 
 
-def decision_key(scope: Scope, limit_name: str) -> str:
+def decision_key(scope_text: str, limit_name: str) -> str:
     """The record key on the decisions topic. The limit comes first: a subject may hold any sign of an event id."""
-    return f"{limit_name}:{scope.text()}"
+    return f"{limit_name}:{scope_text}"
 
 
 BalanceKind = Literal["account", "organization", "key", "label"]
@@ -244,7 +246,7 @@ class Balance(Record):
 
     schema_version: Literal[1] = 1
     kind: BalanceKind
-    id: Annotated[str, Field(pattern=r"^(key|org)_[A-Za-z0-9_-]{1,60}$")]
+    id: Annotated[str, Field(pattern=SCOPE_ID_PATTERN)]
     account_id: AccountId
     organization_id: OrganizationId | None
     month: Month

@@ -4,6 +4,7 @@ import re
 from typing import Final, NoReturn, get_args
 
 import msgspec
+from msgspec import Meta
 
 from . import bounds
 from .bounds import full_match
@@ -32,6 +33,11 @@ HARMLESS_NAME: Final = re.compile(r"(?!sk_)[a-z][a-z_]{0,31}\Z").match
 _HARMLESS: Final = ("Expected ", "Number out of range", "Integer value out of range")
 _ELEMENTS: Final[dict[str, type[msgspec.Struct]]] = {"events": WireEvent, "event": WireEvent, "charges": WireCharge}
 """What the fields of the wire structs hold that are structs themselves."""
+
+
+def matching(pattern: str) -> Meta:
+    """The constraint that all of a text matches ``pattern``."""
+    return Meta(pattern=full_match(pattern).pattern)
 
 
 def is_name(text: object) -> bool:

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from sluicegate_schemas.wire_decision import to_record
+
 from ..errors import NotFoundError
 from ..operator.decisions import Found, find_on_topic, from_row
 from .clickhouse import ClickHouse, ClickHouseError
@@ -26,4 +28,4 @@ async def find_decision(session: Session, decision_id: str) -> Found:
             f"there is no decision {decision_id}: neither on the decisions topic nor in ClickHouse, which "
             "keeps them for 25 months"
         )
-    return Found(from_row(rows[0]), "clickhouse", True, missing)
+    return Found(to_record(from_row(rows[0])), "clickhouse", True, missing)

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from sluicegate_schemas.accounts import KeyMode
-from sluicegate_schemas.bounds import to_epoch_ms
 from sluicegate_schemas.catalogue import Tier
 from sluicegate_schemas.limits import (
     CategoryShares,
@@ -14,7 +13,8 @@ from sluicegate_schemas.limits import (
     Quotas,
     RateLimits,
 )
-from sluicegate_schemas.outputs import Decision, KeyEntitlement, OrganizationEntitlement, Scope
+from sluicegate_schemas.outputs import KeyEntitlement, OrganizationEntitlement, Scope
+from sluicegate_schemas.wire_decision import WireDecision
 
 
 class Key(NamedTuple):
@@ -93,7 +93,7 @@ def organization_of(record: OrganizationEntitlement) -> Organization:
     )
 
 
-def verdict_of(record: Decision) -> Verdict:
+def verdict_of(record: WireDecision) -> Verdict:
     """The entry of a record."""
     return Verdict(
         record.decision_id,
@@ -101,7 +101,7 @@ def verdict_of(record: Decision) -> Verdict:
         record.limit_name,
         record.limit,
         record.observed,
-        None if record.until is None else to_epoch_ms(record.until),
-        to_epoch_ms(record.decided_at),
+        record.until_ms,
+        record.decided_at_ms,
         record.verdict == "block",
     )

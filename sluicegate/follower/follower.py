@@ -18,8 +18,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sluicegate_schemas import topics
-from sluicegate_schemas.bounds import to_epoch_ms
-from sluicegate_schemas.outputs import Decision, KeyEntitlement
+from sluicegate_schemas.outputs import KeyEntitlement
+from sluicegate_schemas.wire_decision import WireDecision
 
 from ..brokers import Brokers
 from ..clock import Clock, epoch_ms
@@ -222,8 +222,8 @@ class Follower(TopicFollower):
     def _apply(self, topic: str, record: LogRecord) -> None:
         change = self.view.apply(topic, record.key, record.value)
         decided = change.record
-        if self.ready and isinstance(decided, Decision) and decided.cause is not None:
-            self.lags.add(to_epoch_ms(decided.cause.logged_at), self._clock())
+        if self.ready and isinstance(decided, WireDecision) and decided.cause is not None:
+            self.lags.add(decided.cause.logged_at_ms, self._clock())
         if isinstance(decided, KeyEntitlement) and (key := self.view.key(decided.key_sha256)) and key.is_contested:
             log.warning("the secret of %s belongs to several accounts: it is refused", decided.api_key_id)
         for on_change in self._listeners:

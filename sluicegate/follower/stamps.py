@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from sluicegate_schemas.outputs import Decision, KeyEntitlement, OrganizationEntitlement
+from sluicegate_schemas.outputs import KeyEntitlement, OrganizationEntitlement
+from sluicegate_schemas.wire_decision import WireDecision
 
 STAMPS_MAX: Final = 400_000
 """Names whose changes are counted; beyond it all count anew, as if everything had changed."""
@@ -41,7 +42,7 @@ class Stamps:
     def changed(self, record: object) -> None:
         """A record took effect; anything but an entitlement or a decision concerns everybody."""
         match record:
-            case Decision():
+            case WireDecision():
                 name = record.scope.id
             case KeyEntitlement():
                 name = record.key_sha256

@@ -18,7 +18,6 @@ from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 from sluicegate_schemas.limits import LimitName, quota_limit
 from sluicegate_schemas.outputs import (
     ENTITLEMENT,
-    Decision,
     KeyEntitlement,
     Lease,
     OrganizationEntitlement,
@@ -27,6 +26,8 @@ from sluicegate_schemas.outputs import (
     lease_key,
 )
 from sluicegate_schemas.usage import ResourceName
+from sluicegate_schemas.wire_checks import Malformed
+from sluicegate_schemas.wire_decision import WireDecision, decode_decision
 
 from .entries import Key, Organization, Verdict, organization_of, verdict_of
 from .ranked import KeyTable, Outcome, Rank, put
@@ -42,7 +43,7 @@ USE_MATTERS: Final = frozenset(
 """The limits of which a gate wants to know how much is used, too, while they allow."""
 
 _UNCHANGED: Final = frozenset({Outcome.STALE, Outcome.MALFORMED, Outcome.OTHERS})
-FollowedRecord = CatalogueRecord | KeyEntitlement | OrganizationEntitlement | Decision | Lease
+FollowedRecord = CatalogueRecord | KeyEntitlement | OrganizationEntitlement | WireDecision | Lease
 
 
 class Change(NamedTuple):
@@ -102,7 +103,7 @@ class View:
         return None if held is None else held[1]
 
     def block(self, record_key: str) -> Verdict | None:
-        """The block under ``decision_key(scope, limit_name)``, also one that time has cleared since."""
+        """The block under ``decision_key(scope_text, limit_name)``, also one that time has cleared since."""
         held = self._verdicts.get(record_key)
         return held[1] if held is not None and held[1] is not None and held[1].blocks else None
 
@@ -157,7 +158,7 @@ class View:
             return Change(Outcome.MALFORMED)
         try:
             return fold(name, value)
-        except ValidationError:
+        except (ValidationError, Malformed):
             return Change(Outcome.MALFORMED)
 
     def _fold_catalogue(self, name: str, value: bytes) -> Change:
@@ -221,8 +222,8 @@ class View:
     def _fold_decision(self, name: str, value: bytes) -> Change:
         if name.startswith("lease|"):
             return self._fold_lease(name, value)
-        record = Decision.model_validate_json(value)
-        if name != decision_key(record.scope, record.limit_name):
+        record = decode_decision(value)
+        if name != decision_key(record.scope.text(), record.limit_name):
             return Change(Outcome.MALFORMED)
         rank = (record.sequence.epoch, record.sequence.counter)
         blocks = record.verdict == "block"

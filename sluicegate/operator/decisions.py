@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sluicegate_schemas.outputs import Decision, Lease
 from sluicegate_schemas.topics import DECISIONS, USAGE
+from sluicegate_schemas.wire_decision import WireDecision, decode_decision
 
 from ..errors import SluicegateError
 from .logs import read_all
@@ -51,7 +52,7 @@ async def find_on_topic(system: System, decision_id: str) -> Found | None:
     return None if found is None else Found(found, "topic", superseded, [])
 
 
-def from_row(row: Mapping[str, Any]) -> Decision:
+def from_row(row: Mapping[str, Any]) -> WireDecision:
     """A row of ClickHouse's table ``decision`` as the decision that it was. Raises SluicegateError where it is none."""
     scope = {name: row.get(name) or None for name in ("operation", "subject", "label", "category")}
     try:
@@ -77,7 +78,7 @@ def from_row(row: Mapping[str, Any]) -> Decision:
             "decided_at": _time(row["decided_at"]),
             "sequence": {"epoch": version >> _COUNTER_BITS, "counter": version & (1 << _COUNTER_BITS) - 1},
         }
-        return Decision.model_validate_json(json.dumps(fields))
+        return decode_decision(json.dumps(fields).encode())
     except (KeyError, TypeError, ValueError):
         raise SluicegateError("ClickHouse holds a decision that this version of the command cannot read") from None
 

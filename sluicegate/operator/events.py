@@ -15,6 +15,7 @@ from sluicegate_schemas.outputs import Position, Scope
 from sluicegate_schemas.topics import USAGE
 from sluicegate_schemas.usage import UsageEvent
 from sluicegate_schemas.wire_checks import Malformed
+from sluicegate_schemas.wire_decision import WirePosition, WireScope
 
 from .logs import LogRecord, read_between, reader
 from .system import System
@@ -39,7 +40,9 @@ class Background(NamedTuple):
     notes: list[str]
 
 
-async def background(system: System, at: Position, concerns: Callable[[UsageEvent], bool], *, count: int) -> Background:
+async def background(
+    system: System, at: Position | WirePosition, concerns: Callable[[UsageEvent], bool], *, count: int
+) -> Background:
     """What stands at ``at`` in the usage log and the last ``count`` events before it that ``concerns`` holds for."""
     partition = TopicPartition(system.topic(USAGE), at.partition)
     async with reader(system.brokers) as consumer:
@@ -66,7 +69,7 @@ async def _read(
     consumer: AIOKafkaConsumer,
     partition: TopicPartition,
     begin: int,
-    at: Position,
+    at: Position | WirePosition,
     concerns: Callable[[UsageEvent], bool],
     count: int,
 ) -> Background:
@@ -117,7 +120,7 @@ def events_of(record: LogRecord) -> Iterable[tuple[int, UsageEvent]]:
             continue
 
 
-def concerns(scope: Scope, category_of: Callable[[str], str | None]) -> Callable[[UsageEvent], bool]:
+def concerns(scope: Scope | WireScope, category_of: Callable[[str], str | None]) -> Callable[[UsageEvent], bool]:
     """Whether an event is one of ``scope``; ``category_of`` names an operation's category."""
 
     def of_organization(event: UsageEvent) -> bool:

@@ -6,10 +6,9 @@ sequence; a reader that starts after the compaction would see them alone.
 
 from collections.abc import Iterable
 
-from pydantic import ValidationError
-
 from sluicegate_schemas import topics
-from sluicegate_schemas.outputs import Decision
+from sluicegate_schemas.wire_checks import Malformed
+from sluicegate_schemas.wire_decision import decode_decision
 
 from .balances import Balances
 from .entitlements import Entitlements
@@ -44,7 +43,7 @@ class Again:
 
     def _decision(self, record_key: str, value: bytes, moment: Moment) -> None:
         try:
-            stranger = Decision.model_validate_json(value)
-        except ValidationError:
+            stranger = decode_decision(value)
+        except Malformed:
             return  # no worker wrote it, and readers leave it out
         self._policy.say_again(record_key, stranger, moment)

@@ -3,24 +3,21 @@
 import hashlib
 from collections import Counter
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from sluicegate_schemas import bounds, topics
 from sluicegate_schemas.alerts import UsageAlert
-from sluicegate_schemas.bounds import from_epoch_ms
+from sluicegate_schemas.bounds import from_epoch_ms, time_text
 from sluicegate_schemas.envelope import ENCODE, FORWARD_VERSION, WireEvent, WireForward
 from sluicegate_schemas.outputs import (
-    Cause,
-    Decision,
     KeyEntitlement,
     Lease,
     OrganizationEntitlement,
     Position,
     Reject,
     RejectReason,
-    Scope,
     Sequence,
     TrailEntry,
     balance_key,
@@ -29,6 +26,14 @@ from sluicegate_schemas.outputs import (
     lease_key,
 )
 from sluicegate_schemas.state import OutboxRecord
+from sluicegate_schemas.wire_decision import (
+    ENCODE_DECISION,
+    WireCause,
+    WireDecision,
+    WirePosition,
+    WireScope,
+    WireSequence,
+)
 
 from .ledger import Ledger
 from .period import month_text
@@ -59,18 +64,6 @@ class RecordOrigin(NamedTuple):
     value: bytes
 
 
-class _SequenceJson(msgspec.Struct):
-    epoch: int
-    counter: int
-
-
-class _PositionJson(msgspec.Struct):
-    topic: str
-    partition: int
-    offset: int
-    index: int = 0
-
-
 class _ServedJson(msgspec.Struct):
     requests: int
     failures: int
@@ -92,8 +85,8 @@ class _BalanceJson(msgspec.Struct):
     breakdown_micro: dict[str, int]
     requests: int
     as_of: datetime
-    source: _PositionJson
-    sequence: _SequenceJson
+    source: WirePosition
+    sequence: WireSequence
     overage_micro: int
     granted_micro: int
     corrections_micro: dict[str, int]
@@ -135,39 +128,31 @@ class Outbox:
 
     def decision(self, row: StandingRow) -> None:
         """Publishes the decision ``row`` at once."""
-        epoch, counter = self._sequence()
-        scope = Scope.model_validate(row.scope()._asdict())
-        decision = Decision.model_validate(
-            {
-                "decision_id": row.decision_id,
-                "scope": scope,
-                "verdict": row.verdict,
-                "limit_name": row.limit_name,
-                "limit": min(row.limit, COUNT_MAX),
-                "observed": min(row.observed, COUNT_MAX),
-                "until": None if row.until_ms is None else from_epoch_ms(row.until_ms),
-                "tier": row.tier,
-                "plan_version": row.plan_version,
-                "cause": self._cause(row),
-                "decided_at": from_epoch_ms(row.decided_at_ms),
-                "sequence": Sequence(epoch=epoch, counter=counter),
-            }
+        words: Any = row  # the contract's own, as a test holds: they are not checked again
+        scope = WireScope(words.scope_kind, row.scope_id, row.operation, row.subject, row.label, words.category)
+        decision = WireDecision(
+            decision_id=row.decision_id,
+            scope=scope,
+            verdict=words.verdict,
+            limit_name=words.limit_name,
+            limit=min(row.limit, COUNT_MAX),
+            observed=min(row.observed, COUNT_MAX),
+            until=None if row.until_ms is None else time_text(row.until_ms),
+            tier=words.tier,
+            plan_version=row.plan_version,
+            cause=self._cause(row),
+            decided_at=time_text(row.decided_at_ms),
+            sequence=WireSequence(*self._sequence()),
         )
-        key = decision_key(scope, row.limit_name).encode()
-        value = decision.model_dump_json().encode()
-        self._waiting.early.append(OutboxRecord(topics.DECISIONS.name, self._partition, key, value))
+        key = decision_key(scope.text(), row.limit_name).encode()
+        self._waiting.early.append(OutboxRecord(topics.DECISIONS.name, self._partition, key, ENCODE_DECISION(decision)))
 
-    def _cause(self, row: StandingRow) -> Cause | None:
+    def _cause(self, row: StandingRow) -> WireCause | None:
         if row.cause is None:
             return None
         offset, index, event_id, organization_id, ts_ms, logged_at_ms = row.cause
-        return Cause(
-            position=Position(topic=topics.USAGE.name, partition=self._partition, offset=offset, index=index),
-            event_id=event_id,
-            organization_id=organization_id,
-            ts=from_epoch_ms(ts_ms),
-            logged_at=from_epoch_ms(logged_at_ms),
-        )
+        position = WirePosition(topics.USAGE.name, self._partition, offset, index)
+        return WireCause(position, event_id, organization_id, time_text(ts_ms), time_text(logged_at_ms))
 
     def balance(
         self, ledger: Ledger, as_of: datetime, usage_offset: int, total_micro: int | None, *, is_final: bool
@@ -192,8 +177,8 @@ class Outbox:
             },
             requests=min(ledger.requests, COUNT_MAX),
             as_of=as_of,
-            source=_PositionJson(topics.USAGE.name, self._partition, max(usage_offset, 0)),
-            sequence=_SequenceJson(epoch, counter),
+            source=WirePosition(topics.USAGE.name, self._partition, max(usage_offset, 0)),
+            sequence=WireSequence(epoch, counter),
             overage_micro=ledger.overage_micro,
             granted_micro=ledger.granted_micro,
             corrections_micro=ledger.of_closed_months(),

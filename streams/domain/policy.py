@@ -11,7 +11,8 @@ from zlib import crc32
 from sluicegate_schemas.bounds import EPOCH_MS_MAX
 from sluicegate_schemas.envelope import WireEvent
 from sluicegate_schemas.limits import CATEGORIES, category_limit
-from sluicegate_schemas.outputs import Decision, decision_key
+from sluicegate_schemas.outputs import decision_key
+from sluicegate_schemas.wire_decision import WireDecision
 
 from .deadlines import Deadlines
 from .ledger import NEVER, Ledger, Ledgers
@@ -268,14 +269,15 @@ class Policy:
             else:
                 self._outbox.decision(row)
 
-    def say_again(self, record_key: str, stranger: Decision, moment: Moment) -> None:
+    def say_again(self, record_key: str, stranger: WireDecision, moment: Moment) -> None:
         """A verdict under this key that this owner did not write hides its own: publishes what stands, and where
         nothing does, that nothing stands."""
         standing = self._standing.get(record_key)
         if standing is not None:
             self._outbox.decision(standing)
-        elif stranger.verdict == "block" and decision_key(stranger.scope, stranger.limit_name) == record_key:
-            scope = ScopeNames(**stranger.scope.model_dump())
+        elif stranger.verdict == "block" and decision_key(stranger.scope.text(), stranger.limit_name) == record_key:
+            about = stranger.scope
+            scope = ScopeNames(about.kind, about.id, about.operation, about.subject, about.label, about.category)
             self._outbox.decision(
                 _row(moment, scope, "allow", stranger.limit_name, stranger.limit, 0, None, stranger.tier, None)
             )

@@ -14,8 +14,7 @@ from typing import NamedTuple
 from sluicegate import Brokers, Follower, FollowerSettings
 from sluicegate.follower import Change
 from sluicegate.gate import Gate
-from sluicegate_schemas.bounds import to_epoch_ms
-from sluicegate_schemas.outputs import Decision
+from sluicegate_schemas.wire_decision import WireDecision
 
 
 class Obeyed(NamedTuple):
@@ -44,10 +43,10 @@ async def main(bootstrap: str, prefix: str) -> None:
 
     def on_change(change: Change) -> None:
         decided = change.record
-        if isinstance(decided, Decision) and decided.verdict == "block" and decided.cause is not None:
+        if isinstance(decided, WireDecision) and decided.verdict == "block" and decided.cause is not None:
             answer = gate.check(secret_of(decided.scope.id), "search.knn")
             if answer.status == 429 and answer.decision_id == decided.decision_id:
-                obeyed.append(Obeyed(decided.scope.id, time.time_ns(), to_epoch_ms(decided.cause.logged_at)))
+                obeyed.append(Obeyed(decided.scope.id, time.time_ns(), decided.cause.logged_at_ms))
 
     follower.listen(on_change)
     async with follower:

@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from sluicegate import Brokers, Follower, FollowerSettings, Gate
 from sluicegate.clock import epoch_ms
 from sluicegate.follower import Change, Outcome
-from sluicegate_schemas.outputs import Decision
+from sluicegate_schemas.wire_decision import WireDecision
 from stack.kafka import Kafka
 from tests.gating import (
     SECRET,
@@ -130,7 +130,7 @@ async def test_a_decision_is_in_force_within_a_tenth_of_a_second(kafka: Kafka, f
     arrived: dict[str, float] = {}
 
     def note(change: Change) -> None:
-        if isinstance(change.record, Decision):
+        if isinstance(change.record, WireDecision):
             arrived[change.record.decision_id] = time.monotonic()
 
     async with writer(kafka.bootstrap, prefix) as write, follower(kafka, prefix, on_change=note) as following:

@@ -20,9 +20,8 @@ from sluicegate.clock import epoch_ms
 from sluicegate.follower import Change
 from sluicegate.operator.publish import publish
 from sluicegate_schemas.accounts import KeyPut, OrganizationPut
-from sluicegate_schemas.bounds import to_epoch_ms
 from sluicegate_schemas.limits import RateLimits
-from sluicegate_schemas.outputs import Decision
+from sluicegate_schemas.wire_decision import WireDecision
 from stack.freshness import percentiles
 from tests.pipeline import Pipeline
 
@@ -161,9 +160,9 @@ class Probe:
 
     def _on_change(self, change: Change) -> None:
         decision = change.record
-        if not isinstance(decision, Decision) or decision.verdict != "block" or decision.cause is None:
+        if not isinstance(decision, WireDecision) or decision.verdict != "block" or decision.cause is None:
             return
-        cause_ms = to_epoch_ms(decision.cause.ts)
+        cause_ms = decision.cause.ts_ms
         for burst in reversed(self._bursts.get(decision.scope.id, [])):
             if burst.sent_at_ms == cause_ms:
                 if burst.seen_after_ms is None:

@@ -176,7 +176,7 @@ class Traffic:
             await self._write()
             self.decided += 1
             decision = a_decision(self.decided)
-            key = decision_key(decision.scope, decision.limit_name).encode()
+            key = decision_key(decision.scope.text(), decision.limit_name).encode()
             await self._producer.send_and_wait(
                 self.decisions, decision.model_dump_json().encode(), key=key, partition=0
             )

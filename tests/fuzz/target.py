@@ -17,6 +17,7 @@ GOLDEN: Final = {
     "catalogue": ("catalogue_record.json",),
     "entitlement": ("entitlement_key.json", "entitlement_organization.json"),
     "decision": ("decision.json",),
+    "wire_decision": ("decision.json",),
     "balance": ("balance.json",),
     "reject": ("reject.json",),
     "follower": ("catalogue_record.json", "entitlement_key.json", "entitlement_organization.json", "decision.json"),

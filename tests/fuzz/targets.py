@@ -25,6 +25,7 @@ from sluicegate_schemas.files import FileError, load_accounts, load_catalogue
 from sluicegate_schemas.gauge_checks import GAUGE_TTL_MS_MAX, IN_FLIGHT_MAX
 from sluicegate_schemas.outputs import ENTITLEMENT, Balance, Decision, Reject
 from sluicegate_schemas.state import EPOCH_BYTES, TOMBSTONE_EPOCH_HEADER
+from sluicegate_schemas.wire_decision import ENCODE_DECISION, WireDecision, decode_decision, to_record
 from streams import health
 from streams.domain.command_record import RefusedError, decode_command
 from streams.domain.gauges import Gauges
@@ -256,6 +257,16 @@ def _keys(value: bytes) -> list[bytes | None]:
     return keys
 
 
+def read_decision(value: bytes) -> WireDecision:
+    """A decision, as gates and the sink read it, which the model takes too."""
+    decision = decode_decision(value)
+    try:
+        to_record(decision)
+    except ValidationError as error:
+        raise AssertionError(f"the model refuses {error.errors()[0]['loc']}") from error
+    return decision
+
+
 def decision_rows(value: bytes) -> Any:
     """A decision as the sink reads it: its row fits its columns."""
     reader = DecisionRows("decisions/0")
@@ -336,6 +347,7 @@ RECORDS: Final = (
     _target("catalogue", CatalogueRecord),
     _target("entitlement", ENTITLEMENT._type),
     _target("decision", Decision),
+    Target("wire_decision", "json", read_decision, (Malformed,), ENCODE_DECISION),
     _target("balance", Balance),
     _target("reject", Reject),
     Target("follower", "json", follow, ()),

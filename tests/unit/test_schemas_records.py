@@ -34,7 +34,7 @@ def test_two_scopes_or_limits_never_share_a_decision_key(
     one: outputs.Scope, limit: str, other: outputs.Scope, other_limit: str
 ) -> None:
     same = (one, limit) == (other, other_limit)
-    assert (outputs.decision_key(one, limit) == outputs.decision_key(other, other_limit)) == same
+    assert (outputs.decision_key(one.text(), limit) == outputs.decision_key(other.text(), other_limit)) == same
 
 
 @unhurried

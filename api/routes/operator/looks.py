@@ -19,6 +19,7 @@ from sluicegate_schemas.bounds import EVENT_ID_PATTERN, Month, OrganizationId, R
 from sluicegate_schemas.limits import LimitName
 from sluicegate_schemas.outputs import TrailEntry
 from sluicegate_schemas.plan_fit import PlanFits
+from sluicegate_schemas.wire_decision import to_record
 
 from ...auth import OperatorReads
 from ...balances import Held, month_of
@@ -227,7 +228,7 @@ def _seen(parts: Parts, decision_id: str) -> Found | None:
     if decision is None:
         return None
     newest = (parts.knowledge.view.verdicts_on(decision.scope.text()) or {}).get(decision.limit_name)
-    return Found(decision, "topic", newest is None or newest.decision_id != decision_id, [])
+    return Found(to_record(decision), "topic", newest is None or newest.decision_id != decision_id, [])
 
 
 async def _in_history(parts: Parts, decision_id: str) -> Found:
@@ -235,7 +236,9 @@ async def _in_history(parts: Parts, decision_id: str) -> Found:
     if row is None:
         raise not_found("decision")
     with as_problems():
-        return Found(from_row(row), "clickhouse", True, ["it is none of the newest, so ClickHouse was asked"])
+        return Found(
+            to_record(from_row(row)), "clickhouse", True, ["it is none of the newest, so ClickHouse was asked"]
+        )
 
 
 def _balance(held: Held) -> MonthBalance:
