@@ -17,6 +17,8 @@ STARTS_AT_S: Final = 1_000.0
 PROCESS: Final = contextvars.ContextVar["Process | None"]("process", default=None)
 _TASKS_PRUNED_ABOVE: Final = 64
 _HANDLE: Final[Any] = object.__new__
+"""Handles are filled by hand: their own ``__init__`` looks whether the loop is debugged, which takes as long again."""
+_copy_context: Final = contextvars.copy_context
 _NOBODY: Final = contextvars.Context()
 
 
@@ -49,7 +51,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
         handle = _HANDLE(asyncio.Handle)
-        _fill(handle, callback, args, self, context)
+        handle._context = _copy_context() if context is None else context
+        handle._loop = self
+        handle._callback = callback
+        handle._args = args
+        handle._cancelled = False
+        handle._repr = handle._source_traceback = None
         self._ready.append(handle)
         return handle
 
@@ -62,10 +69,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
         timer = _HANDLE(asyncio.TimerHandle)
-        _fill(timer, callback, args, self, context)
+        timer._context = _copy_context() if context is None else context
+        timer._loop = self
+        timer._callback = callback
+        timer._args = args
+        timer._cancelled = False
+        timer._repr = timer._source_traceback = None
         timer._when, timer._scheduled = when, True
-        self._timers_made += 1
-        heapq.heappush(self._timers, (when, self._timers_made, timer))
+        self._timers_made = made = self._timers_made + 1
+        heapq.heappush(self._timers, (when, made, timer))
         return timer
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
@@ -134,16 +146,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not queue:
                 del waiting[place]
         ready.extend(waiting[0])
-
-
-def _fill(handle: Any, callback: Any, args: Any, loop: Any, context: Any) -> None:
-    """What ``Handle.__init__`` does but for looking whether the loop is debugged, which takes as long again."""
-    handle._context = contextvars.copy_context() if context is None else context
-    handle._loop = loop
-    handle._callback = callback
-    handle._args = args
-    handle._cancelled = False
-    handle._repr = handle._source_traceback = None
 
 
 def _make_task(loop: Any, work: Coroutine[Any, Any, Any], context: Any = None) -> "asyncio.Task[Any]":
