@@ -1,6 +1,7 @@
 """The balances of ledgers that changed, whenever there is time to tell some.
 
-One that was at rest is told at once, one that changes all the time in intervals; the oldest change comes first.
+One that changes now and then is told at once, one that changes all the time at a pace (GCRA, as for the rate limits);
+the oldest change comes first.
 
 The balance of an organization that shares its account's credits is another one, too, when a sibling spends, and there
 is one before it has a ledger: those are told in turns, and only where they changed. A balance that will not change any
@@ -85,17 +86,20 @@ class Balances:
 
     def _next(self, at_most: int, clock_ms: int) -> list[Ledger]:
         settings, held = self._settings, self._ledgers
-        ledgers = self._rested(held.unpublished, at_most, clock_ms - settings.balance_rest_ms)
-        ledgers += self._rested(held.unpublished_keys, at_most - len(ledgers), clock_ms - settings.key_balance_rest_ms)
+        ledgers = self._rested(held.unpublished, at_most, clock_ms, settings.balance_rest_ms)
+        ledgers += self._rested(held.unpublished_keys, at_most - len(ledgers), clock_ms, settings.key_balance_rest_ms)
         ledgers += self._next_again(at_most - len(ledgers))
         for ledger in ledgers:
-            ledger.told_ms = clock_ms
+            rest_ms = settings.key_balance_rest_ms if ledger.kind == "key" else settings.balance_rest_ms
+            ledger.rested_ms = max(ledger.rested_ms, clock_ms) + rest_ms
             if ledger.kind == "account":
                 self._pools.shares_changed(ledger.account_id, ledger.month)
         return ledgers
 
-    def _rested(self, waiting: dict[Ledger, None], at_most: int, rested_ms: int) -> list[Ledger]:
-        rested = (one for one in islice(waiting, _LOOKED_AT_MAX) if one.told_ms <= rested_ms and self._may_be_told(one))
+    def _rested(self, waiting: dict[Ledger, None], at_most: int, clock_ms: int, rest_ms: int) -> list[Ledger]:
+        latest_ms = clock_ms + (self._settings.balance_burst - 1) * rest_ms
+        looked_at = islice(waiting, _LOOKED_AT_MAX)
+        rested = (one for one in looked_at if one.rested_ms <= latest_ms and self._may_be_told(one))
         ledgers = list(islice(rested, at_most))
         for ledger in ledgers:
             del waiting[ledger]

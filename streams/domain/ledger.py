@@ -29,7 +29,7 @@ class Ledger:
     __slots__ = (
         "account_id", "breakdown_micro", "charges_micro", "corrections_micro", "durations", "failures",
         "granted_burned_micro", "granted_micro", "identifier", "key", "kind", "lent_micro", "month",
-        "organization_id", "plan_burned_micro", "plan_micro", "requests", "told_ms", "total_micro", "used_micro",
+        "organization_id", "plan_burned_micro", "plan_micro", "requests", "rested_ms", "total_micro", "used_micro",
         "watch_micro",
     )  # fmt: skip
 
@@ -55,8 +55,9 @@ class Ledger:
         self.watch_micro = NEVER
         self.lent_micro = 0
         """What is lent of it to gateway nodes, as the escrow says: it has no place in the row."""
-        self.told_ms = -NEVER
-        """When its balance was told last, by the clock of who told it: no more in the row."""
+        self.rested_ms = 0
+        """When its pace has made up for each time that its balance was told, by the clock of who told it: no more in
+        the row."""
 
     @property
     def unpaid_micro(self) -> int:

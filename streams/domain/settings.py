@@ -58,10 +58,13 @@ class DomainSettings:
     cells_kept_ms: int = 2 * 3_600_000
     """How long after its minute a rollup cell stays open; a later event makes another chunk."""
     balance_rest_ms: int = 200
-    """How long after a balance was told the next one of the same ledger waits: of an account or organization …"""
+    """How often the balance of a ledger that changes all the time is told: of an account or organization …"""
     key_balance_rest_ms: int = 1_000
     """… and of a key: there are several of them for each organization, and what is left is nobody's but the
     account's."""
+    balance_burst: int = 3
+    """So many may be told one after the other before a ledger has to keep that pace: one that changes now and then
+    never waits for it."""
     pool_balances_max: int = 500
     """Organizations that share their account's credits, of which so many are looked at, and told where their balance is
     another one, each time that balances are published; the others follow in turns."""

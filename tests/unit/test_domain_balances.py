@@ -1,5 +1,7 @@
 """Which balances a partition tells when it is asked, and in which order."""
 
+import pytest
+
 from sluicegate_schemas.outputs import Balance
 from streams.domain.settings import DomainSettings
 from tests.domain_world import NOW_MS, World, key_put, organization_put, small_world, usage
@@ -34,15 +36,32 @@ def test_of_many_changed_balances_the_oldest_change_is_told_first_and_the_rest_l
     assert not told(world)
 
 
-def test_a_ledger_that_was_just_told_waits_for_its_turn_and_is_told_though_nothing_comes_any_more():
+@pytest.mark.parametrize(("kind", "pace"), [("account", "balance_rest_ms"), ("key", "key_balance_rest_ms")])
+def test_a_ledger_that_changes_all_the_time_is_told_at_its_pace_and_once_more_when_nothing_comes(kind, pace):
     world = small_world("pro")
-    world.send(usage("search.web"))
-    late = world.envelope(usage("search.web"))
-    world.machine.apply_usage([(1, NOW_MS, None, late)])
-    rest_ms = DomainSettings().balance_rest_ms
-    assert not world.machine.take_current(1_000, world.clock_ms + rest_ms - 1)
-    kept = world.machine.take_current(1_000, world.clock_ms + rest_ms)
-    assert {Balance.model_validate_json(one.value).used_micro for one in kept} == {20_000_000}
+    told_at_ms, used, rest_ms = [], [], getattr(DomainSettings(), pace)
+    for number in range(400):  # a change each 10 ms, and someone who asks as often
+        if number < 300:
+            world.machine.apply_usage([(number, NOW_MS, None, world.envelope(usage("search.web"), sequence=number + 1))])
+        for one in world.machine.take_current(1_000, world.clock_ms + 10 * number):
+            balance = Balance.model_validate_json(one.value)
+            if balance.kind == kind:
+                told_at_ms.append(10 * number)
+                used.append(balance.used_micro // 10_000_000)
+    burst = DomainSettings().balance_burst
+    assert told_at_ms[:burst] == [0, 10, 20]
+    assert told_at_ms[burst:] == list(range(rest_ms, 3_000 + rest_ms, rest_ms))
+    assert used[-1] == 300
+
+
+def test_a_ledger_that_changes_now_and_then_never_waits():
+    world = small_world("pro")
+    rest_ms = DomainSettings().key_balance_rest_ms
+    for number, at_ms in enumerate((0, 30, 60, 3 * rest_ms, 3 * rest_ms + 400, 4 * rest_ms, 5 * rest_ms)):
+        world.machine.apply_usage([(number, NOW_MS, None, world.envelope(usage("search.web"), sequence=number + 1))])
+        balances = world.machine.take_current(1_000, world.clock_ms + at_ms)
+        used = {Balance.model_validate_json(one.value).used_micro for one in balances}
+        assert (len(balances), used) == (3, {10_000_000 * (number + 1)})
 
 
 def test_a_balance_of_a_closed_month_is_told_only_once_a_flush_holds_it():
