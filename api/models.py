@@ -194,14 +194,15 @@ class Alerts(Fresh):
 
 class Point(Body):
     """The usage of a minute, hour or day that begins ``at``, of one ``group`` or, without a grouping (""), of all.
-    Storage has the group "" too (by key and category). ``requests`` holds errors and throttled ones too."""
+    Storage has the group "" too (by key and category). ``requests`` holds errors and throttled ones too; by label these
+    are not known apart, nor are units."""
 
     at: Instant
     group: str
     requests: int
-    errors: int
-    throttled: int
-    units: int
+    errors: int | None
+    throttled: int | None
+    units: int | None
     credits: Credits
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from .cursor import Cursor, LogRecord, SeekTo
 from .decisions import DecisionRow, DecisionRows
+from .label_rows import LabelRow
 from .patience import Patience
 from .rows import StateRows, UsageRow
 from .tables import FreshnessRow, PositionRow, Tables
@@ -179,6 +180,7 @@ class Intake:
         self._arrived.clear()
         self._full.clear()
         usage: list[UsageRow] = []
+        labels: list[LabelRow] = []
         decisions: list[DecisionRow] = []
         positions: list[PositionRow] = []
         log_times: list[tuple[PositionRow, int, int]] = []
@@ -196,6 +198,7 @@ class Intake:
                 continue
             cut = partition.rows.take()
             usage += cut.rows
+            labels += cut.labels
             if cut.rows and cut.oldest_log_time_ms is not None and cut.newest_log_time_ms is not None:
                 log_times.append((position, cut.oldest_log_time_ms, cut.newest_log_time_ms))
         async with self._drained:
@@ -203,6 +206,8 @@ class Intake:
 
         await self._patience(lambda: self._tables.insert(usage))
         visible_at = int(time.time() * 1000)
+        if labels:
+            await self._patience(lambda: self._tables.insert(labels))
         await self._patience(lambda: self._tables.insert(decisions))
         await self._patience(lambda: self._tables.insert(positions))
         for done in acknowledge:

@@ -1,4 +1,4 @@
-"""State records to rows of usage_minute: pure, one object a state partition.
+"""State records to rows of usage_minute and usage_label: pure, one object a state partition.
 
 The rows are exact whatever runs the log is read in, how often, and from which stored position: a row's key is the cell
 and the partition, its version the record's epoch and offset, and a record behind a higher epoch is void (design:
@@ -13,10 +13,13 @@ import msgspec
 
 from sluicegate_schemas.state import (
     DECODE_HEADER,
+    DECODE_LABEL_LEDGER,
     DECODE_ROLLUP_CELL,
     EPOCH_BYTES,
     HEADER_KEY,
+    LABEL_LEDGER_PREFIX,
     ROLLUP_TABLE,
+    LabelLedger,
     RollupCell,
     parse_rollup_key,
     rollup_version,
@@ -24,6 +27,7 @@ from sluicegate_schemas.state import (
 from streams.engine.fold import Epochs, StateFormatError
 
 from .cursor import LogRecord
+from .label_rows import NOTHING_USED, LabelRow, label_row
 
 ACCEPTED_CELLS_MAX: Final = 40_000
 """Two of the largest flushes: an owner repairs a void record at its next flush or its next look at the log's end."""
@@ -51,18 +55,19 @@ class UsageRow(NamedTuple):
 
 
 class UsageCut(NamedTuple):
-    """What a stretch of the log came to: one row a cell (its newest), and the log times (ms) of the first and last
-    flush header in it; None where it held none."""
+    """What a stretch of the log came to: one row a cell (its newest), one a label's ledger and hour, and the log times
+    (ms) of the first and last flush header in it; None where it held none."""
 
     rows: list[UsageRow]
+    labels: list[LabelRow]
     oldest_log_time_ms: int | None
     newest_log_time_ms: int | None
 
 
 class _Accepted:
-    """The cells last taken as valid, with the epoch that wrote them; the oldest are forgotten.
+    """The cells and ledgers last taken as valid, with the epoch that wrote them; the oldest are forgotten.
 
-    A repair tombstone undoes a void record of a cell that the owner does not have. Mostly that cell was evicted long
+    A repair tombstone undoes a void record of a row that the owner does not have. Mostly that cell was evicted long
     ago and its row is right, and the void record was seen as such; a zero would then delete true counts. Only where the
     void record itself was taken for valid (compaction had removed the claim before it) must the row become zero.
     """
@@ -92,12 +97,13 @@ class StateRows:
         self._epochs = Epochs(top_epoch)
         self._accepted = _Accepted()
         self._rows: dict[bytes, UsageRow] = {}
+        self._labels: dict[tuple[bytes, int], LabelRow] = {}
         self._oldest_log_time_ms: int | None = None
         self._newest_log_time_ms: int | None = None
 
     def __len__(self) -> int:
         """How many rows wait to be taken."""
-        return len(self._rows)
+        return len(self._rows) + len(self._labels)
 
     @property
     def top_epoch(self) -> int:
@@ -132,6 +138,12 @@ class StateRows:
                 self._put(key, DECODE_ROLLUP_CELL(value[EPOCH_BYTES:]), epoch, record.offset)
             elif 0 <= self._accepted.remove(key) < epoch and repair:
                 self._put(key, RollupCell(""), epoch, record.offset)
+        elif key.startswith(LABEL_LEDGER_PREFIX):
+            if value is not None:
+                self._accepted.add(key, epoch)
+                self._put_label(key, DECODE_LABEL_LEDGER(value[EPOCH_BYTES:]), epoch, record)
+            elif 0 <= self._accepted.remove(key) < epoch and repair:
+                self._put_label(key, NOTHING_USED, epoch, record)
 
     def _put(self, key: bytes, cell: RollupCell, epoch: int, offset: int) -> None:
         org_id, api_key_id, operation, minute, chunk = parse_rollup_key(key)
@@ -153,9 +165,14 @@ class StateRows:
             rollup_version(epoch, offset),
         )
 
+    def _put_label(self, key: bytes, ledger: LabelLedger, epoch: int, record: LogRecord) -> None:
+        row = label_row(key, ledger, epoch, record.offset, record.timestamp)
+        self._labels[key, row.hour] = row
+
     def take(self) -> UsageCut:
         """What came since the last call."""
-        cut = UsageCut(list(self._rows.values()), self._oldest_log_time_ms, self._newest_log_time_ms)
-        self._rows = {}
+        rows, labels = list(self._rows.values()), list(self._labels.values())
+        cut = UsageCut(rows, labels, self._oldest_log_time_ms, self._newest_log_time_ms)
+        self._rows, self._labels = {}, {}
         self._oldest_log_time_ms = self._newest_log_time_ms = None
         return cut

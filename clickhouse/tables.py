@@ -11,6 +11,7 @@ from streams.engine.figures import Times
 
 from .connection import ClickHouse
 from .decisions import DecisionRow
+from .label_rows import LabelRow
 from .rows import UsageRow
 
 
@@ -37,6 +38,7 @@ class FreshnessRow(NamedTuple):
 
 ROW_TABLES: Final[dict[type[tuple[object, ...]], str]] = {
     UsageRow: "usage_minute",
+    LabelRow: "usage_label",
     DecisionRow: "decision",
     PositionRow: "sink_position",
     FreshnessRow: "sink_freshness",
@@ -62,7 +64,7 @@ class Tables:
             self._client = self._clickhouse.connect()
         return self._client
 
-    def insert(self, rows: Sequence[UsageRow | DecisionRow | PositionRow | FreshnessRow]) -> None:
+    def insert(self, rows: Sequence[UsageRow | LabelRow | DecisionRow | PositionRow | FreshnessRow]) -> None:
         """Inserts rows of one kind; returns once ClickHouse has them on disk."""
         if not rows:
             return

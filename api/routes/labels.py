@@ -17,8 +17,8 @@ router = APIRouter(tags=["usage"])
 
 @router.get("/v1/organizations/usage/labels", **shown_as(UsageByLabel))
 async def labels(request: Request, caller: Customer, month: MonthQuery = None) -> Response:
-    """The organization's labels of this month or the last, with what each used. History holds no labels: there is no
-    older month, and no shorter time."""
+    """The organization's labels of this month or the last, with what each used; by the hour and of older months
+    ``/v1/organizations/usage/series`` tells it."""
     parts: Parts = request.app.state.parts
     now_ms = parts.clock()
     wanted = month or month_of(now_ms)

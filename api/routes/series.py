@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
+from clickhouse.label_usage import label_series
 from clickhouse.queries import Grouping, Interval, UsagePoint, usage_series
 from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.money import credits_text
@@ -40,32 +41,28 @@ async def series(
     since: Annotated[AwareDatetime | None, Query(alias="from", description="Its first instant; a day ago")] = None,
     until: Annotated[AwareDatetime | None, Query(alias="to", description="Its end, not in it; now")] = None,
     interval: Interval = "hour",
-    group_by: Literal["api_key", "category", "operation"] | None = None,
+    group_by: Literal["api_key", "category", "operation", "label"] | None = None,
     after: Annotated[str | None, Query(alias="cursor", max_length=CURSOR_SIGNS_MAX)] = None,
     limit: Annotated[int, Query(ge=1, le=POINTS_MAX)] = 1_000,
     form: Annotated[Literal["json", "csv"] | None, Query(alias="format", description="Or by Accept")] = None,
 ) -> Response:
-    """The organization's usage by minute, hour or day. Beyond forty days back an hour is the finest there is."""
+    """The organization's usage by minute, hour or day. Beyond forty days back, and by label, an hour is the finest
+    there is; by label it is the hour in which usage was counted, and a request with two labels is in both groups."""
     parts: Parts = request.app.state.parts
     start, end = _span(from_epoch_ms(parts.clock()), since, until, interval)
+    if group_by == "label" and interval == "minute":
+        raise ProblemError(422, "By label, an hour is the finest interval.")
+    behind = (0, "") if after is None else _behind(after)
     as_of_ms, lag_ms = await history_reached(parts, caller.account_id)  # before the figures, which may be newer
-    points = await parts.history.ask(
-        usage_series,
-        caller.organization_id,
-        interval,
-        None if group_by is None else _GROUPINGS[group_by],
-        start,
-        end,
-        after=(0, "") if after is None else _behind(after),
-        rows_max=limit + 1,
-    )
+    points = await _points(parts, caller.organization_id, interval, group_by, start, end, behind, limit + 1)
     last = points[limit - 1] if len(points) > limit else None
     following = None if last is None else cursor(int(last.at.timestamp()), last.name)
-    shown = [_point(point) for point in points[:limit]]
+    by_label = group_by == "label"
+    shown = [_point(point, by_label=by_label) for point in points[:limit]]
     is_csv = form == "csv" or (form is None and request.headers.get("accept", "").startswith("text/csv"))
     if is_csv:
         freshness = {"X-As-Of": _text(from_epoch_ms(as_of_ms)), "X-Lag-Ms": str(lag_ms)}
-        response = Response(_as_csv(points[:limit]), media_type="text/csv", headers=freshness)
+        response = Response(_as_csv(points[:limit], by_label=by_label), media_type="text/csv", headers=freshness)
         response.headers["Content-Disposition"] = 'attachment; filename="usage.csv"'
     else:
         response = answer(
@@ -87,6 +84,20 @@ async def series(
     return tagged(request, response, (b"csv" if is_csv else b"json") + encode([shown, following]))
 
 
+async def _points(
+    parts: Parts, organization_id: str, interval: Interval, group_by: str | None, start: datetime, end: datetime,
+    after: tuple[int, str], rows_max: int,
+) -> list[UsagePoint]:  # fmt: skip
+    if group_by == "label" and interval != "minute":
+        return await parts.history.ask(
+            label_series, organization_id, interval, start, end, after=after, rows_max=rows_max
+        )
+    grouping = None if group_by is None else _GROUPINGS[group_by]
+    return await parts.history.ask(
+        usage_series, organization_id, interval, grouping, start, end, after=after, rows_max=rows_max
+    )
+
+
 def _span(
     now: datetime, since: datetime | None, until: datetime | None, interval: Interval
 ) -> tuple[datetime, datetime]:
@@ -106,27 +117,32 @@ def _behind(text: str) -> tuple[int, str]:
     return at, name
 
 
-def _point(point: UsagePoint) -> Point:
-    usage = point.usage
+def _point(point: UsagePoint, *, by_label: bool) -> Point:
+    requests, errors, throttled, units = _counts(point, by_label=by_label)
     return Point.model_construct(
         at=point.at,
         group=point.name,
-        requests=usage.requests,
-        errors=usage.errors,
-        throttled=usage.throttled,
-        units=usage.units,
-        credits=in_credits(usage.credits_micro),
+        requests=requests,
+        errors=errors,
+        throttled=throttled,
+        units=units,
+        credits=in_credits(point.usage.credits_micro),
     )
 
 
-def _as_csv(points: list[UsagePoint]) -> str:
+def _counts(point: UsagePoint, *, by_label: bool) -> tuple[int, int | None, int | None, int | None]:
+    usage = point.usage
+    return (usage.requests, None, None, None) if by_label else usage[:4]
+
+
+def _as_csv(points: list[UsagePoint], *, by_label: bool) -> str:
     """RFC 4180. No cell begins with a sign that a spreadsheet would take for a formula: names begin with a letter."""
     out = io.StringIO()
     rows = csv.writer(out)
     rows.writerow(COLUMNS)
-    for at, name, usage in points:
-        counts = (usage.requests, usage.errors, usage.throttled, usage.units)
-        rows.writerow((_text(at), name, *counts, credits_text(usage.credits_micro)))
+    for point in points:
+        counts = _counts(point, by_label=by_label)
+        rows.writerow((_text(point.at), point.name, *counts, credits_text(point.usage.credits_micro)))
     return out.getvalue()
 
 

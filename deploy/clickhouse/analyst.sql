@@ -23,6 +23,7 @@ GRANT SELECT ON sluicegate.usage_minute TO analyst;
 GRANT SELECT ON sluicegate.usage_hour TO analyst;
 GRANT SELECT ON sluicegate.usage_day TO analyst;
 GRANT SELECT ON sluicegate.usage_organization_hour TO analyst;
+GRANT SELECT ON sluicegate.usage_label TO analyst;
 GRANT SELECT ON sluicegate.decision TO analyst;
 GRANT SELECT ON sluicegate.usage_between TO analyst;
 GRANT SELECT ON sluicegate.organization_usage_between TO analyst;
@@ -40,5 +41,6 @@ CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.usage_hour USING org_
 CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.usage_day USING org_id = 'org_acme' TO analyst_acme;
 CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.usage_organization_hour
     USING org_id = 'org_acme' TO analyst_acme;
+CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.usage_label USING org_id = 'org_acme' TO analyst_acme;
 CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.decision
     USING scope_id = 'org_acme' OR cause_organization_id = 'org_acme' TO analyst_acme;

@@ -74,7 +74,8 @@ Quantity = Annotated[int, Field(ge=0, le=QUANTITY_MAX)]
 CreditsMicro = Annotated[int, Field(ge=0, le=CREDITS_MICRO_MAX)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 EpochMs = Annotated[int, Field(ge=EPOCH_MS_MIN, lt=EPOCH_MS_MAX)]
-Month = Annotated[str, StringConstraints(pattern=r"^20[2-9][0-9]-(0[1-9]|1[0-2])$")]
+MONTH_PATTERN: Final = r"^20[2-9][0-9]-(0[1-9]|1[0-2])$"
+Month = Annotated[str, StringConstraints(pattern=MONTH_PATTERN)]
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

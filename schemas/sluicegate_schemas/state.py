@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from .bounds import EPOCH_MS_MAX
+from .bounds import EPOCH_MS_MAX, MONTH_PATTERN, full_match
 
 EPOCH_BYTES: Final = 8
 TOMBSTONE_EPOCH_HEADER: Final = "e"
@@ -20,6 +20,7 @@ HEADER_KEY: Final = b"_head"
 CLAIM_KEY: Final = b"_claim"
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _MINUTE_MAX: Final = EPOCH_MS_MAX // 60_000
+_MONTH: Final = full_match(MONTH_PATTERN).match
 
 
 class OutboxRecord(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -99,10 +100,34 @@ def parse_rollup_key(key: bytes) -> tuple[str, str, str, int, int]:
     return org_id, api_key_id, operation, minute, chunk
 
 
+class LabelLedger(msgspec.Struct, array_like=True, gc=False):
+    """As much as others read of the ledger of a label; row key ``l|label|org:name=value|2026-03``."""
+
+    account_id: str
+    organization_id: str | None
+    total_micro: int | None
+    used_micro: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+    breakdown_micro: list[int]
+    requests: _Count
+
+
+LABEL_LEDGER_PREFIX: Final = b"l|label|"
+
+
+def parse_label_key(key: bytes) -> tuple[str, str, int]:
+    """(org_id, label, month as 202603) of the row key of a label's ledger. Raises ValueError for another key."""
+    _, _, identifier, month = key.decode().split("|")
+    org_id, _, label = identifier.partition(":")
+    if not (org_id and label) or _MONTH(month) is None:
+        raise ValueError("the ledger of a label has an organization, a label and a month in its key")
+    return org_id, label, int(month[:4] + month[5:])
+
+
 ENCODE: Final = msgspec.msgpack.Encoder().encode
 DECODE_HEADER: Final = msgspec.msgpack.Decoder(Header).decode
 DECODE_CLAIM: Final = msgspec.msgpack.Decoder(Claim).decode
 DECODE_ROLLUP_CELL: Final = msgspec.msgpack.Decoder(RollupCell).decode
+DECODE_LABEL_LEDGER: Final = msgspec.msgpack.Decoder(LabelLedger).decode
 
 
 def rollup_version(epoch: int, offset: int) -> int:

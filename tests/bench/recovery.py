@@ -23,7 +23,7 @@ from tests.bench.session import Session
 
 ROWS: Final = 1_000_000
 OVERWRITTEN: Final = {"recovery_1m_keys_s": 2_000_000, "recovery_hour_s": 6_200_000, "recovery_clean_s": 0}
-"""By row. After an hour of 20,000 events/s: what 600 s of compaction lag hold, 10,300 records a second (docs/scale.md)."""
+"""By row. An hour of 20,000 events/s leaves what 600 s of compaction lag hold, 10,300 records a second."""
 _FLUSH_ROWS: Final = 10_000
 _ROWS_OF_ORGANIZATION: Final = 201
 _LIMIT_S: Final = 180.0

@@ -57,14 +57,22 @@ async def _start(pipeline: Pipeline) -> None:
     for operation, count in SPENT.items():
         for _ in range(count):
             _publish(publisher, "key_heron_1", operation)
-    _publish(publisher, "key_heron_2", "search.web")
+    _publish(publisher, "key_heron_2", "search.web", labels={"pipeline": "nightly"})
     _publish(publisher, "key_finch_1", "search.knn")
     for _ in range(WREN_REQUESTS):
         _publish(publisher, "key_wren_1", "search.web")
     await publisher.close()
 
 
-def _publish(publisher: object, key: str, operation: str, *, status: int = 200, duration_ms: int = 30) -> None:
+def _publish(
+    publisher: object,
+    key: str,
+    operation: str,
+    *,
+    status: int = 200,
+    duration_ms: int = 30,
+    labels: dict[str, str] | None = None,
+) -> None:
     now_ms = time.time_ns() // 1_000_000
     assert publisher.publish(  # type: ignore[attr-defined]  # a Publisher
         org_id=f"org_{key.split('_')[1]}",
@@ -75,6 +83,7 @@ def _publish(publisher: object, key: str, operation: str, *, status: int = 200, 
         duration_ms=duration_ms,
         status=status,
         quantities={"documents": 1} if operation == "documents.create" else None,
+        labels=labels,
     )
 
 
@@ -119,6 +128,16 @@ def test_a_block_is_told_with_its_reason_the_event_behind_it_and_its_alert(runni
     assert {"credits_80", "credits_95", "credits_blocked"} <= {one["rule"] for one in alerts}
     others = api.get("/v1/organizations/alerts", "key_heron_1").json()["alerts"]
     assert not any(one["rule"] == "credits_80" for one in others)
+
+
+@pytest.mark.contract("4.3")
+def test_what_a_label_used_is_told_by_the_month_and_by_the_hour(running: Running) -> None:
+    api, wanted = running.api, ("pipeline=nightly", 1, 10)
+    series = api.until("/v1/organizations/usage/series?group_by=label", "key_heron_1", lambda body: body["points"])
+    assert [(one["group"], one["requests"], one["credits"]) for one in series["points"]] == [wanted]
+    month = api.until("/v1/organizations/usage/labels", "key_heron_1", lambda body: body["labels"])
+    assert [(one["label"], one["requests"], one["used"]) for one in month["labels"]] == [wanted]
+    assert api.get("/v1/organizations/usage/series?group_by=label", "key_wren_1").json()["points"] == []
 
 
 @pytest.mark.contract("4.3", "4.7")

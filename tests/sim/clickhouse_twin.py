@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import clickhouse
 from clickhouse.decisions import DecisionRow
+from clickhouse.label_rows import LabelRow
 from clickhouse.rows import UsageRow
 from clickhouse.tables import ROW_TABLES, FreshnessRow, PositionRow
 
@@ -44,7 +45,7 @@ def _shapes() -> dict[str, Shape]:
 SHAPES: Final = _shapes()
 """By table name, as the migrations make them."""
 
-Row = UsageRow | DecisionRow | PositionRow | FreshnessRow
+Row = UsageRow | LabelRow | DecisionRow | PositionRow | FreshnessRow
 Place = Callable[[Any], tuple[Any, ...]]
 
 
@@ -56,6 +57,7 @@ class SimClickHouse:
         self.is_down = False
         self.is_flaky = False
         self.usage: dict[tuple[Any, ...], UsageRow] = {}
+        self.labels: dict[tuple[Any, ...], LabelRow] = {}
         self.decisions: dict[tuple[Any, ...], DecisionRow] = {}
         self.stored: dict[tuple[Any, ...], PositionRow] = {}
         self.watchers: list[Callable[[Sequence[Row]], None]] = []
@@ -63,7 +65,12 @@ class SimClickHouse:
         self.failures = 0
         self._tables: dict[type[tuple[object, ...]], tuple[dict[tuple[Any, ...], Any], Place, Place]] = {
             kind: (table, _reader(kind, SHAPES[ROW_TABLES[kind]].key), _reader(kind, _version_of(kind)))
-            for kind, table in ((UsageRow, self.usage), (DecisionRow, self.decisions), (PositionRow, self.stored))
+            for kind, table in (
+                (UsageRow, self.usage),
+                (LabelRow, self.labels),
+                (DecisionRow, self.decisions),
+                (PositionRow, self.stored),
+            )
         }
 
     def insert(self, rows: Sequence[Row]) -> None:

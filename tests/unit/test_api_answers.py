@@ -216,6 +216,21 @@ def test_usage_over_time_is_answered_a_page_at_a_time_as_json_and_as_csv() -> No
     assert csv.headers["x-lag-ms"] == "700"
 
 
+@pytest.mark.contract("4.3")
+def test_by_label_requests_and_credits_are_known_and_an_hour_is_the_finest() -> None:
+    world = World()
+    points = [UsagePoint(from_epoch_ms(NOW_MS - HOUR_MS), "pipeline=nightly", Usage(3, credits_micro=100_000))]
+    series(world, label_series=lambda *_, **__: points)
+    path = "/v1/organizations/usage/series?group_by=label&interval"
+    [point] = world.get(f"{path}=hour").json()["points"]
+    assert (point["group"], point["requests"], point["credits"]) == ("pipeline=nightly", 3, 0.1)
+    assert (point["errors"], point["throttled"], point["units"]) == (None, None, None)
+    csv = world.get(f"{path}=hour", headers={"Accept": "text/csv"}).text
+    assert csv.splitlines()[1] == "2026-03-10T11:00:00Z,pipeline=nightly,3,,,,0.1"
+    refused = world.get(f"{path}=minute")
+    assert (refused.status_code, "hour" in refused.json()["detail"]) == (422, True)
+
+
 def test_a_series_that_has_not_changed_is_not_sent_again() -> None:
     world = World()
     series(world)

@@ -42,7 +42,9 @@ def test_a_ledger_that_changes_all_the_time_is_told_at_its_pace_and_once_more_wh
     told_at_ms, used, rest_ms = [], [], getattr(DomainSettings(), pace)
     for number in range(400):  # a change each 10 ms, and someone who asks as often
         if number < 300:
-            world.machine.apply_usage([(number, NOW_MS, None, world.envelope(usage("search.web"), sequence=number + 1))])
+            world.machine.apply_usage(
+                [(number, NOW_MS, None, world.envelope(usage("search.web"), sequence=number + 1))]
+            )
         for one in world.machine.take_current(1_000, world.clock_ms + 10 * number):
             balance = Balance.model_validate_json(one.value)
             if balance.kind == kind:

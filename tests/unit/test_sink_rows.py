@@ -103,8 +103,8 @@ def test_a_repair_after_a_stretch_that_another_sink_read_sets_nothing_to_zero() 
 def test_the_log_times_of_the_first_and_last_flush_are_kept() -> None:
     rows = StateRows("s/0")
     rows.feed([header(0, OLD, 100), header(1, OLD, 200), header(2, OLD, 300)])
-    assert rows.take()[1:] == (100, 300)
-    assert rows.take()[1:] == (None, None)
+    assert rows.take()[2:] == (100, 300)
+    assert rows.take()[2:] == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,10 @@ def test_the_log_times_of_the_first_and_last_flush_are_kept() -> None:
         Record(7, KEY, OLD.to_bytes(8, "big") + b"\xc1"),
         Record(7, b"c|org_a|key_a", OLD.to_bytes(8, "big") + ENCODE(RollupCell("search"))),
         Record(7, KEY, None),
+        Record(
+            7, b"l|label|org_a:pipeline=a|2026-13", OLD.to_bytes(8, "big") + ENCODE(["org_a", None, None, 0, [], 0])
+        ),
+        Record(7, b"l|label|org_a:pipeline=a|2026-12", OLD.to_bytes(8, "big") + ENCODE(["org_a", None, None, 0, []])),
         Record(7, HEADER_KEY, OLD.to_bytes(8, "big") + b"\x01"),
     ],
 )

@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from clickhouse.label_rows import LabelRow
 from clickhouse.rows import UsageRow
 from clickhouse.tables import PositionRow
+from sluicegate_schemas.state import DECODE_LABEL_LEDGER, LABEL_LEDGER_PREFIX, parse_label_key
 
 from ..clickhouse_twin import SimClickHouse
 from .state_log import StateWatch
@@ -95,6 +97,7 @@ class RollupWatch:
         ]
         if differences:
             yield f"ClickHouse, {len(differences)} rollups: {'; '.join(differences[:_SHOWN])}"
+        yield from self._labels()
         held = {row.decision_id for row in self._server.decisions.values()}
         missing = [
             name
@@ -105,3 +108,19 @@ class RollupWatch:
         ]
         if missing:
             yield f"ClickHouse lacks {len(missing)} decisions: {missing[:_SHOWN]}"
+
+    def _labels(self) -> Iterable[str]:
+        """The newest row of a label's month is its ledger; so the hours, which are differences, add up to it."""
+        newest: dict[tuple[str, str, int], LabelRow] = {}
+        for row in self._server.labels.values():
+            name = row.org_id, row.label, row.month
+            if name not in newest or newest[name].version < row.version:
+                newest[name] = row
+        for watch in self._states:
+            for key, payload in watch.rows.items():
+                if key.startswith(LABEL_LEDGER_PREFIX):
+                    ledger, row = DECODE_LABEL_LEDGER(payload), newest.get(parse_label_key(key))
+                    wanted = ledger.requests, ledger.used_micro
+                    found = None if row is None else (row.requests, row.credits_micro)
+                    if found != wanted:
+                        yield f"ClickHouse: {key.decode()} has (requests, credits) {found}, must have {wanted}"
