@@ -70,7 +70,7 @@ async def _fill(bootstrap: str, prefix: str, rows: int, overwritten: int) -> Non
             for number, changes in enumerate(_flushes(itertools.chain(live, over)), 1):
                 records = writer.build(
                     changes, flush=number, usage_offset=-1, accounts_offset=-1, log_time_ms=_NOW_MS,
-                    catalogue_version=0, outbox=[],
+                    catalogue_version=0, outbox=[], outputs_next=[],
                 )  # fmt: skip
                 batch = producer.create_batch()
                 for record in records:

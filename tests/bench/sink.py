@@ -60,6 +60,7 @@ def runs(partition: int, rows_a_flush: int) -> Iterator[Run]:
         made = writer.build(
             changes,
             flush=flush, usage_offset=-1, accounts_offset=-1, log_time_ms=now_ms, catalogue_version=1, outbox=[],
+            outputs_next=[],
         )  # fmt: skip
         records = [Record(offset + at, one.key, one.value, tuple(one.headers)) for at, one in enumerate(made)]
         offset += len(records)
