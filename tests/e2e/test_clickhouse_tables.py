@@ -18,6 +18,7 @@ from clickhouse.roll import roll
 from clickhouse.rows import UsageRow
 from clickhouse.tables import FreshnessRow, PositionRow, Tables
 from sluicegate_schemas.outputs import Decision, Scope, Sequence
+from sluicegate_schemas.wire_decision import WireDecision, decode_decision
 from stack.clickhouse import ClickHouse as Engine
 
 pytestmark = pytest.mark.engine
@@ -47,7 +48,7 @@ def row(**changes: object) -> UsageRow:
     return plain._replace(**changes)
 
 
-def decision(number: int, verdict: str = "block", **changes: object) -> Decision:
+def decision(number: int, verdict: str = "block", **changes: object) -> WireDecision:
     content = {
         "decision_id": f"d-{number}",
         "scope": Scope(kind="organization", id="org_a"),
@@ -62,7 +63,7 @@ def decision(number: int, verdict: str = "block", **changes: object) -> Decision
         "decided_at": NOON,
         "sequence": Sequence(epoch=1 << 32, counter=number),
     }
-    return Decision.model_validate({**content, **changes})
+    return decode_decision(Decision.model_validate({**content, **changes}).model_dump_json().encode())
 
 
 def counts(client: Client, table: str) -> tuple[int, int, int]:
