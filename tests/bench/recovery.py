@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from sluicegate_schemas import topics
 from sluicegate_schemas.state import ENCODE, Claim
 from streams.domain.tables import BucketsRow, KeyRow, OrganizationRow, row_key
+from streams.engine.actions import StateRecord
 from streams.engine.flush import FlushWriter
 from tests.bench import system, workload
 from tests.bench.session import Session
@@ -51,10 +52,21 @@ def _buckets(moved: int) -> bytes:
     return BucketsRow(100, 200, 6_000, of_second, of_minute, [6_000] * 5, [of_minute] * 5, 0, _NOW_MS).encode()
 
 
-def _flushes(changes: Iterable[Change]) -> Iterator[list[Change]]:
-    changes = iter(changes)
-    while flush := list(itertools.islice(changes, _FLUSH_ROWS)):
-        yield flush
+def flushes(partition: int, rows: int, overwritten: int) -> Iterator[list[StateRecord]]:
+    """The flushes of a log with so many live rows, and behind them so many records that write some of them over."""
+    live = list(_live(partition, rows))
+    hot = [key for key, _ in live if key.startswith(b"b|")]
+    over = ((key, _buckets(number)) for number, key in enumerate(itertools.islice(itertools.cycle(hot), overwritten)))
+    changes = itertools.chain(live, over)
+    writer = FlushWriter(_EPOCH, ENCODE(Claim("bench", 1, 0)), {})
+    for flush in itertools.count(1):
+        taken = list(itertools.islice(changes, _FLUSH_ROWS))
+        if not taken:
+            return
+        yield writer.build(
+            taken, flush=flush, usage_offset=-1, accounts_offset=-1, log_time_ms=_NOW_MS, catalogue_version=0,
+            outbox=[], outputs_next=[],
+        )  # fmt: skip
 
 
 async def _fill(bootstrap: str, prefix: str, rows: int, overwritten: int) -> None:
@@ -62,16 +74,7 @@ async def _fill(bootstrap: str, prefix: str, rows: int, overwritten: int) -> Non
     await producer.start()
     try:
         for partition in range(workload.PARTITIONS):
-            live = list(_live(partition, rows // workload.PARTITIONS))
-            hot = [key for key, _ in live if key.startswith(b"b|")]
-            count = overwritten // workload.PARTITIONS
-            over = ((key, _buckets(number)) for number, key in enumerate(itertools.islice(itertools.cycle(hot), count)))
-            writer = FlushWriter(_EPOCH, ENCODE(Claim("bench", 1, 0)), {})
-            for number, changes in enumerate(_flushes(itertools.chain(live, over)), 1):
-                records = writer.build(
-                    changes, flush=number, usage_offset=-1, accounts_offset=-1, log_time_ms=_NOW_MS,
-                    catalogue_version=0, outbox=[], outputs_next=[],
-                )  # fmt: skip
+            for records in flushes(partition, rows // workload.PARTITIONS, overwritten // workload.PARTITIONS):
                 batch = producer.create_batch()
                 for record in records:
                     batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers))
