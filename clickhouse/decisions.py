@@ -6,7 +6,7 @@ Leases, which the topic carries too, are the gateways' alone: they are passed ov
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from sluicegate_schemas.outputs import LEASE_KEY_PREFIX, is_lease_key
+from sluicegate_schemas.outputs import is_lease_key
 from sluicegate_schemas.wire_checks import Malformed
 from sluicegate_schemas.wire_decision import WireDecision, WirePosition, decode_decision
 
@@ -94,7 +94,7 @@ class DecisionRows:
     def feed(self, records: Iterable[LogRecord]) -> None:
         """Takes in the next records. Raises DecisionFormatError, naming the offset, for one that is no decision."""
         for record in records:
-            if record.value is None or (record.key or b"").startswith(LEASE_KEY_PREFIX):
+            if record.value is None:
                 continue  # the scope's last decision is forgotten by the topic, not by the history
             if is_lease_key(record.key):
                 continue  # an answer to one node, of which no history is kept

@@ -204,10 +204,6 @@ class Lease(Record):
     sequence: Sequence
 
 
-LEASE_KEY_PREFIX: Final = b"lease|"
-"""How the record keys of leases begin, and those of decisions never do."""
-
-
 def lease_key(scope: Scope, limit_name: str, node: str) -> str:
     """The record key of a node's lease on the decisions topic. A node has no ``|``."""
     return f"lease|{node}|{limit_name}:{scope.text()}"

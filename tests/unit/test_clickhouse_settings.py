@@ -10,13 +10,13 @@ from clickhouse.decisions import DecisionFormatError, DecisionRows
 from clickhouse.migrate import MigrationError, place, read_migrations
 from clickhouse.queries import month_range
 from sluicegate_schemas.outputs import (
-    LEASE_KEY_PREFIX,
     Cause,
     Decision,
     Position,
     Scope,
     Sequence,
     decision_key,
+    is_lease_key,
     lease_key,
 )
 from tests.state_log import Record
@@ -119,7 +119,7 @@ def test_leases_on_the_decisions_topic_are_the_gateways_alone() -> None:
     scope = Scope(kind="account", id="org_a")
     rows.feed([Record(0, lease_key(scope, "credits", "node-1").encode(), b'{"kind": "lease"}')])
     assert rows.take() == []
-    assert not decision_key(scope.text(), "credits").encode().startswith(LEASE_KEY_PREFIX)
+    assert not is_lease_key(decision_key(scope.text(), "credits").encode())
 
 
 def test_a_record_that_is_no_decision_is_refused_with_its_place() -> None:
