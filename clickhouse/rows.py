@@ -19,7 +19,6 @@ from sluicegate_schemas.state import (
     HEADER_KEY,
     LABEL_LEDGER_PREFIX,
     ROLLUP_TABLE,
-    LabelLedger,
     RollupCell,
     parse_rollup_key,
     rollup_version,
@@ -31,7 +30,8 @@ from .label_rows import NOTHING_USED, LabelRow, label_row
 
 ACCEPTED_CELLS_MAX: Final = 40_000
 """Two of the largest flushes: an owner repairs a void record at its next flush or its next look at the log's end."""
-_CELL_PREFIX: Final = ROLLUP_TABLE + b"|"
+_PREFIXES: Final = (ROLLUP_TABLE + b"|", LABEL_LEDGER_PREFIX)
+"""Of the rows that are taken in: cells, and the ledgers of labels."""
 
 
 class UsageRow(NamedTuple):
@@ -132,22 +132,26 @@ class StateRows:
             self._newest_log_time_ms = DECODE_HEADER(value[EPOCH_BYTES:]).log_time_ms
             if self._oldest_log_time_ms is None:
                 self._oldest_log_time_ms = self._newest_log_time_ms
-        elif key.startswith(_CELL_PREFIX):
+        elif key.startswith(_PREFIXES):
             if value is not None:
                 self._accepted.add(key, epoch)
-                self._put(key, DECODE_ROLLUP_CELL(value[EPOCH_BYTES:]), epoch, record.offset)
+                self._put(key, value[EPOCH_BYTES:], epoch, record)
             elif 0 <= self._accepted.remove(key) < epoch and repair:
-                self._put(key, RollupCell(""), epoch, record.offset)
-        elif key.startswith(LABEL_LEDGER_PREFIX):
-            if value is not None:
-                self._accepted.add(key, epoch)
-                self._put_label(key, DECODE_LABEL_LEDGER(value[EPOCH_BYTES:]), epoch, record)
-            elif 0 <= self._accepted.remove(key) < epoch and repair:
-                self._put_label(key, NOTHING_USED, epoch, record)
+                self._put(key, None, epoch, record)
 
-    def _put(self, key: bytes, cell: RollupCell, epoch: int, offset: int) -> None:
+    def _put(self, key: bytes, payload: bytes | None, epoch: int, record: LogRecord) -> None:
+        """None: the row becomes zero."""
+        if key.startswith(LABEL_LEDGER_PREFIX):
+            ledger = NOTHING_USED if payload is None else DECODE_LABEL_LEDGER(payload)
+            row = label_row(key, ledger, epoch, record.offset, record.timestamp)
+            self._labels[key, row.hour] = row
+        else:
+            cell = RollupCell("") if payload is None else DECODE_ROLLUP_CELL(payload)
+            self._rows[key] = self._usage_row(key, cell, epoch, record.offset)
+
+    def _usage_row(self, key: bytes, cell: RollupCell, epoch: int, offset: int) -> UsageRow:
         org_id, api_key_id, operation, minute, chunk = parse_rollup_key(key)
-        self._rows[key] = UsageRow(
+        return UsageRow(
             org_id,
             minute * 60,
             api_key_id,
@@ -164,10 +168,6 @@ class StateRows:
             cell.rated_version,
             rollup_version(epoch, offset),
         )
-
-    def _put_label(self, key: bytes, ledger: LabelLedger, epoch: int, record: LogRecord) -> None:
-        row = label_row(key, ledger, epoch, record.offset, record.timestamp)
-        self._labels[key, row.hour] = row
 
     def take(self) -> UsageCut:
         """What came since the last call."""

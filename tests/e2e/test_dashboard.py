@@ -123,6 +123,8 @@ def test_a_block_goes_when_its_time_is_over_and_no_other_does(page: Page, world:
     world.block("operation_quantity", about, limit=10, observed=10, reason="It is used up.", until=until)
     blocks = page.get_by_role("region", name="Blocked now").get_by_role("listitem")
     expect(blocks).to_have_count(2)
+    world.spend(1)
+    expect(page.locator("#credits-left")).to_have_text("38,156.7")
     expect(blocks).to_have_count(1)
     expect(blocks).to_contain_text("Operations that cost credits")
 
