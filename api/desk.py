@@ -12,12 +12,13 @@ from sluicegate.operator.decisions import Found
 from sluicegate.operator.earlier import find_command
 from sluicegate.operator.explain import Explanation, explain
 from sluicegate.operator.groups import Topology, topology
+from sluicegate.operator.organizations import Put
 from sluicegate.operator.own_values import own_values, read_puts, standing_put
 from sluicegate.operator.publish import Published, publish
-from sluicegate.operator.submit import Make, outcome_so_far, submit
+from sluicegate.operator.submit import KafkaCommandLog, Make, outcome_so_far, submit
 from sluicegate.operator.system import System
 from sluicegate.operator.trail import Page, trail_page
-from sluicegate_schemas.accounts import AnyCommand, OrganizationPut
+from sluicegate_schemas.accounts import AnyCommand
 from sluicegate_schemas.catalogue import Catalogue
 
 from .problems import away
@@ -38,15 +39,13 @@ class Desk(Protocol):
     async def outcome(self, account_id: str, command_id: str) -> Outcome | None:
         """What became of a command; None where there is none of that id."""
 
-    async def own_values(self, account_id: str) -> Mapping[str, OrganizationPut]:
+    async def own_values(self, account_id: str) -> Mapping[str, Put]:
         """See ``sluicegate.operator.own_values``."""
 
-    async def standing_put(
-        self, account_id: str, organization_id: str, *, now: datetime, wait_s: float
-    ) -> OrganizationPut | None:
+    async def standing_put(self, account_id: str, organization_id: str, *, now: datetime, wait_s: float) -> Put | None:
         """See ``sluicegate.operator.own_values``. Raises PendingError."""
 
-    async def puts_before(self, account_id: str, organization_id: str, offset: int) -> Sequence[OrganizationPut]:
+    async def puts_before(self, account_id: str, organization_id: str, offset: int) -> Sequence[Put]:
         """The organization's puts that stand in the log below ``offset``, whatever became of them, the oldest first."""
 
     async def catalogues(self) -> Mapping[int, Catalogue]:
@@ -80,9 +79,8 @@ class RealDesk:
     ) -> tuple[AnyCommand, Outcome]:
         """See ``Desk``."""
         async with self._turn():
-            return await submit(
-                self._system, make, account_id=account_id, command_id=command_id, now=now, wait_s=wait_s
-            )
+            log = KafkaCommandLog(self._system, account_id=account_id, command_id=command_id, wait_s=wait_s)
+            return await submit(log, make, now=now, wait_s=wait_s)
 
     async def outcome(self, account_id: str, command_id: str) -> Outcome | None:
         """See ``Desk``."""
@@ -90,24 +88,22 @@ class RealDesk:
             earlier = await find_command(self._system, account_id, command_id)
             return None if earlier is None else await outcome_so_far(self._system, earlier)
 
-    async def own_values(self, account_id: str) -> Mapping[str, OrganizationPut]:
+    async def own_values(self, account_id: str) -> Mapping[str, Put]:
         """See ``Desk``."""
         async with self._turn():
             return await own_values(self._system, account_id)
 
-    async def standing_put(
-        self, account_id: str, organization_id: str, *, now: datetime, wait_s: float
-    ) -> OrganizationPut | None:
+    async def standing_put(self, account_id: str, organization_id: str, *, now: datetime, wait_s: float) -> Put | None:
         """See ``Desk``. Takes turns of their own, since ``submit``, which has one of the others, asks for it."""
         async with self._look_ups:
             return await standing_put(self._system, account_id, organization_id, now=now, wait_s=wait_s)
 
-    async def puts_before(self, account_id: str, organization_id: str, offset: int) -> Sequence[OrganizationPut]:
+    async def puts_before(self, account_id: str, organization_id: str, offset: int) -> Sequence[Put]:
         """See ``Desk``, and ``standing_put``."""
         async with self._look_ups:
             puts = await read_puts(self._system, account_id)
-        commands = (put.command for put in puts if put.position.offset < offset)
-        return [command for command in commands if command.organization_id == organization_id]
+        before = (put for put in puts if put.position.offset < offset)
+        return [put for put in before if put.command.organization_id == organization_id]
 
     async def catalogues(self) -> Mapping[int, Catalogue]:
         """See ``Desk``."""

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 from sluicegate.cli.app import app
 from sluicegate.operator.send import Sent
 from sluicegate_schemas.accounts import AnyCommand
-from sluicegate_schemas.outputs import OrganizationEntitlement, Position, Reject, Sequence, TrailEntry
+from sluicegate_schemas.outputs import OrganizationEntitlement, Position, Reject, RejectReason, Sequence, TrailEntry
 from tests.gating import NOW
 
 SEQUENCE = Sequence(epoch=1, counter=1)
@@ -66,11 +66,11 @@ def refused(command: AnyCommand) -> Sent:
     return Sent("refused", position, reject=reject)
 
 
-def reject_with(detail: str, field: str | None = None) -> Reject:
+def reject_with(detail: str, field: str | None = None, reason: RejectReason = "command_refused") -> Reject:
     return Reject.model_construct(
         schema_version=1,
         id="accounts/0/7/0",
-        reason="command_refused",
+        reason=reason,
         field=field,
         detail=detail,
         source=Position(topic="accounts", partition=0, offset=7),

@@ -12,11 +12,12 @@ from sluicegate.operator.decisions import Found
 from sluicegate.operator.earlier import Earlier
 from sluicegate.operator.explain import Explanation
 from sluicegate.operator.groups import GroupLag, PartitionLag, Topology
+from sluicegate.operator.organizations import Put
 from sluicegate.operator.own_values import PendingError
 from sluicegate.operator.plans import catalogue_to_publish
 from sluicegate.operator.publish import Published
 from sluicegate.operator.send import Sent
-from sluicegate.operator.submit import Make, Origin, OtherCommandError
+from sluicegate.operator.submit import Make, submit
 from sluicegate.operator.trail import Page
 from sluicegate_schemas.accounts import AnyCommand, KeyPut, OrganizationPut
 from sluicegate_schemas.catalogue import Catalogue
@@ -32,7 +33,10 @@ class FakeDesk:
         self.log: list[AnyCommand] = []
         self.refuses: set[str] = set()
         self.is_silent = False
+        self.meanwhile: Callable[[], None] | None = None
+        """What happens between the making of a command and its sending."""
         self._unanswered: list[AnyCommand] = []
+        self._conflicts: set[int] = set()
         self.failure: Exception | None = None
         self.published: dict[int, Catalogue] = {CATALOGUE.version: CATALOGUE}
         self._take = take
@@ -41,47 +45,58 @@ class FakeDesk:
         self, make: Make, *, account_id: str, command_id: str, now: datetime, wait_s: float
     ) -> tuple[AnyCommand, Outcome]:
         self._fail()
-        earlier = self._find(account_id, command_id)
-        if earlier is not None:
-            if await make(Origin(earlier.command.issued_at, earlier)) != earlier.command:
-                raise OtherCommandError("that id is another command's")
-            return earlier.command, self._outcome(earlier)
-        command = await make(Origin(now, None))
-        await asyncio.sleep(0)  # as a broker takes its time
+        return await submit(_DeskLog(self, account_id, command_id), make, now=now, wait_s=wait_s)
+
+    def append(self, command: AnyCommand) -> Sent:
+        """A command comes into the log, of this process or another; what becomes of it."""
+        if isinstance(command, OrganizationPut) and command.based_on is not None:
+            puts = [put for put in self._puts(len(self.log)) if put.command.about == command.about]
+            in_force = [put.position.offset for put in puts if put.acted is not False]
+            if in_force[-1:] != [command.based_on]:
+                self._conflicts.add(len(self.log))
         self.log.append(command)
         if self.is_silent:
             self._unanswered.append(command)
-        elif command.kind not in self.refuses:
+        elif command.kind not in self.refuses and len(self.log) - 1 not in self._conflicts:
             self._obey(command)
-        return command, self._outcome(Earlier(command, self._position(len(self.log) - 1), NOW_MS))
+        return self._sent(Earlier(command, self._position(len(self.log) - 1), NOW_MS))
+
+    def _puts(self, end: int) -> list[Put]:
+        """All that put an organization below ``end``."""
+        return [
+            Put(command, self._position(offset), NOW_MS, self._acted(offset))
+            for offset, command in enumerate(self.log[:end])
+            if isinstance(command, OrganizationPut)
+        ]
+
+    def _acted(self, offset: int) -> bool | None:
+        return None if self.log[offset] in self.unanswered() else offset not in self._conflicts
 
     async def outcome(self, account_id: str, command_id: str) -> Outcome | None:
         self._fail()
-        earlier = self._find(account_id, command_id)
-        return None if earlier is None else self._outcome(earlier)
+        earlier = self.find(account_id, command_id)
+        return None if earlier is None else self.outcome_of(earlier)
 
     def unanswered(self) -> list[AnyCommand]:
         """What waits for a worker; one that speaks again has answered all."""
         return self._unanswered if self.is_silent else []
 
-    async def own_values(self, account_id: str) -> Mapping[str, OrganizationPut]:
+    async def own_values(self, account_id: str) -> Mapping[str, Put]:
         self._fail()
-        puts = [one for one in self.log if isinstance(one, OrganizationPut) and one not in self.unanswered()]
-        return {one.organization_id: one for one in puts if one.account_id == account_id}
+        puts = [put for put in self._puts(len(self.log)) if put.acted]
+        return {put.command.organization_id: put for put in puts if put.command.account_id == account_id}
 
-    async def standing_put(
-        self, account_id: str, organization_id: str, *, now: datetime, wait_s: float
-    ) -> OrganizationPut | None:
+    async def standing_put(self, account_id: str, organization_id: str, *, now: datetime, wait_s: float) -> Put | None:
         if any(
             isinstance(one, OrganizationPut) and one.organization_id == organization_id for one in self.unanswered()
         ):
             raise PendingError(organization_id)
         return (await self.own_values(account_id)).get(organization_id)
 
-    async def puts_before(self, account_id: str, organization_id: str, offset: int) -> Sequence[OrganizationPut]:
+    async def puts_before(self, account_id: str, organization_id: str, offset: int) -> Sequence[Put]:
         self._fail()
-        puts = [one for one in self.log[:offset] if isinstance(one, OrganizationPut)]
-        return [one for one in puts if (one.account_id, one.organization_id) == (account_id, organization_id)]
+        of = account_id, organization_id
+        return [put for put in self._puts(offset) if (put.command.account_id, put.command.organization_id) == of]
 
     async def catalogues(self) -> Mapping[int, Catalogue]:
         self._fail()
@@ -123,19 +138,28 @@ class FakeDesk:
         if self.failure is not None:
             raise self.failure
 
-    def _find(self, account_id: str, command_id: str) -> Earlier | None:
+    def find(self, account_id: str, command_id: str) -> Earlier | None:
+        found = None
         for offset, command in enumerate(self.log):
             if (command.account_id, command.command_id) == (account_id, command_id):
-                return Earlier(command, self._position(offset), NOW_MS)
-        return None
+                found = Earlier(command, self._position(offset), NOW_MS)
+                if offset not in self._conflicts:
+                    break
+        return found
 
-    def _outcome(self, earlier: Earlier) -> Outcome:
-        command = earlier.command
+    def outcome_of(self, earlier: Earlier) -> Outcome:
+        return outcome_of(earlier.command, self._sent(earlier))
+
+    def _sent(self, earlier: Earlier) -> Sent:
+        command, position = earlier.command, earlier.position
         if self.is_silent:
-            return outcome_of(command, Sent("unconfirmed", earlier.position))
+            return Sent("unconfirmed", position)
         if command.kind in self.refuses:
-            return outcome_of(command, Sent("refused", earlier.position, reject=reject_with("is not possible")))
-        return outcome_of(command, Sent("applied", earlier.position, trail=entry_of(command, earlier.position)))
+            return Sent("refused", position, reject=reject_with("is not possible"))
+        if position.offset in self._conflicts:
+            reject = reject_with("is not the put that is in force", "based_on", "conflict")
+            return Sent("refused", position, reject=reject)
+        return Sent("applied", position, trail=entry_of(command, position))
 
     def _position(self, offset: int) -> Position:
         return Position(topic="accounts", partition=0, offset=offset)
@@ -152,6 +176,26 @@ class FakeDesk:
             _, _, value = key_record(name=command.api_key_id, organization=command.organization_id, rank=rank)
             fields = json.loads(value or b"") | {"key_sha256": command.key_sha256}
             self._take(("entitlements", f"key:{command.key_sha256}".encode(), json.dumps(fields).encode()))
+
+
+class _DeskLog:
+    """The commands of one account and id in a desk's log."""
+
+    def __init__(self, desk: FakeDesk, account_id: str, command_id: str) -> None:
+        self._desk = desk
+        self._names = account_id, command_id
+
+    async def find(self, *, since: datetime | None = None, wait_s: float = 0) -> Earlier | None:
+        return self._desk.find(*self._names)
+
+    async def send(self, command: AnyCommand) -> Sent:
+        await asyncio.sleep(0)  # as a broker takes its time
+        if self._desk.meanwhile is not None:
+            self._desk.meanwhile()
+        return self._desk.append(command)
+
+    async def outcome_of(self, earlier: Earlier) -> Outcome:
+        return self._desk.outcome_of(earlier)
 
 
 def entry_of(command: AnyCommand, position: Position) -> TrailEntry:

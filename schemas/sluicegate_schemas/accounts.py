@@ -67,6 +67,9 @@ class OrganizationPut(Command):
 
     An upgrade raises the month's credits at once; a downgrade of credits waits for the next month (requirements,
     section 9). ``pool`` is for an organization whose account is another; the account never changes.
+
+    ``based_on``: what it was made from, the offset in the accounts topic of the put in force. Where another one is in
+    force by then, it is refused (``conflict``) and nothing changes. Not given: it acts whatever is in force.
     """
 
     kind: Literal["organization.put"]
@@ -82,6 +85,7 @@ class OrganizationPut(Command):
     credits_mode: LimitMode | None = None
     failure_modes: FailureModes | None = None
     pool: Pool | None = None
+    based_on: Count | None = None
 
 
 class KeyPut(Command):

@@ -315,6 +315,7 @@ RejectReason = Literal[
     "unknown_command",
     "command_refused",
     "table_full",
+    "conflict",
 ]
 
 

@@ -14,6 +14,7 @@ from sluicegate_schemas.bounds import EVENT_ID_PATTERN, full_match
 from ..errors import ConfigurationError
 from ..operator.commands import Fields, Outcome, as_command, outcome_of
 from ..operator.send import WAIT_S_DEFAULT, send
+from ..operator.submit import ATTEMPTS_MAX, is_conflict
 from .command import command, options, with_signature
 from .exits import CommandError, Exit
 from .session import Session
@@ -56,6 +57,11 @@ class Sender(NamedTuple):
             wait_s=self.wait,
             may_be_known=self.command_id is not None,
         )
+        if is_conflict(outcome_of(made, sent)):
+            raise CommandError(
+                f"others changed {made.about} at the same moment, and nothing of this was changed: repeat it",
+                Exit.CONFLICT,
+            )
         if sent.reject is not None:
             field = f"{sent.reject.field}: " if sent.reject.field else ""
             raise CommandError(f"refused: {field}{sent.reject.detail}", Exit.REFUSED)
@@ -66,6 +72,17 @@ class Sender(NamedTuple):
                 Exit.UNCONFIRMED,
             )
         return outcome_of(made, sent)
+
+    async def send_made(self, session: Session, make: Callable[[], Awaitable[Fields]]) -> Outcome:
+        """Sends the command that ``make`` gives of what is there; makes it again where others changed that meanwhile,
+        ``ATTEMPTS_MAX`` times. Raises as ``send``, and what ``make`` raises."""
+        for _ in range(ATTEMPTS_MAX - 1):
+            try:
+                return await self.send(session, await make())
+            except CommandError as error:
+                if error.exit_code != Exit.CONFLICT:
+                    raise
+        return await self.send(session, await make())
 
 
 def say(session: Session, one: Outcome) -> None:
@@ -84,7 +101,7 @@ def change(app: typer.Typer, name: str) -> Callable[[Change], Change]:
 
         async def run(session: Session, **given: Any) -> None:
             sender = Sender(**{option.name: given.pop(option.name) for option in CHANGE})
-            say(session, await sender.send(session, await function(session, **given)))
+            say(session, await sender.send_made(session, lambda: function(session, **given)))
 
         first = Parameter("session", Parameter.POSITIONAL_OR_KEYWORD, annotation=Session)
         with_signature(run, function, [first, *own[1:], *CHANGE])

@@ -26,6 +26,7 @@ class Exit(IntEnum):
     NOT_FOUND = 4
     AWAY = 5
     UNCONFIRMED = 6
+    CONFLICT = 7
     INTERRUPTED = 130
 
 
@@ -35,8 +36,9 @@ MEANINGS: Final[dict[Exit, str]] = {
     Exit.USAGE: "The command line, a setting or a file is wrong; nothing was sent.",
     Exit.REFUSED: "The worker or a rule of publication refused it; nothing changed.",
     Exit.NOT_FOUND: "What was asked for does not exist, or no longer.",
-    Exit.AWAY: "Kafka or ClickHouse cannot be reached, or its topics are missing: try again later.",
+    Exit.AWAY: "Kafka or ClickHouse cannot be reached, its topics are missing, or no worker answers: try again later.",
     Exit.UNCONFIRMED: "It was sent, and no answer came in time: repeat it with its `--command-id`, it acts once.",
+    Exit.CONFLICT: "Others changed the same thing at the same moment; nothing of this was changed: repeat it.",
     Exit.INTERRUPTED: "Interrupted (Ctrl-C).",
 }
 

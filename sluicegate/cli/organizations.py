@@ -6,16 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from sluicegate_schemas.accounts import OrganizationPut
 from sluicegate_schemas.bounds import Record
 from sluicegate_schemas.files import load_accounts
 from sluicegate_schemas.outputs import OrganizationEntitlement
 
 from ..operator.commands import Fields
 from ..operator.known import organization_id
-from ..operator.organizations import OWN, ShownOrganization, home_of, put_fields
-from ..operator.own_values import own_values
+from ..operator.organizations import OWN, Put, ShownOrganization, home_of, put_fields, shown_organization
+from ..operator.own_values import PendingError, own_values, standing_put
 from ..operator.publish import publish
+from ..operator.send import WAIT_S_DEFAULT
 from .change import change
 from .command import command, group
 from .exits import CommandError, Exit
@@ -94,10 +94,16 @@ def pool(cap: str | None, reserved: str | None) -> dict[str, Any] | None:
     return {name: value for name, value in given.items() if value is not None} or None
 
 
-async def last_put(session: Session, organization: str) -> OrganizationPut:
-    """What was put last for the organization. Raises CommandError where that is not on the trail."""
+async def last_put(session: Session, organization: str) -> Put:
+    """What was put last for the organization, once every change of it has its answer. Raises CommandError where one has
+    none, and where nothing is on the trail."""
     account = (await read_known(session)).organization(organization_id(organization)).account_id
-    found = (await own_values(session, account)).get(organization)
+    try:
+        found = await standing_put(session, account, organization, now=session.now, wait_s=WAIT_S_DEFAULT)
+    except PendingError as error:
+        raise CommandError(
+            f"{error}, and nothing was sent: sluicegate doctor says whether workers run", Exit.AWAY
+        ) from None
     if found is None:
         raise CommandError(
             f"there is nothing to keep: no command that put {organization} is on the trail", Exit.NOT_FOUND
@@ -111,13 +117,12 @@ async def show(session: Session, organization: Organization) -> None:
     known = await read_known(session)
     found = known.organization(organization_id(organization))
     keys = tuple(known.keys_of(organization))
-    put_last = (await own_values(session, found.account_id)).get(organization)
-    shown = ShownOrganization(organization=found, keys=keys, put=put_last)
+    shown = shown_organization(found, keys, (await own_values(session, found.account_id)).get(organization))
     lines = [f"{organization}: {found.tier}, account {found.account_id}"]
     lines += [f"  {name}: {value}" for name, value in _not_the_plans(found).items()]
     lines += [f"  exempt from {name}" for name in found.exempt]
     lines += [f"  {key.api_key_id} {key.mode}{' revoked' if key.revoked else ''}" for key in keys]
-    if put_last is not None:
+    if (put_last := shown.put) is not None:
         lines.append(f"  put last by {put_last.issued_by} at {put_last.issued_at.isoformat()}: {put_last.command_id}")
     session.screen.record(shown, lines)
 

@@ -28,7 +28,7 @@ async def put(
     A new member is made by `org put --account`.
     """
     standing = await last_put(session, organization)
-    return put_fields(organization, standing.account_id, standing, {}) | {"pool": pool(cap, reserved)}
+    return put_fields(organization, standing.command.account_id, standing, {}) | {"pool": pool(cap, reserved)}
 
 
 @command(app, "show", prints=Member)

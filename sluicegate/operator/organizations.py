@@ -1,10 +1,10 @@
 """Organizations as operators see and change them. Pure."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sluicegate_schemas.accounts import OrganizationPut
 from sluicegate_schemas.bounds import Record
-from sluicegate_schemas.outputs import KeyEntitlement, OrganizationEntitlement
+from sluicegate_schemas.outputs import KeyEntitlement, OrganizationEntitlement, Position
 
 from ..errors import ConfigurationError
 from .commands import Fields
@@ -14,19 +14,45 @@ OWN: Final = ("credits_micro_per_month", "rates", "shares", "concurrency", "quot
 """The limits that an organization may have of its own."""
 
 
+class Put(NamedTuple):
+    """An ``organization.put`` where it stands in the log. ``acted`` is what the trail says: True; None where it says
+    nothing, and the command may still act; else False."""
+
+    command: OrganizationPut
+    position: Position
+    logged_at_ms: int
+    acted: bool | None
+
+
 class ShownOrganization(Record):
-    """An organization as gates know it, its keys, and what an operator last gave it (null: not on the trail)."""
+    """An organization as gates know it, its keys, and what an operator last gave it (null: not on the trail).
+
+    ``revision``: what a put says with ``based_on`` that is to act only where this one is still in force.
+    """
 
     organization: OrganizationEntitlement
     keys: tuple[KeyEntitlement, ...]
     put: OrganizationPut | None
+    revision: int | None = None
 
 
-def put_fields(organization: str, account: str, standing: OrganizationPut | None, given: dict[str, Any]) -> Fields:
-    """The fields of an ``organization.put`` that changes ``standing`` by what is given."""
+def shown_organization(
+    organization: OrganizationEntitlement, keys: tuple[KeyEntitlement, ...], standing: Put | None
+) -> ShownOrganization:
+    """Of what gates know and of the put that acted last."""
+    if standing is None:
+        return ShownOrganization(organization=organization, keys=keys, put=None)
+    revision = standing.position.offset
+    return ShownOrganization(organization=organization, keys=keys, put=standing.command, revision=revision)
+
+
+def put_fields(organization: str, account: str, standing: Put | None, given: dict[str, Any]) -> Fields:
+    """The fields of an ``organization.put`` that changes ``standing``, and acts only where that is in force, by what is
+    given; of one that sets all where ``standing`` is None."""
     kept: dict[str, Any] = {}
     if standing is not None:
-        kept = standing.model_dump(mode="json", include={"tier", "pool", *OWN}, exclude_none=True)
+        kept = standing.command.model_dump(mode="json", include={"tier", "pool", *OWN}, exclude_none=True)
+        kept["based_on"] = standing.position.offset
     return {
         "kind": "organization.put",
         "organization_id": organization,

@@ -1,7 +1,7 @@
 """What operators last gave organizations of their own: the commands that put them, and what became of those."""
 
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiokafka import TopicPartition
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from sluicegate_schemas.topics import ACCOUNTS, TRAIL
 from ..errors import SluicegateError
 from ..topic_partitions import partitions_of
 from .logs import read_between, reader
+from .organizations import Put
 from .send import answer_of
 from .system import System
 
@@ -24,16 +25,6 @@ UNANSWERED: Final = timedelta(days=7)
 
 class PendingError(SluicegateError):
     """An earlier command has no answer yet: what a change would change is not known."""
-
-
-class Put(NamedTuple):
-    """An ``organization.put`` where it stands in the log. ``acted`` is what the trail says: True; None where it says
-    nothing, and the command may still act; else False."""
-
-    command: OrganizationPut
-    position: Position
-    logged_at_ms: int
-    acted: bool | None
 
 
 async def read_puts(system: System, account_id: str) -> list[Put]:
@@ -74,17 +65,17 @@ async def read_puts(system: System, account_id: str) -> list[Put]:
     return found
 
 
-async def own_values(system: System, account_id: str) -> dict[str, OrganizationPut]:
+async def own_values(system: System, account_id: str) -> dict[str, Put]:
     """The last ``organization.put`` that acted, for each organization of the account. Raises as ``read_puts``."""
-    return {one.command.organization_id: one.command for one in await read_puts(system, account_id) if one.acted}
+    return {one.command.organization_id: one for one in await read_puts(system, account_id) if one.acted}
 
 
 async def standing_put(
     system: System, account_id: str, organization_id: str, *, now: datetime, wait_s: float
-) -> OrganizationPut | None:
+) -> Put | None:
     """What a change of the organization changes: the last ``organization.put`` that acted, once every later one has its
     answer, which is waited for ``wait_s`` seconds each. Raises PendingError, and as ``read_puts``."""
-    standing: OrganizationPut | None = None
+    standing: Put | None = None
     for put in await read_puts(system, account_id):
         if put.command.organization_id != organization_id or put.acted is False:
             continue
@@ -92,7 +83,7 @@ async def standing_put(
             sent = await answer_of(system, put.command, put.position, put.logged_at_ms, wait_s=wait_s)
             if sent.outcome == "unconfirmed" and from_epoch_ms(put.logged_at_ms) > now - UNANSWERED:
                 raise PendingError(f"an earlier change of {organization_id} has no answer yet")
-            if sent.outcome != "applied":
+            if sent.trail is None or sent.trail.source != put.position:  # refused, or another of its id acted
                 continue
-        standing = put.command
+        standing = put
     return standing

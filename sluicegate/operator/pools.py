@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 
-from sluicegate_schemas.accounts import OrganizationPut
 from sluicegate_schemas.bounds import Record
 from sluicegate_schemas.outputs import OrganizationEntitlement
 
 from ..errors import NotFoundError
+from .organizations import Put
 
 
 class Member(Record):
@@ -18,16 +18,14 @@ class Member(Record):
     reserved_micro: int
 
 
-def members_of(
-    account: str, organizations: Iterable[OrganizationEntitlement], puts: Mapping[str, OrganizationPut]
-) -> list[Member]:
+def members_of(account: str, organizations: Iterable[OrganizationEntitlement], puts: Mapping[str, Put]) -> list[Member]:
     """Its members by id, with what ``puts`` gave them. Raises NotFoundError where there is none."""
     members = [one for one in organizations if one.account_id == account]
     if not members:
         raise NotFoundError(f"the workers know no organization whose account is {account}")
     shown = []
     for one in sorted(members, key=lambda member: member.organization_id):
-        pool = puts[one.organization_id].pool if one.organization_id in puts else None
+        pool = puts[one.organization_id].command.pool if one.organization_id in puts else None
         shown.append(
             Member(
                 organization_id=one.organization_id,

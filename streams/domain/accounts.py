@@ -12,9 +12,6 @@ from .settings import DomainSettings
 from .tables import ChangedRows, KeyRow, OrganizationRow, row_key
 from .trail import Change
 
-AccountsCommand = OrganizationPut | KeyPut | KeyRevoke
-"""The commands that are about organizations and keys themselves."""
-
 
 class Accounts:
     """Keeps them. A change is told to nobody here: see ``plan_changes``."""
@@ -51,14 +48,13 @@ class Accounts:
             if key is None or key.organization_id != organization_id:
                 raise RefusedError("is not a key of the organization", "api_key_id")
 
-    def obey(self, command: AccountsCommand) -> Change:
-        """Carries out a command. Raises RefusedError, then nothing changed."""
-        if isinstance(command, OrganizationPut):
-            return self._put_organization(command)
+    def obey(self, command: KeyPut | KeyRevoke) -> Change:
+        """Carries out a command about a key. Raises RefusedError, then nothing changed."""
         self.check_known(command)
         return self._put_key(command) if isinstance(command, KeyPut) else self._revoke_key(command)
 
-    def _put_organization(self, command: OrganizationPut) -> Change:
+    def put_organization(self, command: OrganizationPut, offset: int) -> Change:
+        """Carries out a command that stands at ``offset``. Raises RefusedError, then nothing changed."""
         organization_id, account_id = command.organization_id, command.account_id
         before = self.organizations.get(organization_id)
         if before is None:
@@ -73,7 +69,9 @@ class Accounts:
                 raise RefusedError("is for organizations whose account is another", "pool")
         elif self.organizations[account_id].account_id != account_id:
             raise RefusedError("shares the credits of another account itself", "account_id")
-        row = self.organizations[organization_id] = organization_row(command)
+        if command.based_on is not None and not _is_in_force(before, command.based_on):
+            raise RefusedError("is not the put that is in force", "based_on", "conflict")
+        row = self.organizations[organization_id] = organization_row(command, offset)
         self._changed[row_key("o", organization_id)] = row
         return Change(organization_id, _shown(before), _shown(row))
 
@@ -124,8 +122,14 @@ class Accounts:
         self._insert_key(api_key_id, row)
 
 
-def organization_row(command: OrganizationPut) -> OrganizationRow:
-    """What a put organization is kept as."""
+def _is_in_force(row: OrganizationRow | None, based_on: int) -> bool:
+    """Whether the put at the offset ``based_on`` is the one in force. Of a row without its revision nobody can tell
+    more than that the writer read some put: it holds, and the row has one from then on."""
+    return row is not None and row.revision in (None, based_on)
+
+
+def organization_row(command: OrganizationPut, offset: int) -> OrganizationRow:
+    """What an organization is kept as that the command at ``offset`` put."""
     rates, shares, quotas, features = command.rates, command.shares, command.quotas, command.features
     modes, pool = command.failure_modes, command.pool
     return OrganizationRow(
@@ -143,13 +147,16 @@ def organization_row(command: OrganizationPut) -> OrganizationRow:
         command.credits_mode,
         None if modes is None else {str(name): (modes[name].mode, modes[name].allowance_percent) for name in modes},
         None if pool is None else (pool.cap_micro, pool.reserved_micro),
+        offset,
     )
 
 
 def _shown(row: OrganizationRow | KeyRow | None) -> dict[str, Any] | None:
-    """A row as the audit trail shows it: what is given, without the hash of a secret."""
+    """A row as the audit trail shows it: what is given, without the hash of a secret, and without the revision, which
+    is the entry's ``source``."""
     if row is None:
         return None
     fields = msgspec.structs.asdict(row)
     fields.pop("key_sha256", None)
+    fields.pop("revision", None)
     return {name: value for name, value in fields.items() if value is not None}

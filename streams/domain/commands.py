@@ -18,7 +18,17 @@ from .tables import ChangedRows, CommandRow
 from .trail import Change, trail_entry
 
 _CAME_LATER: Final = frozenset(
-    {"shares", "concurrency", "quotas", "objects_per_batch", "features", "credits_mode", "failure_modes", "pool"}
+    {
+        "shares",
+        "concurrency",
+        "quotas",
+        "objects_per_batch",
+        "features",
+        "credits_mode",
+        "failure_modes",
+        "pool",
+        "based_on",
+    }
 )
 """Fields that ``organization.put`` got after digests of it were first kept."""
 
@@ -77,16 +87,16 @@ class Commands:
             if before.digest != digest:
                 raise RefusedError("was the id of another command before", "command_id")
             return False
-        change = self._obey(command, moment)
+        change = self._obey(command, offset, moment)
         self._remember(memory, CommandRow(offset, digest))
         self._outbox.trail(trail_entry(command, change, self._partition, offset, moment.now_ms))
         return True
 
-    def _obey(self, command: AnyCommand, moment: Moment) -> Change:
+    def _obey(self, command: AnyCommand, offset: int, moment: Moment) -> Change:
         match command:
             case OrganizationPut():
                 before = self._accounts.organizations.get(command.organization_id)
-                change = self._accounts.obey(command)
+                change = self._accounts.put_organization(command, offset)
                 self._routes.forget()
                 self._changes.organization_put(moment, command.organization_id, before)
             case KeyPut() | KeyRevoke():

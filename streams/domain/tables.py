@@ -36,7 +36,8 @@ class OrganizationRow(_ArrayRow):
     """``o|organization``. Null limits are the plan's; ``rates_own`` is (per second, burst, per minute).
 
     ``shares_own`` follows ``limits.CATEGORIES``; a quota of None is no limit; ``failure_modes_own`` holds (mode,
-    allowance percent) by category; ``pool`` is (cap, reserved) in micro-credits.
+    allowance percent) by category; ``pool`` is (cap, reserved) in micro-credits; ``revision`` is the offset of the
+    command that put it, None where a worker did that did not keep it.
     """
 
     account_id: str
@@ -51,6 +52,7 @@ class OrganizationRow(_ArrayRow):
     credits_mode_own: str | None = None
     failure_modes_own: dict[str, tuple[str, int | None]] | None = None
     pool: tuple[int | None, int] | None = None
+    revision: int | None = None
 
 
 class KeyRow(_ArrayRow):

@@ -35,6 +35,17 @@ def _json(name: str, record: Any, kind: Any) -> Golden:
     )
 
 
+ORGANIZATION_PUT: Final = accounts.OrganizationPut(
+    command_id="file-1",
+    issued_at=NOON,
+    issued_by="platform",
+    reason="upgrade",
+    account_id="org_root",
+    kind="organization.put",
+    organization_id="org_acme",
+    tier="team",
+    credits_micro_per_month=1,
+)
 WIRE_EVENT: Final = envelope.WireEvent(
     id=None,
     org_id="org_acme",
@@ -251,19 +262,10 @@ RECORDS: Final = (
         deliveries.DispatcherClaim(dispatcher="node-1/41/9f", claimed_at=NOON),
         deliveries.DeliveryRecord,
     ),
+    _json("command_organization_put", ORGANIZATION_PUT, accounts.AccountCommand),
     _json(
-        "command_organization_put",
-        accounts.OrganizationPut(
-            command_id="file-1",
-            issued_at=NOON,
-            issued_by="platform",
-            reason="upgrade",
-            account_id="org_root",
-            kind="organization.put",
-            organization_id="org_acme",
-            tier="team",
-            credits_micro_per_month=1,
-        ),
+        "command_organization_put_based_on",
+        ORGANIZATION_PUT.model_copy(update={"based_on": 7}),
         accounts.AccountCommand,
     ),
     _json(

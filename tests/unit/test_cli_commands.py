@@ -13,18 +13,20 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from sluicegate.cli import change, grants, keys, usage
+from sluicegate.cli import change, grants, keys, pools, usage
 from sluicegate.cli import organizations as organizations_
 from sluicegate.cli.command import COMMANDS
 from sluicegate.cli.exits import MEANINGS, Exit
 from sluicegate.cli.organizations import put_fields
 from sluicegate.errors import TopicsMissingError
 from sluicegate.operator.known import Known
+from sluicegate.operator.organizations import Put
 from sluicegate.operator.send import Sent
-from sluicegate_schemas.accounts import AnyCommand, KeyPut, OrganizationPut
-from sluicegate_schemas.outputs import KeyEntitlement
-from tests.command_line import ESCAPE, HERON, MEMBER, SEQUENCE, Worker, refused, run
-from tests.gating import NOW
+from sluicegate.operator.submit import ATTEMPTS_MAX
+from sluicegate_schemas.accounts import AnyCommand, KeyPut, OrganizationPut, Pool
+from sluicegate_schemas.outputs import KeyEntitlement, Position
+from tests.command_line import ESCAPE, HERON, MEMBER, SEQUENCE, Worker, applied, refused, reject_with, run
+from tests.gating import NOW, NOW_MS
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = str(ROOT / "catalogue/default.toml")
@@ -252,7 +254,8 @@ def test_put_is_whole_and_keep_changes_only_what_is_given() -> None:
         concurrency=7,
         credits_mode="hard",
     )
-    kept = put_fields("org_heron", "org_root", standing, {"tier": "team", "concurrency": None})
+    put = Put(standing, Position(topic="accounts", partition=0, offset=5), NOW_MS, True)
+    kept = put_fields("org_heron", "org_root", put, {"tier": "team", "concurrency": None})
     assert kept == {
         "kind": "organization.put",
         "organization_id": "org_heron",
@@ -260,9 +263,64 @@ def test_put_is_whole_and_keep_changes_only_what_is_given() -> None:
         "tier": "team",
         "concurrency": 7,
         "credits_mode": "hard",
+        "based_on": 5,
     }
     whole = put_fields("org_heron", "org_root", None, {"tier": "team", "concurrency": None})
-    assert {*kept} - {*whole} == {"concurrency", "credits_mode"}
+    assert {*kept} - {*whole} == {"concurrency", "credits_mode", "based_on"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed"),
+    [
+        (["org", "put", "org_heron", "--keep", "--tier", "team"], {"tier": "team"}),
+        (["pool", "put", "org_member", "--cap", "9"], {"pool": Pool(cap_micro=9_000_000)}),
+    ],
+)
+def test_a_change_is_made_again_of_what_others_put_meanwhile(
+    arguments: list[str], changed: dict[str, Any], worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    async def standing(_: object, account: str, organization: str, **__: object) -> Put:
+        read.append(len(read))
+        command = standing_of(organization, concurrency=read[-1] + 1)
+        return Put(command, Position(topic="accounts", partition=0, offset=read[-1]), NOW_MS, True)
+
+    def answer(command: AnyCommand) -> Sent:
+        return applied(command) if len(worker.commands) == wins_at else in_conflict(command)
+
+    monkeypatch.setattr(organizations_, "standing_put", standing)
+    monkeypatch.setattr(pools, "read_known", organizations_.read_known)
+    worker.answer, wins_at = answer, 3
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    last = worker.commands[-1]
+    assert isinstance(last, OrganizationPut)
+    assert (last.concurrency, last.based_on) == (3, 2)
+    assert {name: getattr(last, name) for name in changed} == changed
+    worker.commands.clear()
+    wins_at = ATTEMPTS_MAX + 1
+    result = run(*arguments)
+    assert (result.exit_code, len(worker.commands)) == (Exit.CONFLICT, ATTEMPTS_MAX)
+    assert "others changed" in result.output
+
+
+def standing_of(organization: str, **fields: Any) -> OrganizationPut:
+    return OrganizationPut(
+        kind="organization.put",
+        command_id="c1",
+        issued_at=NOW,
+        issued_by="ada",
+        account_id="org_heron",
+        organization_id=organization,
+        tier="pro",
+        **fields,
+    )
+
+
+def in_conflict(command: AnyCommand) -> Sent:
+    position = Position(topic="accounts", partition=0, offset=7)
+    return Sent("refused", position, reject=reject_with("is not the put that is in force", "based_on", "conflict"))
 
 
 @pytest.mark.contract("4.8")

@@ -9,20 +9,16 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from sluicegate import Brokers
-from sluicegate.operator import submit as submitting
-from sluicegate.operator.commands import as_command
+from sluicegate.operator.commands import Outcome, as_command, outcome_of
 from sluicegate.operator.earlier import Earlier
 from sluicegate.operator.logs import read_between
 from sluicegate.operator.send import Sent
 from sluicegate.operator.submit import LOOK_BACK, Make, Origin, OtherCommandError, submit
-from sluicegate.operator.system import System
 from sluicegate_schemas.accounts import AnyCommand
 from sluicegate_schemas.outputs import Position
 from tests.command_line import applied, reject_with
 from tests.gating import NOW, NOW_MS
 
-SYSTEM = System(Brokers("127.0.0.1:1"), "sluicegate.")
 MINE, OTHERS = Position(topic="accounts", partition=0, offset=9), Position(topic="accounts", partition=0, offset=7)
 
 
@@ -47,33 +43,30 @@ def grant(micro: int) -> Make:
 class Log:
     """Stands for Kafka and a worker: what stands there, since when, and what becomes of a further command."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.stands: AnyCommand | None = None
         self.age = timedelta(0)
         self.appended: list[AnyCommand] = []
         self.answer: Callable[[AnyCommand], Sent] = lambda command: applied(command)._replace(position=OTHERS)
-        monkeypatch.setattr(submitting, "find_command", self._find)
-        monkeypatch.setattr(submitting, "send", self._send)
-        monkeypatch.setattr(submitting, "answer_of", self._answer_of)
 
-    async def _find(self, *_: Any, since: datetime | None = None) -> Earlier | None:
+    async def find(self, *, since: datetime | None = None, wait_s: float = 0) -> Earlier | None:
         is_seen = since is None or NOW - self.age >= since
         return Earlier(self.stands, OTHERS, NOW_MS) if self.stands is not None and is_seen else None
 
-    async def _send(self, _: Any, command: AnyCommand, **__: Any) -> Sent:
+    async def send(self, command: AnyCommand) -> Sent:
         self.appended.append(command)
         return self.answer(command)
 
-    async def _answer_of(self, _: Any, command: AnyCommand, *__: Any, **___: Any) -> Sent:
-        return applied(command)._replace(was_known=True)
+    async def outcome_of(self, earlier: Earlier) -> Outcome:
+        return outcome_of(earlier.command, applied(earlier.command)._replace(was_known=True))
 
     async def submit(self, micro: int, later: timedelta = timedelta(0)) -> tuple[AnyCommand, Any]:
-        return await submit(SYSTEM, grant(micro), account_id="org_heron", command_id="c1", now=NOW + later, wait_s=1)
+        return await submit(self, grant(micro), now=NOW + later, wait_s=1)
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Log:
-    return Log(monkeypatch)
+def log() -> Log:
+    return Log()
 
 
 async def test_a_new_command_is_sent_once(log: Log) -> None:

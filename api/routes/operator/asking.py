@@ -50,6 +50,10 @@ CommandId = Annotated[
 ]
 WaitS = Annotated[float, Query(ge=0, le=15, description="Seconds to wait until a worker has obeyed or refused.")]
 WAIT_S_DEFAULT: Final = 10.0
+CONFLICT: Final = (
+    "Others changed the organization at the same moment, and nothing of this was changed. Send it again; what names "
+    "`based_on`, made of what stands there now."
+)
 Making = Callable[[Origin], Awaitable[Fields]]
 
 
@@ -127,7 +131,8 @@ async def in_turn(write: Write, organization_id: str) -> AsyncIterator[None]:
 async def submit(write: Write, account_id: str, organization_id: str, making: Making) -> tuple[Fields, CommandOutcome]:
     """Sends the command whose own fields ``making`` gives; returns those it has, and what became of it.
 
-    Raises ProblemError: 409 for an id of another command, 422 where it is none or the worker refused it, 503.
+    Raises ProblemError: 409 for an id of another command and for a conflict with others' changes, 422 where it is none
+    or the worker refused it, 503.
     """
 
     async def make(origin: Origin) -> Any:
@@ -172,6 +177,8 @@ def shown(outcome: Outcome) -> CommandOutcome:
 
 def _refused(reject: Reject) -> ProblemError:
     fields = [FieldProblem(field=reject.field or "", message=reject.detail)]
+    if reject.reason == "conflict":
+        return ProblemError(409, CONFLICT, {"Retry-After": "1"}, fields)
     return ProblemError(422, "The worker refused it; nothing changed.", fields=fields)
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from sluicegate.errors import NotFoundError
 from sluicegate.operator.commands import Fields, as_command
 from sluicegate.operator.new_key import NewKey, new_key
-from sluicegate.operator.organizations import put_fields
+from sluicegate.operator.organizations import Put, put_fields
 from sluicegate.operator.submit import Origin, OtherCommandError
 from sluicegate_schemas.accounts import AnyCommand, KeyMode, KeyPut, OrganizationPut, Pool
 from sluicegate_schemas.bounds import OrganizationId, Record, Sentence
@@ -58,7 +58,10 @@ class PoolBody(JsonBody, Pool):
     reason: Sentence = ""
 
 
-class OrganizationChanges(body_of(OrganizationPut, optional=True)):  # type: ignore[misc]  # made of the record
+_ChangesBody = body_of(OrganizationPut, without=("based_on",), optional=True)
+
+
+class OrganizationChanges(_ChangesBody):  # type: ignore[misc,valid-type]  # made of the record
     """What is given replaces what was put last (RFC 7396, its fields whole); null: the plan's again."""
 
 
@@ -110,7 +113,7 @@ async def change_organization(
     given = body.given()
     reason = given.pop("reason", None) or ""
 
-    def changed(standing: OrganizationPut, account_id: str) -> Fields:
+    def changed(standing: Put, account_id: str) -> Fields:
         kept = put_fields(organization_id, account_id, standing, {}) | given
         return {**kept, "reason": reason}
 
@@ -122,21 +125,21 @@ async def put_pool(write: Writing, organization_id: OrganizationId, body: PoolGi
     """Sets a member's cap and reserved share; all else stays as it was put last."""
     pool = body.model_dump(exclude={"reason"}, exclude_none=True)
 
-    def changed(standing: OrganizationPut, account_id: str) -> Fields:
+    def changed(standing: Put, account_id: str) -> Fields:
         return {**put_fields(organization_id, account_id, standing, {}), "pool": pool, "reason": body.reason}
 
     return await _change(write, organization_id, changed)
 
 
-async def _change(write: Write, organization_id: str, changed: Callable[[OrganizationPut, str], Fields]) -> Response:
+async def _change(write: Write, organization_id: str, changed: Callable[[Put, str], Fields]) -> Response:
     account_id = known_organization(known_of(write.parts), organization_id).account_id
     desk = write.parts.desk
 
     async def making(origin: Origin) -> Fields:
         if origin.earlier is not None:
             offset = origin.earlier.position.offset
-            bases = await desk.puts_before(account_id, organization_id, offset)
-            return _as_made([changed(base, account_id) for base in bases], origin.earlier.command)
+            puts = await desk.puts_before(account_id, organization_id, offset)
+            return _as_made([changed(put, account_id) for put in puts], origin.earlier.command)
         wait_s = max(PENDING_S_MIN, write.wait_s)
         standing = await desk.standing_put(account_id, organization_id, now=now_of(write.parts), wait_s=wait_s)
         if standing is None:
@@ -150,9 +153,14 @@ async def _change(write: Write, organization_id: str, changed: Callable[[Organiz
 
 def _as_made(possible: list[Fields], earlier: AnyCommand) -> Fields:
     """The fields that a repeat has: those of the first, which was made of one of the puts before it. Which one that
-    was, the log does not say: what had no answer then may have one now. Raises OtherCommandError."""
+    was, a command of an older version does not say. Raises OtherCommandError."""
+    if not isinstance(earlier, OrganizationPut):
+        raise OtherCommandError("that id is another command's")
     shared = {name: getattr(earlier, name) for name in ("command_id", "issued_at", "issued_by", "account_id")}
     for fields in reversed(possible):
-        if as_command({**fields, **shared}) == earlier:
-            return fields
+        if earlier.based_on not in (None, fields["based_on"]):
+            continue
+        as_then = {**fields, "based_on": earlier.based_on}
+        if as_command({**as_then, **shared}) == earlier:
+            return as_then
     raise OtherCommandError("that id is another command's")

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from sluicegate.operator.effective_plan import EffectivePlan, effective
-from sluicegate.operator.organizations import ShownOrganization
+from sluicegate.operator.organizations import ShownOrganization, shown_organization
 from sluicegate.operator.pools import Member, members_of
 from sluicegate_schemas.bounds import EventId, OrganizationId, Record
 from sluicegate_schemas.outputs import OrganizationEntitlement
@@ -76,9 +76,8 @@ async def show(request: Request, _: OperatorReads, organization_id: Organization
     known = known_of(parts_of(request))
     found = known_organization(known, organization_id)
     with as_problems():
-        put = (await desk_of(request).own_values(found.account_id)).get(organization_id)
-    keys = tuple(known.keys_of(organization_id))
-    return record_answer(ShownOrganization(organization=found, keys=keys, put=put))
+        standing = (await desk_of(request).own_values(found.account_id)).get(organization_id)
+    return record_answer(shown_organization(found, tuple(known.keys_of(organization_id)), standing))
 
 
 @router.get(f"{ORGANIZATION}/plan", **shows(EffectivePlan))
