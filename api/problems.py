@@ -17,6 +17,7 @@ from .answers import encode
 
 MEDIA_TYPE: Final = "application/problem+json"
 FIELDS_MAX: Final = 16
+_NOTHING_HERE: Final = "There is nothing under this path."
 
 
 class FieldProblem(BaseModel):
@@ -71,6 +72,11 @@ def problem(
     return Response(encode(body), status, dict(headers or {}), MEDIA_TYPE)
 
 
+def nothing_here() -> Response:
+    """404, the response: no route has this path."""
+    return problem(404, _NOTHING_HERE)
+
+
 PROBLEM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {
         "description": "The request cannot be answered",
@@ -111,7 +117,7 @@ def _of_error(_: Request, error: Exception) -> Response:
 def _of_framework(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     details = {
-        404: "There is nothing under this path.",
+        404: _NOTHING_HERE,
         405: "This path has no such method.",
         413: "The body is too large.",
     }
