@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import faust
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import ConsumerRecord
 from faust.app.base import BootStrategy
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
@@ -152,7 +153,10 @@ class BatchConsumer(Consumer):
         wanted = {tp: offset for tp, offset in (await self.app.positions(assigned)).items() if tp in assigned}
         committed: dict[TP, int] = {}
         if assigned - wanted.keys():
-            committed = dict(await super().seek_to_committed())
+            try:
+                committed = dict(await super().seek_to_committed())
+            except AssertionError as error:  # aiokafka's; Faust goes on after an IllegalStateError alone
+                raise IllegalStateError("no partition is assigned any more") from error
         if wanted:
             await self.seek_wait(wanted)
         return {**committed, **wanted}
@@ -171,7 +175,7 @@ class BatchConsumer(Consumer):
         if self.should_stop:
             return
         if not self.flow_active:
-            await self.perform_seek()
+            await self._seek_in_rebalance()
             return
         for partition, (follows_seek_to, run) in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
@@ -182,6 +186,17 @@ class BatchConsumer(Consumer):
             batch = Batch(tp.topic, tp.partition, generation, follows_seek_to, run)
             message.value = batch  # type: ignore[assignment]  # Faust expects bytes; BatchSchema does not
             yield tp, message
+
+    async def _seek_in_rebalance(self) -> None:
+        """A rebalance stopped the flow during a fetch: what it returned is thrown away, and shall be read again.
+
+        The rebalance goes on meanwhile, in the consumer's thread, and may take the very partition that is sought. That
+        is no reason to end: before the flow resumes, Faust seeks all that the new assignment holds.
+        """
+        try:
+            await self.perform_seek()
+        except KafkaError as error:
+            log.info("partitions were assigned anew before they were sought (%s)", error)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: the offsets between two runs' ends are no gap."""

@@ -19,6 +19,7 @@ from sluicegate_schemas.files import load_catalogue
 from streams.health import complaint
 from streams.settings import Settings
 from streams.topics import ensure_topics
+from tests.faults.crash_log import crash_excerpt
 from tests.faults.engine_verifier import Report, verify
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,9 +92,9 @@ async def eventually(holds: Callable[[], bool], what: str, limit_s: float, worke
     deadline = time.monotonic() + limit_s
     while not holds():
         if worker is not None and worker.process.poll() is not None and not holds():
-            raise AssertionError(f"waited for {what}, but the process ended:\n{worker.log[-3000:]}")
+            raise AssertionError(f"waited for {what}, but the process ended:\n{crash_excerpt(worker.log)}")
         if time.monotonic() > deadline:
-            tail = f":\n{worker.log[-3000:]}" if worker else ""
+            tail = f":\n{crash_excerpt(worker.log)}" if worker else ""
             raise AssertionError(f"waited {limit_s} s for {what}{tail}")
         await asyncio.sleep(0.05)
 
@@ -184,7 +185,7 @@ class System:
                 if all(committed[tp] >= ends[tp] for tp in tps):
                     return
                 if time.monotonic() > deadline:
-                    tails = "\n".join(f"{worker.name}: {worker.log[-1500:]}" for worker in self.workers)
+                    tails = "\n".join(f"{worker.name}: {crash_excerpt(worker.log)}" for worker in self.workers)
                     raise AssertionError(f"not counted after {limit_s} s: {committed} of {ends}\n{tails}")
                 await asyncio.sleep(0.1)
         finally:
