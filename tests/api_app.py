@@ -59,7 +59,9 @@ class ApiApp(World):
             "project": lambda now, left: [_projected(name, one.credits_micro) for name, one in each.items()],
             "usage_by": lambda name, *_, **__: [UsageOf(f"{name[4:]}.knn", each[name])],
             "usage_series": lambda name, *_, **__: [UsagePoint(NOW, f"{name[4:]}.knn", each[name])],
-            "label_series": lambda name, *_, **__: [UsagePoint(NOW, f"pipeline={name[4:]}", each[name])],
+            "label_series": lambda name, *_, **__: [
+                UsagePoint(NOW, label, each[name]) for label in (f"pipeline={name[4:]}", "…")
+            ],
         }
 
     def client(self, secret: str | None = None, **headers: Any) -> httpx.AsyncClient:

@@ -1,0 +1,99 @@
+"""Usage over time, page by page: where a page ends, how final it is, and what HTTP says of it."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.cursors import CURSOR_SIGNS_MAX, cursor, place
+from api.problems import ProblemError
+from clickhouse.queries import Usage, UsagePoint
+from sluicegate_schemas.bounds import from_epoch_ms
+from sluicegate_schemas.outputs import LABEL_PATTERN
+from tests.api_world import World
+from tests.gating import NOW_MS
+
+SERIES = "/v1/organizations/usage/series"
+HOUR_MS = 3_600_000
+OTHERS = "…"
+"""The label of what found no room among the labels that are told apart."""
+
+
+def world_with(*names: str) -> World:
+    """One in which ClickHouse knows these groups of one hour, in its order."""
+    world = World()
+    points = [
+        UsagePoint(from_epoch_ms(NOW_MS - 2 * HOUR_MS), name, Usage(3, credits_micro=100_000))
+        for name in sorted(names, key=str.encode)
+    ]
+
+    def answer(*_: Any, after: tuple[int, str], rows_max: int) -> list[UsagePoint]:
+        behind = [one for one in points if (int(one.at.timestamp()), one.name.encode()) > (after[0], after[1].encode())]
+        return behind[:rows_max]
+
+    world.history.says |= {
+        "usage_series": answer,
+        "label_series": answer,
+        "reached": lambda *_: (NOW_MS - 900, NOW_MS - 200),
+    }
+    return world
+
+
+# ---- pages ----
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_a_page_may_end_at_the_labels_that_are_not_told_apart(form: str) -> None:
+    world = world_with("pipeline=nightly", OTHERS)
+    world.history.says["label_series"] = lambda *_, **__: [
+        UsagePoint(from_epoch_ms(NOW_MS - hours * HOUR_MS), OTHERS, Usage(1)) for hours in (3, 2)
+    ]
+    response = world.get(f"{SERIES}?group_by=label&limit=1&format={form}")
+    assert (response.status_code, OTHERS in response.text) == (200, True)
+    following = response.headers["link"].split(">")[0].removeprefix("<")
+    assert world.get(following).status_code == 200
+    asked = [options for name, _, options in world.history.asked if name == "label_series"]
+    assert asked[1]["after"] == ((NOW_MS - 3 * HOUR_MS) // 1000, OTHERS)
+
+
+def test_the_pages_together_are_the_whole_series() -> None:
+    names = ["pipeline=nightly", "pipeline=hourly", "z=9", OTHERS]
+    world = world_with(*names)
+    found, path = [], f"{SERIES}?group_by=label&limit=1"
+    for _ in names:
+        response = world.get(path)
+        found += [one["group"] for one in response.json()["points"]]
+        path = response.headers.get("link", "").split(">")[0].removeprefix("<")
+    assert (found, path) == (sorted(names, key=str.encode), "")
+
+
+@given(st.integers(0, 2**32 - 1), st.just(OTHERS) | st.from_regex(LABEL_PATTERN, fullmatch=True))
+def test_a_cursor_is_the_place_that_it_was_made_of(number: int, name: str) -> None:
+    text = cursor(number, name)
+    assert place(text) == (number, name)
+    assert len(text) <= CURSOR_SIGNS_MAX
+
+
+@given(st.text(max_size=40) | st.tuples(st.text(max_size=8), st.text(max_size=8)).map("|".join))
+def test_any_other_cursor_is_refused_or_is_a_place(plain: str) -> None:
+    for text in (plain, _coded(plain)):
+        try:
+            number, name = place(text)
+        except ProblemError as error:
+            assert error.status == 422
+        else:
+            assert cursor(number, name)
+
+
+@pytest.mark.parametrize("plain", ["²|a", "٣|a", "1|a\n", "1|……", "1|a…", "1|é", "|a", "1", "-1|a"])
+def test_a_cursor_of_another_s_making_is_refused(plain: str) -> None:
+    response = world_with().get(SERIES, params={"cursor": _coded(plain)})
+    assert response.status_code == 422
+
+
+def _coded(plain: str) -> str:
+    return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
