@@ -3,20 +3,15 @@
 Leases, which the topic carries too, are the gateways' alone: they are passed over.
 """
 
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from sluicegate_schemas.outputs import is_lease_key
-from sluicegate_schemas.wire_checks import Malformed
 from sluicegate_schemas.wire_decision import WireDecision, WirePosition, decode_decision
 
 from .cursor import LogRecord
+from .record_rows import RecordRows
 
 _NOWHERE: Final = ("", 0, 0, 0)
-
-
-class DecisionFormatError(ValueError):
-    """A record on the decisions topic that this release cannot read."""
 
 
 class DecisionRow(NamedTuple):
@@ -80,30 +75,11 @@ def _place(position: WirePosition) -> tuple[str, int, int, int]:
     return position.topic, position.partition, position.offset, position.index
 
 
-class DecisionRows:
-    """Turns one partition's decisions, in log order, into rows. ``source`` is ``topic/partition``."""
+class DecisionRows(RecordRows[DecisionRow]):
+    """The rows of one partition's decisions."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._rows: list[DecisionRow] = []
-
-    def __len__(self) -> int:
-        """How many rows wait to be taken."""
-        return len(self._rows)
-
-    def feed(self, records: Iterable[LogRecord]) -> None:
-        """Takes in the next records. Raises DecisionFormatError, naming the offset, for one that is no decision."""
-        for record in records:
-            if record.value is None:
-                continue  # the scope's last decision is forgotten by the topic, not by the history
-            if is_lease_key(record.key):
-                continue  # an answer to one node, of which no history is kept
-            try:
-                self._rows.append(decision_row(decode_decision(record.value)))
-            except Malformed as error:
-                raise DecisionFormatError(f"{self._source}, offset {record.offset}: {error}") from error
-
-    def take(self) -> list[DecisionRow]:
-        """What came since the last call."""
-        rows, self._rows = self._rows, []
-        return rows
+    def row_of(self, record: LogRecord) -> DecisionRow | None:
+        """None for what the topic forgets, since the history does not, and for a lease, which is for one node."""
+        if record.value is None or is_lease_key(record.key):
+            return None
+        return decision_row(decode_decision(record.value))

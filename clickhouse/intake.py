@@ -12,12 +12,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol
 
+from sluicegate_schemas.topics import ALERTS, DECISIONS, STATE, Topic
+
+from .alerts import AlertRows
 from .cursor import Cursor, LogRecord, SeekTo
-from .decisions import DecisionRow, DecisionRows
+from .decisions import DecisionRows
 from .label_rows import LabelRow
 from .patience import Patience
+from .record_rows import RecordRows
 from .rows import StateRows, UsageRow
 from .tables import FreshnessRow, PositionRow, Tables
 
@@ -31,6 +36,11 @@ RECORD_OVERHEAD_BYTES: Final = 600
 """What a record in memory costs beside its key and value, rounded up."""
 LINGER_S: Final = 0.5
 """How long rows are gathered before an insert: few large inserts, fresh figures."""
+
+ROWS_OF: Final[tuple[tuple[Topic, type[RecordRows[Any]]], ...]] = ((DECISIONS, DecisionRows), (ALERTS, AlertRows))
+"""What is read beside the state, and what each record of it comes to."""
+SUNK: Final = (STATE, *(topic for topic, _ in ROWS_OF))
+"""All topics that are read."""
 
 TopicPartition = tuple[str, int]
 
@@ -53,7 +63,7 @@ class PositionError(Exception):
 @dataclass(slots=True)
 class _Partition:
     cursor: Cursor
-    rows: StateRows | DecisionRows
+    rows: StateRows | RecordRows[Any]
     acknowledge: list[Callable[[], object]] = field(default_factory=list)
     """What to call once everything taken so far is durable; not empty: something is to be written."""
     waiting_bytes: int = 0
@@ -65,22 +75,22 @@ class _Partition:
 
 
 class Intake:
-    """Takes runs of records of the state topic and the decisions topic (full names) and brings them home."""
+    """Takes runs of records of the topics ``SUNK``, whose names have ``topic_prefix``, and brings them home."""
 
     def __init__(
         self,
         tables: Tables,
         patience: Patience,
         *,
-        state_topic: str,
-        decisions_topic: str,
+        topic_prefix: str,
         rows_waiting_max: int = ROWS_WAITING_MAX,
         bytes_waiting_max: int = BYTES_WAITING_MAX,
         linger_s: float = LINGER_S,
     ) -> None:
         self._tables = tables
         self._patience = patience
-        self._topics = (state_topic, decisions_topic)
+        self._state_topic = topic_prefix + STATE.name
+        self._rows_of = {topic_prefix + topic.name: rows for topic, rows in ROWS_OF}
         self._rows_waiting_max = rows_waiting_max
         self._bytes_waiting_max = bytes_waiting_max
         self._linger_s = linger_s
@@ -104,6 +114,8 @@ class Intake:
         # Asked after the wait: while it lasted the log grew, and a sink that had the partition may have come further.
         for name, (first, end) in (await log_ranges()).items():
             position = stored.get(name)
+            if position is not None and self._has_expired(name, position, first):
+                position = position._replace(next_offset=first)
             if position is not None and not first <= position.next_offset <= end:
                 raise PositionError(
                     f"ClickHouse holds {name[0]}/{name[1]} up to offset {position.next_offset}, but the log holds "
@@ -122,6 +134,15 @@ class Intake:
             self.durable[name] = max(held, self.durable.get(name, 0))
         return starts
 
+    def _has_expired(self, name: TopicPartition, position: PositionRow, first: int) -> bool:
+        """Whether the broker let go of records, by their age, before they were taken in: nothing brings them back."""
+        kind = self._rows_of.get(name[0])
+        lost = first - position.next_offset
+        if kind is None or not kind.expires or lost <= 0:
+            return False
+        logger.error("%s/%d: %d records were let go before ClickHouse had them; going on behind", *name, lost)
+        return True
+
     def waiting(self) -> tuple[int, int]:
         """(rows, bytes of the records behind them) in memory, without those on their way to ClickHouse."""
         partitions = list(self._partitions.values())
@@ -129,12 +150,11 @@ class Intake:
 
     def _open(self, name: TopicPartition, next_offset: int, position: PositionRow | None) -> _Partition:
         source = f"{name[0]}/{name[1]}"
-        state_topic, decisions_topic = self._topics
-        rows: StateRows | DecisionRows
-        if name[0] == state_topic:
+        rows: StateRows | RecordRows[Any]
+        if name[0] == self._state_topic:
             rows = StateRows(source, position.top_epoch if position else 0)
-        elif name[0] == decisions_topic:
-            rows = DecisionRows(source)
+        elif (kind := self._rows_of.get(name[0])) is not None:
+            rows = kind(source)
         else:
             raise ValueError(f"the sink does not read {name[0]}")
         partition = self._partitions[name] = _Partition(Cursor(next_offset), rows)
@@ -144,7 +164,7 @@ class Intake:
         """Takes in a run of an assigned partition; ``acknowledge`` is called once it is durable.
 
         Returns SeekTo where the run does not follow on what was taken before: seek there, the run was not taken. Waits
-        while as much waits as may. Raises StateFormatError or DecisionFormatError.
+        while as much waits as may. Raises StateFormatError or RecordFormatError.
         """
         async with self._drained:
             await self._drained.wait_for(lambda: not self._is_full())
@@ -181,7 +201,7 @@ class Intake:
         self._full.clear()
         usage: list[UsageRow] = []
         labels: list[LabelRow] = []
-        decisions: list[DecisionRow] = []
+        others: dict[type[RecordRows[Any]], list[Any]] = {kind: [] for _, kind in ROWS_OF}
         positions: list[PositionRow] = []
         log_times: list[tuple[PositionRow, int, int]] = []
         acknowledge: list[Callable[[], object]] = []
@@ -193,8 +213,8 @@ class Intake:
             positions.append(position)
             acknowledge += partition.acknowledge
             partition.acknowledge, partition.waiting_bytes = [], 0
-            if isinstance(partition.rows, DecisionRows):
-                decisions += partition.rows.take()
+            if isinstance(partition.rows, RecordRows):
+                others[type(partition.rows)] += partition.rows.take()
                 continue
             cut = partition.rows.take()
             usage += cut.rows
@@ -208,7 +228,8 @@ class Intake:
         visible_at = int(time.time() * 1000)
         if labels:
             await self._patience(lambda: self._tables.insert(labels))
-        await self._patience(lambda: self._tables.insert(decisions))
+        for rows in others.values():
+            await self._patience(partial(self._tables.insert, rows))
         await self._patience(lambda: self._tables.insert(positions))
         for done in acknowledge:
             done()

@@ -1,4 +1,4 @@
-"""The sink: a Faust app of its own that keeps ClickHouse equal to the state and decisions topics.
+"""The sink: a Faust app of its own that keeps ClickHouse equal to the topics of state, decisions and alerts.
 
 Run it with ``faust -A clickhouse.sink worker -l info``; several share the partitions. ClickHouse being away stops only
 this process. It may be killed at any moment: it keeps nothing but what ClickHouse holds (see ``intake``).
@@ -15,14 +15,13 @@ from typing import Any, Final, NoReturn
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from sluicegate_schemas.topics import DECISIONS, STATE
 from streams.attendant import Attendant
 from streams.engine.batching import Batch, BatchApp, BatchSchema, batch_app
 from streams.settings import Settings
 from streams.topics import wait_for_topics
 
 from .connection import ClickHouse
-from .intake import Intake
+from .intake import SUNK, Intake
 from .metrics import SinkMetrics
 from .patience import Patience
 from .projection import Learner
@@ -44,9 +43,8 @@ def make_app() -> BatchApp:
     cannot be.
     """
     settings = Settings.from_environment()
-    state_topic, decisions_topic = settings.topic(STATE.name), settings.topic(DECISIONS.name)
     tables, patience = Tables(ClickHouse.from_environment()), Patience()
-    intake = Intake(tables, patience, state_topic=state_topic, decisions_topic=decisions_topic)
+    intake = Intake(tables, patience, topic_prefix=settings.topic_prefix)
 
     reading: list[tuple[str, int]] | None = None
     sight = SinkSight(settings.brokers, intake, patience, lambda: reading, delay_max_s=settings.ready_lag_max_s)
@@ -79,7 +77,7 @@ def make_app() -> BatchApp:
         settings.sink_group,
         brokers=settings.brokers,
         positions=positions,
-        prepare=partial(wait_for_topics, settings, (STATE, DECISIONS), create=False),
+        prepare=partial(wait_for_topics, settings, SUNK, create=False),
         health=attendant.health,
         attend=attendant.start,
         session_s=settings.session_s,
@@ -135,8 +133,9 @@ def make_app() -> BatchApp:
         except Exception as error:
             stop(error)
 
-    for topic in (state_topic, decisions_topic):
-        app.agent(app.topic(topic, schema=BatchSchema()), name=f"sink.{topic}")(read)
+    for topic in SUNK:
+        name = settings.topic(topic.name)
+        app.agent(app.topic(name, schema=BatchSchema()), name=f"sink.{name}")(read)
     app.task(write)
     app.task(keep_rolled)
     return app

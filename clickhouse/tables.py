@@ -9,6 +9,7 @@ from clickhouse_connect.driver.client import Client
 
 from streams.engine.figures import Times
 
+from .alerts import AlertRow
 from .connection import ClickHouse
 from .decisions import DecisionRow
 from .label_rows import LabelRow
@@ -36,10 +37,12 @@ class FreshnessRow(NamedTuple):
     visible_at: int
 
 
+SinkRow = UsageRow | LabelRow | DecisionRow | AlertRow | PositionRow | FreshnessRow
 ROW_TABLES: Final[dict[type[tuple[object, ...]], str]] = {
     UsageRow: "usage_minute",
     LabelRow: "usage_label",
     DecisionRow: "decision",
+    AlertRow: "alert",
     PositionRow: "sink_position",
     FreshnessRow: "sink_freshness",
 }
@@ -64,7 +67,7 @@ class Tables:
             self._client = self._clickhouse.connect()
         return self._client
 
-    def insert(self, rows: Sequence[UsageRow | LabelRow | DecisionRow | PositionRow | FreshnessRow]) -> None:
+    def insert(self, rows: Sequence[SinkRow]) -> None:
         """Inserts rows of one kind; returns once ClickHouse has them on disk."""
         if not rows:
             return

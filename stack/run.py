@@ -21,6 +21,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from rich.console import Console
 from rich.live import Live
 
+from clickhouse.intake import SUNK
 from sluicegate_schemas import topics
 from sluicegate_schemas.topics import PARTITIONS_DEFAULT
 from stack.commands import app, clear_endings
@@ -242,8 +243,7 @@ class Demonstration:
         pipeline.workers.clear()
         say("Draining: ClickHouse gets the rest")
         ends_by_topic = {
-            PREFIX + topic.name: asyncio.run(end_offsets(pipeline.bootstrap, PREFIX + topic.name))
-            for topic in (topics.STATE, topics.DECISIONS)
+            PREFIX + topic.name: asyncio.run(end_offsets(pipeline.bootstrap, PREFIX + topic.name)) for topic in SUNK
         }
         client = pipeline.clickhouse().connect()
         try:

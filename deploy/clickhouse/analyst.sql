@@ -1,4 +1,4 @@
--- Analysts: users who may read and nothing else, of usage and decisions only the rows of one organization, within limits
+-- Analysts: users who may read and nothing else, of usage, decisions and alerts only the rows of one organization, within limits
 -- that they cannot lift. For a ClickHouse server, run by a user with ACCESS MANAGEMENT after the migrations. The embedded
 -- engine knows no users: tests have its parser read these statements, and compare their names with what there is; none of
 -- them was run.
@@ -25,9 +25,11 @@ GRANT SELECT ON sluicegate.usage_day TO analyst;
 GRANT SELECT ON sluicegate.usage_organization_hour TO analyst;
 GRANT SELECT ON sluicegate.usage_label TO analyst;
 GRANT SELECT ON sluicegate.decision TO analyst;
+GRANT SELECT ON sluicegate.alert TO analyst;
 GRANT SELECT ON sluicegate.usage_between TO analyst;
 GRANT SELECT ON sluicegate.organization_usage_between TO analyst;
 GRANT SELECT ON sluicegate.blocks_between TO analyst;
+GRANT SELECT ON sluicegate.alerts_between TO analyst;
 
 -- A row policy hides all other rows from those it names; whoever has none on a table with policies sees nothing: so does
 -- an analyst without an organization, and the processes of Sluicegate get one that shows everything.
@@ -44,3 +46,6 @@ CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.usage_organization_ho
 CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.usage_label USING org_id = 'org_acme' TO analyst_acme;
 CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.decision
     USING scope_id = 'org_acme' OR cause_organization_id = 'org_acme' TO analyst_acme;
+-- What the audit found is the operators' alone.
+CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.alert
+    USING organization_id = 'org_acme' AND kind = 'usage' TO analyst_acme;

@@ -75,7 +75,7 @@ class Sink:
         address = ClickHouse(server.url, server.username, server.password, next(_DATABASES))
         migrate(address)
         self.client: Client = address.connect()
-        self.intake = Intake(Tables(address), Patience(), state_topic="state", decisions_topic="decisions")
+        self.intake = Intake(Tables(address), Patience(), topic_prefix="")
         self.acknowledged = 0
         self._acknowledged = asyncio.Event()
         self.parts: list[int] = []

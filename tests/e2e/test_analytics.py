@@ -13,9 +13,12 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from clickhouse.alerts import AlertRow, alert_row
 from clickhouse.connection import ClickHouse
 from clickhouse.migrate import migrate
 from clickhouse.roll import roll
+from sluicegate_schemas.alerts import UsageAlert
+from sluicegate_schemas.outputs import Scope
 from stack.clickhouse import ClickHouse as Engine
 
 pytestmark = pytest.mark.engine
@@ -49,6 +52,18 @@ def decided(number: int, verdict: str, scope: str, seconds: int, until: int | No
     return (f"d{number}", kind, scope, limit, verdict, until_ms, began_ms + seconds * 1000, number)
 
 
+def alerted(name: str, rule: str, org: str, days_ago: float, *, cleared_s: int | None = None) -> AlertRow:
+    """As the sink makes it of a record: where it fired, or where it cleared after so many seconds."""
+    fired_at = END - timedelta(days=days_ago, hours=1)
+    alert = UsageAlert(
+        alert_id=name, state="fired" if cleared_s is None else "cleared", sentence="So it is.", advice="", rule=rule,
+        fired_at=fired_at, at=fired_at + timedelta(seconds=cleared_s or 0), severity="warning", account_id=org,
+        organization_id=None, scope=Scope(kind="account", id=org), threshold=80, observed=81, limit=100,
+        unit="credits_micro", plan_version=1, cause=None,
+    )  # fmt: skip
+    return alert_row(alert)
+
+
 @pytest.fixture(scope="module")
 def client(clickhouse: Engine) -> Iterator[Client]:
     address = ClickHouse(clickhouse.url, clickhouse.username, clickhouse.password, "analytics_questions")
@@ -70,14 +85,24 @@ def client(clickhouse: Engine) -> Iterator[Client]:
         decided(4, "block", "org_a", 1_800),
     ]
     made.insert("decision", decisions, column_names=DECISION)
+    alerts = [
+        alerted("a1", "credits_80", "org_a", 0),
+        alerted("a1", "credits_80", "org_a", 0, cleared_s=90),
+        alerted("a1", "credits_80", "org_a", 0, cleared_s=90),
+        alerted("a2", "credits_80", "org_b", 5, cleared_s=600),
+        alerted("a2", "credits_80", "org_b", 5),
+        alerted("a3", "credits_80", "org_b", 9),
+        alerted("a4", "unrated", "org_b", 9),
+    ]
+    made.insert("alert", alerts, column_names=AlertRow._fields)
     roll(made)
     yield made
     made.command("DROP DATABASE analytics_questions")
     made.close()
 
 
-def test_the_page_asks_ten_questions() -> None:
-    assert sorted(QUESTIONS) == list(range(1, 11))
+def test_the_page_asks_eleven_questions() -> None:
+    assert sorted(QUESTIONS) == list(range(1, 12))
 
 
 ANSWERS: dict[int, list[tuple[Any, ...]]] = {
@@ -89,6 +114,7 @@ ANSWERS: dict[int, list[tuple[Any, ...]]] = {
     6: [("ducks.feed", 7, 100.0), ("search.knn", 10, 0.91)],
     7: [("organization", "org_a", "credits", 1, 1_800), ("key", "key_1", "requests_per_minute", 2, 20)],
     8: [("ducks.feed", 7, 1)],
+    11: [("credits_80", "warning", 3, 2, 1, 600), ("unrated", "warning", 1, 1, 1, None)],
     10: [("org_c", END.replace(tzinfo=None) - timedelta(days=12))],
 }
 
@@ -118,6 +144,7 @@ def test_the_file_for_analysts_names_what_there_is(client: Client) -> None:
     named = set(re.findall(r"\bON sluicegate\.(\w+)", ANALYST))
     assert named <= tables
     held = {row[0] for row in client.query("SHOW TABLES LIKE 'usage%' ").result_rows} - {"usage_written_from_minute"}
+    held |= {"decision", "alert"}
     policies = set(re.findall(r"POLICY IF NOT EXISTS analyst_acme ON sluicegate\.(\w+)", ANALYST))
     granted = set(re.findall(r"GRANT SELECT ON sluicegate\.(\w+)", ANALYST))
     assert {table for table in granted if not table.endswith("_between")} == policies

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from clickhouse.intake import SUNK
 from sluicegate_schemas import topics
 from stack.node_log import read_node_logs
 from streams.health import FILE_NAME, complaint
@@ -144,7 +145,7 @@ class Rotation:
         await parts.stop_load()
         for what in ("what was sent", "what was forwarded for it"):
             await self._until(f"{what} is not counted", self._counted, await self._ends(topics.USAGE))
-        for topic in (topics.STATE, topics.DECISIONS):
+        for topic in SUNK:
             await self._until(f"ClickHouse lacks {topic.name}", self._shown, topic, await self._ends(topic))
         deadline = time.monotonic() + AGREE_LIMIT_S
         while (found := await self._differences()) and time.monotonic() < deadline:

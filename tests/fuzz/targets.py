@@ -11,7 +11,9 @@ from zlib import crc32
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
-from clickhouse.decisions import DecisionFormatError, DecisionRows
+from clickhouse.alerts import AlertRows
+from clickhouse.decisions import DecisionRows
+from clickhouse.record_rows import RecordFormatError
 from clickhouse.rows import StateRows
 from sluicegate.follower import Outcome, View
 from sluicegate.publisher.batcher import Envelope
@@ -282,6 +284,15 @@ def decision_rows(value: bytes) -> Any:
     return row
 
 
+def alert_rows(value: bytes) -> Any:
+    """An alert as the sink reads it: its row fits its columns."""
+    reader = AlertRows("alerts/0")
+    reader.feed([StateRecord(0, b"key", value, ())])
+    (row,) = reader.take()
+    assert all(0 <= number < 2**63 for number in (row.threshold, row.observed, row.limit_value or 0, row.plan_version))
+    return row
+
+
 def spool(value: bytes) -> list[Envelope]:
     """A segment that a dead process left, sent to its end."""
     path = FOLDER / "3-000000000001.spool"
@@ -351,7 +362,8 @@ RECORDS: Final = (
     _target("balance", Balance),
     _target("reject", Reject),
     Target("follower", "json", follow, ()),
-    Target("sink_decision", "json", decision_rows, (DecisionFormatError,), says=None),
+    Target("sink_decision", "json", decision_rows, (RecordFormatError,), says=None),
+    Target("sink_alert", "json", alert_rows, (RecordFormatError,), says=None),
     Target("sink_state", "msgpack", state_rows, (StateFormatError,)),
     Target("state_fold", "msgpack", fold, (StateFormatError,)),
     Target("state_restore", "msgpack", restore, (ValueError,), says=None),

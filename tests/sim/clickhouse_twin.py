@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import clickhouse
+from clickhouse.alerts import AlertRow
 from clickhouse.decisions import DecisionRow
 from clickhouse.label_rows import LabelRow
 from clickhouse.rows import UsageRow
-from clickhouse.tables import ROW_TABLES, FreshnessRow, PositionRow
+from clickhouse.tables import ROW_TABLES, PositionRow, SinkRow
 
 _MIGRATIONS: Final = Path(clickhouse.__file__).parent / "migrations"
 _TABLE: Final = re.compile(
@@ -45,7 +46,6 @@ def _shapes() -> dict[str, Shape]:
 SHAPES: Final = _shapes()
 """By table name, as the migrations make them."""
 
-Row = UsageRow | LabelRow | DecisionRow | PositionRow | FreshnessRow
 Place = Callable[[Any], tuple[Any, ...]]
 
 
@@ -59,8 +59,9 @@ class SimClickHouse:
         self.usage: dict[tuple[Any, ...], UsageRow] = {}
         self.labels: dict[tuple[Any, ...], LabelRow] = {}
         self.decisions: dict[tuple[Any, ...], DecisionRow] = {}
+        self.alerts: dict[tuple[Any, ...], AlertRow] = {}
         self.stored: dict[tuple[Any, ...], PositionRow] = {}
-        self.watchers: list[Callable[[Sequence[Row]], None]] = []
+        self.watchers: list[Callable[[Sequence[SinkRow]], None]] = []
         """Called with the rows of each insert that took effect."""
         self.failures = 0
         self._tables: dict[type[tuple[object, ...]], tuple[dict[tuple[Any, ...], Any], Place, Place]] = {
@@ -69,11 +70,12 @@ class SimClickHouse:
                 (UsageRow, self.usage),
                 (LabelRow, self.labels),
                 (DecisionRow, self.decisions),
+                (AlertRow, self.alerts),
                 (PositionRow, self.stored),
             )
         }
 
-    def insert(self, rows: Sequence[Row]) -> None:
+    def insert(self, rows: Sequence[SinkRow]) -> None:
         """One insert as the server carries it out. Raises OSError where it fails; parts of it may stand then."""
         for part in self._parts(rows):
             if self.is_flaky and self.draw.random() < 0.15:
@@ -82,15 +84,15 @@ class SimClickHouse:
             for watch in self.watchers:
                 watch(part)
 
-    def _parts(self, rows: Sequence[Row]) -> Iterable[Sequence[Row]]:
+    def _parts(self, rows: Sequence[SinkRow]) -> Iterable[Sequence[SinkRow]]:
         if not isinstance(rows[0], UsageRow):
             return [rows]
-        days: dict[int, list[Row]] = {}
+        days: dict[int, list[SinkRow]] = {}
         for row in rows:
             days.setdefault(row.minute // 86_400, []).append(row)  # type: ignore[union-attr]  # rows are of one kind
         return days.values()
 
-    def _merge(self, rows: Sequence[Row]) -> None:
+    def _merge(self, rows: Sequence[SinkRow]) -> None:
         held = self._tables.get(type(rows[0]))
         if held is None:
             return
@@ -132,7 +134,7 @@ class SimTables:
     def __init__(self, server: SimClickHouse) -> None:
         self._server = server
 
-    def insert(self, rows: Sequence[Row]) -> None:
+    def insert(self, rows: Sequence[SinkRow]) -> None:
         """Inserts rows of one kind."""
         if rows:
             self._server.ask()

@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from sluicegate_schemas.topics import ACCOUNTS, CATALOG, DECISIONS, STATE
+from clickhouse.intake import SUNK
+from sluicegate_schemas.topics import ACCOUNTS, CATALOG
 from streams.domain.settings import DomainSettings
 from streams.settings import Settings
 
@@ -182,7 +183,7 @@ class Stage:
         world = self.world
         return {
             (world.prefix + topic, number): world.end(topic, number)
-            for topic in (STATE.name, DECISIONS.name)
+            for topic in (one.name for one in SUNK)
             for number in range(world.partitions)
         }
 

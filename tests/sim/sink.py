@@ -17,9 +17,8 @@ from typing import Any, Final
 import clickhouse.intake
 import clickhouse.patience
 from clickhouse.cursor import SeekTo
-from clickhouse.intake import Intake
+from clickhouse.intake import SUNK, Intake
 from clickhouse.patience import Patience
-from sluicegate_schemas.topics import DECISIONS, STATE
 
 from .clickhouse_twin import SimClickHouse, SimTables
 from .client import KafkaClient
@@ -109,15 +108,13 @@ class Sink:
 
     async def _work(self) -> None:
         world, client = self.world, KafkaClient()
-        state, decisions = world.prefix + STATE.name, world.prefix + DECISIONS.name
         intake = Intake(
             SimTables(self._server),  # type: ignore[arg-type]  # the twin of Tables
             Patience(),
-            state_topic=state,
-            decisions_topic=decisions,
+            topic_prefix=world.prefix,
             linger_s=LINGER_S,
         )
-        names = [(topic, number) for topic in (state, decisions) for number in range(world.partitions)]
+        names = [(world.prefix + topic.name, number) for topic in SUNK for number in range(world.partitions)]
 
         async def log_ranges() -> dict[tuple[str, int], tuple[int, int]]:
             return {name: await client.bounds(*name) for name in names}

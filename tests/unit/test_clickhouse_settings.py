@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from clickhouse.connection import ClickHouse
-from clickhouse.decisions import DecisionFormatError, DecisionRows
+from clickhouse.decisions import DecisionRows
 from clickhouse.migrate import MigrationError, place, read_migrations
 from clickhouse.queries import month_range
+from clickhouse.record_rows import RecordFormatError
 from sluicegate_schemas.outputs import (
     Cause,
     Decision,
@@ -123,5 +124,5 @@ def test_leases_on_the_decisions_topic_are_the_gateways_alone() -> None:
 
 
 def test_a_record_that_is_no_decision_is_refused_with_its_place() -> None:
-    with pytest.raises(DecisionFormatError, match=r"sluicegate\.decisions/0, offset 7"):
+    with pytest.raises(RecordFormatError, match=r"sluicegate\.decisions/0, offset 7"):
         DecisionRows("sluicegate.decisions/0").feed([Record(7, b"k", b"{}")])

@@ -67,7 +67,7 @@ def ranges(log_ranges: dict[tuple[str, int], tuple[int, int]]) -> Callable[[], A
 
 def intake_of(tables: FakeTables, **options: Any) -> Intake:
     fake: Any = tables
-    return Intake(fake, Patience(), state_topic="state", decisions_topic="decisions", **options)
+    return Intake(fake, Patience(), topic_prefix="", **options)
 
 
 def cells(first: int, count: int, partition: int = 0) -> Run:

@@ -5,7 +5,7 @@ from typing import Final
 from ..clickhouse import ClickHouse, ClickHouseError
 from .finding import Finding, broken, warning, well
 
-SCHEMA_VERSION: Final = 8
+SCHEMA_VERSION: Final = 9
 """The newest migration of this release."""
 _MIGRATE: Final = "python -m clickhouse.migrate"
 

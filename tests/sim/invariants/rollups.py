@@ -10,6 +10,7 @@ from clickhouse.label_rows import LabelRow
 from clickhouse.rows import UsageRow
 from clickhouse.tables import PositionRow
 from sluicegate_schemas.state import DECODE_LABEL_LEDGER, LABEL_LEDGER_PREFIX, parse_label_key
+from sluicegate_schemas.topics import DECISIONS, STATE
 
 from ..clickhouse_twin import SimClickHouse
 from .state_log import StateWatch
@@ -28,15 +29,18 @@ class RollupWatch:
         self,
         server: SimClickHouse,
         states: Sequence[StateWatch],
-        state_topic: str,
+        topic_prefix: str,
         decisions: Callable[[int, int], Iterable[str]],
+        alerts: Iterable[tuple[str, str]],
         note: Callable[[str], None],
         is_compacted: Callable[[], bool],
     ) -> None:
         self._is_compacted = is_compacted
         self._server = server
         self._states = states
-        self._state_topic = state_topic
+        self._state_topic = topic_prefix + STATE.name
+        self._decisions_topic = topic_prefix + DECISIONS.name
+        self._alerts = alerts
         self._decisions = decisions
         self._note = note
         self._checked = [0] * len(states)
@@ -102,12 +106,15 @@ class RollupWatch:
         missing = [
             name
             for row in self._server.stored.values()
-            if row.topic != self._state_topic
+            if row.topic == self._decisions_topic
             for name in self._decisions(row.partition, row.next_offset)
             if name not in held
         ]
         if missing:
             yield f"ClickHouse lacks {len(missing)} decisions: {missing[:_SHOWN]}"
+        alerts = {(row.alert_id, row.state) for row in self._server.alerts.values()}
+        if (told := set(self._alerts)) != alerts:
+            yield f"ClickHouse: the alerts {sorted(told ^ alerts)[:_SHOWN]} are not those that were told"
 
     def _labels(self) -> Iterable[str]:
         """The newest row of a label's month is its ledger; so the hours, which are differences, add up to it."""

@@ -83,8 +83,9 @@ class Watch:
         self.rollups = RollupWatch(
             server,
             self.states,
-            world.prefix + STATE.name,
+            world.prefix,
             self._decisions,
+            self.alerts.told,
             self.note,
             is_compacted=lambda: world.seen["compactions"] > 0,
         )
