@@ -5,6 +5,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -45,10 +46,11 @@ class Sluicegate:
         self.gate = gate
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
+    def from_environment(cls, environment: Mapping[str, str] | None = None, *, linger_ms: float | None = None) -> Self:
         """Reads what ``Brokers.from_environment`` reads, and SLUICEGATE_TOPIC_PREFIX, SLUICEGATE_NODE (the host's name
         where absent), SLUICEGATE_SPOOL_DIRECTORY (usage waits there while Kafka is away; without it, in memory up to a
-        limit) and SLUICEGATE_WHEN_NOT_READY ("refuse" or "admit", see ``GateSettings``).
+        limit) and SLUICEGATE_WHEN_NOT_READY ("refuse" or "admit", see ``GateSettings``). ``linger_ms``
+        is how long usage waits for company, where that is not for the publisher to say (``PublisherSettings``).
 
         Raises ConfigurationError, naming the variable or setting.
         """
@@ -63,6 +65,8 @@ class Sluicegate:
                 overflow="spool" if spool else "drop",
                 spool_directory=Path(spool) if spool else None,
             )
+            if linger_ms is not None:
+                publisher_settings = replace(publisher_settings, linger_ms_min=linger_ms, linger_ms_max=linger_ms)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
         follower = Follower(brokers, FollowerSettings(topic_prefix=publisher_settings.topic_prefix))

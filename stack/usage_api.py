@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from api.serve import run, serve
+from api.serve import LINGER_MS, run, serve
 from api.settings import ApiSettings
 from sluicegate import Follower, FollowerSettings, Gate, Publisher, PublisherSettings, Sluicegate
 from sluicegate.clock import epoch_ms
@@ -34,7 +34,10 @@ def main(
 
     settings = ApiSettings.from_environment()
     brokers, prefix = settings.process.brokers, settings.process.topic_prefix
-    publisher = Publisher(PublisherSettings(brokers=brokers, node=node, topic_prefix=prefix), tap=tap)
+    own = PublisherSettings(
+        brokers=brokers, node=node, topic_prefix=prefix, linger_ms_min=LINGER_MS, linger_ms_max=LINGER_MS
+    )
+    publisher = Publisher(own, tap=tap)
     follower = Follower(brokers, FollowerSettings(topic_prefix=prefix))
     try:
         run(serve(settings, Sluicegate(publisher, follower, Gate(follower))))

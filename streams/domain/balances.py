@@ -1,7 +1,7 @@
 """The balances of ledgers that changed, whenever there is time to tell some.
 
-One that changes now and then is told at once, one that changes all the time at a pace (GCRA, as for the rate limits);
-the oldest change comes first.
+One that changes now and then is told at once, one that changes all the time at a pace (GCRA, as for the rate limits),
+one where nothing was used but requests counted seldom; the oldest change comes first.
 
 The balance of an organization that shares its account's credits is another one, too, when a sibling spends, and there
 is one before it has a ledger: those are told in turns, and only where they changed. A balance that will not change any
@@ -98,8 +98,14 @@ class Balances:
 
     def _rested(self, waiting: dict[Ledger, None], at_most: int, clock_ms: int, rest_ms: int) -> list[Ledger]:
         latest_ms = clock_ms + (self._settings.balance_burst - 1) * rest_ms
+        quiet_ms = clock_ms + rest_ms - self._settings.quiet_balance_rest_ms
         looked_at = islice(waiting, _LOOKED_AT_MAX)
-        rested = (one for one in looked_at if one.rested_ms <= latest_ms and self._may_be_told(one))
+        rested = (
+            one
+            for one in looked_at
+            if one.rested_ms <= (quiet_ms if one.used_micro == one.told_used_micro else latest_ms)
+            and self._may_be_told(one)
+        )
         ledgers = list(islice(rested, at_most))
         for ledger in ledgers:
             del waiting[ledger]
@@ -125,6 +131,7 @@ class Balances:
 
     def _told_of(self, ledger: Ledger, total_micro: int | None, usage_offset: int) -> OutboxRecord:
         is_final = self._is_final(ledger)
+        ledger.told_used_micro = ledger.used_micro
         if self._pools.is_share(ledger):
             self._told[ledger.identifier] = ledger.month, total_micro, is_final
         as_of = from_epoch_ms(self._time.now_ms)

@@ -11,6 +11,7 @@ from .tables import COUNT_MAX, GROUPS, PLAN_IS_TOTAL, ChangedRows, LedgerRow, ro
 
 NEVER: Final = CREDITS_MICRO_MAX + 1
 """A watch that only an amount above the contract's largest can reach."""
+UNTOLD: Final = -1
 
 
 class Ledger:
@@ -29,8 +30,8 @@ class Ledger:
     __slots__ = (
         "account_id", "breakdown_micro", "charges_micro", "corrections_micro", "durations", "failures",
         "granted_burned_micro", "granted_micro", "identifier", "key", "kind", "lent_micro", "month",
-        "organization_id", "plan_burned_micro", "plan_micro", "requests", "rested_ms", "total_micro", "used_micro",
-        "watch_micro",
+        "organization_id", "plan_burned_micro", "plan_micro", "requests", "rested_ms", "told_used_micro", "total_micro",
+        "used_micro", "watch_micro",
     )  # fmt: skip
 
     def __init__(self, kind: str, identifier: str, month: int, account_id: str, organization_id: str | None) -> None:
@@ -58,6 +59,8 @@ class Ledger:
         self.rested_ms = 0
         """When its pace has made up for each time that its balance was told, by the clock of who told it: no more in
         the row."""
+        self.told_used_micro = UNTOLD
+        """What its balance said last that was used; UNTOLD: more than counts of requests has changed since."""
 
     @property
     def unpaid_micro(self) -> int:
@@ -78,6 +81,7 @@ class Ledger:
 
     def give(self, plan_micro: int | None, granted_micro: int) -> None:
         """Sets what its sources hold for the month, what they have paid of it included."""
+        self.told_used_micro = UNTOLD
         self.plan_micro = plan_micro
         self.granted_micro = min(granted_micro, CREDITS_MICRO_MAX)
         self.total_micro = None if plan_micro is None else min(plan_micro + granted_micro, CREDITS_MICRO_MAX)
@@ -168,6 +172,7 @@ class Ledgers:
 
     def tell(self, ledger: Ledger) -> None:
         """Its balance is another one, though its row is not."""
+        ledger.told_used_micro = UNTOLD
         (self.unpublished_keys if ledger.kind == "key" else self.unpublished)[ledger] = None
 
     def is_untold(self, ledger: Ledger) -> bool:

@@ -65,6 +65,9 @@ class DomainSettings:
     balance_burst: int = 3
     """So many may be told one after the other before a ledger has to keep that pace: one that changes now and then
     never waits for it."""
+    quiet_balance_rest_ms: int = 1_000
+    """How often, and never sooner, where requests were counted and no credits: who asks how much is left, or is refused
+    a thousand times a second, makes nobody wait for it."""
     pool_balances_max: int = 500
     """Organizations that share their account's credits, of which so many are looked at, and told where their balance is
     another one, each time that balances are published; the others follow in turns."""

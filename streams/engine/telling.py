@@ -22,6 +22,15 @@ _AT_ONCE_MAX: Final = 1_000
 _PAUSE_S: Final = 0.0005
 """How long each record that was told lets the next ones wait: a partition tells no more than 2,000 a second."""
 
+_STEP_S: Final = 0.001
+"""A wait that any clock can tell from none."""
+
+
+def until_turn_s(now_s: float, least_s: float, pause_s: float) -> float:
+    """How long to wait at ``now_s``: at least ``pause_s``, and until a multiple of ``least_s``, so that all partitions
+    tell together, in one request to the broker, and who reads is woken once."""
+    return max(_STEP_S, pause_s + least_s - (now_s + pause_s) % least_s)
+
 
 class Telling:
     """See the module. ``may_send`` is awaited before anything goes out, ``spawn`` takes what follows from a reply."""
@@ -48,7 +57,7 @@ class Telling:
         """Tells until it is cancelled: the next records once the last ones stand. Raises KafkaError."""
         least_s, told = self._settings.balance_interval_ms / 1000, 0
         while True:
-            await asyncio.sleep(max(least_s, told * _PAUSE_S))
+            await asyncio.sleep(until_turn_s(monotonic(), least_s, told * _PAUSE_S))
             await self._may_send()
             running = self._core.phase is Phase.RUNNING
             records = self._core.machine.take_current(_AT_ONCE_MAX, int(monotonic() * 1000)) if running else []

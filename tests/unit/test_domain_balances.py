@@ -5,7 +5,7 @@ import pytest
 from sluicegate_schemas.outputs import Balance
 from streams.domain.settings import DomainSettings
 from tests.domain_world import NOW_MS, World, key_put, organization_put, small_world, usage
-from tests.grants import CREDIT
+from tests.grants import CREDIT, grant_put
 from tests.unit.test_pools import pool_world
 
 DECEMBER_MS = 1_796_083_200_000
@@ -64,6 +64,34 @@ def test_a_ledger_that_changes_now_and_then_never_waits():
         balances = world.machine.take_current(1_000, world.clock_ms + at_ms)
         used = {Balance.model_validate_json(one.value).used_micro for one in balances}
         assert (len(balances), used) == (3, {10_000_000 * (number + 1)})
+
+
+def test_a_ledger_of_which_only_requests_are_counted_is_told_seldom_and_what_it_then_uses_at_once():
+    world = small_world("pro")
+    told_at_ms = []
+    for number in range(350):  # questions that cost nothing, one each 10 ms; the 301st is a search
+        operation = "search.web" if number == 300 else "usage.get"
+        world.machine.apply_usage([(number, NOW_MS, None, world.envelope(usage(operation), sequence=number + 1))])
+        for one in world.machine.take_current(1_000, world.clock_ms + 10 * number):
+            balance = Balance.model_validate_json(one.value)
+            if balance.kind == "account":
+                told_at_ms.append((10 * number, balance.requests, balance.used_micro))
+    quiet_ms = DomainSettings().quiet_balance_rest_ms
+    seldom = [(at_ms, at_ms // 10 + 1, 0) for at_ms in range(0, 3_001, quiet_ms)]
+    assert told_at_ms == [*seldom[:-1], (3_000, 301, 10_000_000)]
+
+
+def test_what_is_granted_to_a_ledger_that_only_counts_requests_is_told_at_once():
+    world = small_world("pro")
+    for number in range(2):  # the second waits for its pace
+        world.machine.apply_usage([(number, NOW_MS, None, world.envelope(usage("usage.get"), sequence=number + 1))])
+        world.machine.take_current(1_000, world.clock_ms)
+    world.machine.apply_accounts([(world.accounts_offset + 1, NOW_MS, None, grant_put(credits_micro=500 * CREDIT))])
+    at_once = [Balance.model_validate_json(one.value) for one in world.machine.take_current(1_000, world.clock_ms)]
+    assert {one.kind: (one.granted_micro, one.requests) for one in at_once} == {
+        "account": (500 * CREDIT, 2),
+        "organization": (500 * CREDIT, 2),
+    }
 
 
 def test_a_balance_of_a_closed_month_is_told_only_once_a_flush_holds_it():
