@@ -63,9 +63,10 @@ class Bucket:
 
 @dataclass(slots=True)
 class Organization:
-    """Who pays, and all that it was put to, with the log time of each."""
+    """Who pays, and all that it was put to, with the log time of each; ``last_offset`` is where the last one stands."""
 
     account_id: str
+    last_offset: int
     puts: list[tuple[int, OrganizationPut]] = field(default_factory=list)
 
 
@@ -187,7 +188,7 @@ class ExpectedAccounts:
                 return
             match command:
                 case OrganizationPut():
-                    self._put_organization(command)
+                    self._put_organization(command, offset)
                 case KeyPut():
                     self._put_key(command)
                 case KeyRevoke():
@@ -215,14 +216,18 @@ class ExpectedAccounts:
             is_unknown = error.errors()[0]["type"] == "union_tag_invalid"
             raise RefusedError("unknown_command" if is_unknown else "invalid") from None
 
-    def _put_organization(self, command: OrganizationPut) -> None:
+    def _put_organization(self, command: OrganizationPut, offset: int) -> None:
         known = self.organizations.get(command.organization_id)
         if known is None:
             if command.account_id not in (command.organization_id, *self.organizations):
                 raise RefusedError("command_refused")
-            known = self.organizations[command.organization_id] = Organization(command.account_id)
         elif known.account_id != command.account_id:
             raise RefusedError("command_refused")
+        if command.based_on is not None and (known is None or known.last_offset != command.based_on):
+            raise RefusedError("conflict")
+        if known is None:
+            known = self.organizations[command.organization_id] = Organization(command.account_id, offset)
+        known.last_offset = offset
         if known.puts and command.account_id == command.organization_id:
             self.open(command.account_id, month_of(self.now_ms))
         known.puts.append((self.now_ms, command))

@@ -24,7 +24,7 @@ from .invariants.watch import Watch
 from .log import NewRecord
 from .plan import Fault, Plan, stream
 from .sink import Sink
-from .traffic import Traffic
+from .traffic import Outgoing, Traffic
 from .worker import Worker, at_rest, worker_settings
 from .world import Step, StuckError, World
 
@@ -74,13 +74,14 @@ class Stage:
         self._sends = deque(send for send in plan.traffic if send.kind != "requests")
         self.is_peace = False
         self._prices_known_at_s = 0.0
+        self.traffic = Traffic(plan)
 
     def begin(self) -> None:
         """The first commands and prices stand, and everybody starts."""
         world = self.world
         for account, command in tenants.first_commands(self.plan.start_ms):
-            partition = Traffic(self.plan).home(account)
-            world.append(ACCOUNTS.name, partition, command, key=account.encode())
+            put = Outgoing(ACCOUNTS.name, self.traffic.home(account), account.encode(), command)
+            self.traffic.stands(put, world.append(put.topic, put.partition, command, key=put.key))
         key, value = tenants.catalogue_record(1, 0)
         world.append(CATALOG.name, 0, value, key=key)
         world.process("outside").run(self._outside)
@@ -109,7 +110,7 @@ class Stage:
 
     async def _outside(self) -> None:
         """Producers without a gate, other clients and operators, one after the other."""
-        world, client, traffic = self.world, KafkaClient(), Traffic(self.plan)
+        world, client, traffic = self.world, KafkaClient(), self.traffic
         while self._sends:
             send = self._sends[0]
             wait_s = send.at_ms / 1000 - (world.loop.time() - world.started_at_s)
@@ -120,9 +121,8 @@ class Stage:
                 world.note("outside", send.kind, f"{record.topic}/{record.partition}, {len(record.value or b'')} bytes")
                 if send.kind == "catalogue":
                     self._prices_known_at_s = math.inf  # until they are in the log
-                await client.append(
-                    world.prefix + record.topic, record.partition, [NewRecord(record.key, record.value)]
-                )
+                new = NewRecord(record.key, record.value)
+                traffic.stands(record, await client.append(world.prefix + record.topic, record.partition, [new]))
                 if send.kind == "catalogue":
                     self._prices_known_at_s = world.loop.time() + PRICES_KNOWN_S
             self._sends.popleft()

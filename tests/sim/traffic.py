@@ -6,6 +6,7 @@ wire; a new kind is one more entry of ``KINDS``.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -62,6 +63,13 @@ class Traffic:
         self.catalogue_version = 1
         self.boots = [0, 0, 0]
         self.given: orders.Given = []
+        self.puts: dict[str, list[int]] = {}
+        """Where puts of each organization stand, those too that were refused."""
+
+    def stands(self, record: Outgoing, offset: int) -> None:
+        """``record`` came into the log: what operators know that make a change from it."""
+        if record.topic == ACCOUNTS.name and b'"kind": "organization.put", "organization_id"' in (record.value or b""):
+            self.puts.setdefault(json.loads(record.value or b"")["organization_id"], []).append(offset)
 
     def home(self, account_id: str) -> int:
         """The partition of an account."""
@@ -237,12 +245,19 @@ def _account_record(traffic: Traffic, account: str, value: bytes, partition: int
 
 
 def _plan_change(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> list[Outgoing]:
+    """An operator's change of an organization; of two operators at the same moment; or of one who read it long ago."""
     tenant, word = draw.choice(TENANTS), f"change-{send.number}"
     if tenant.account_id != tenant.organization_id and draw.random() < 0.7:
         value = tenants.put_organization(tenant, word, now_ms, pool=draw.choice(tenants.POOLS))
     else:
         value = tenants.put_organization(tenant, word, now_ms, draw.choice(TIERS))
-    return [_account_record(traffic, tenant.account_id, value)]
+    made = [value]
+    if (puts := traffic.puts.get(tenant.organization_id)) and draw.random() < 0.7:
+        base = puts[-1] if draw.random() < 0.6 else draw.randrange(puts[-1] + 1)
+        made = [json.dumps(json.loads(value) | {"based_on": base}).encode()]
+        if draw.random() < 0.5:
+            made.append(tenants.put_organization(tenant, f"{word}-other", now_ms, draw.choice(TIERS), based_on=base))
+    return [_account_record(traffic, tenant.account_id, value) for value in made]
 
 
 def _command(traffic: Traffic, send: Send, draw: random.Random, now_ms: int) -> list[Outgoing]:

@@ -4,6 +4,31 @@ from .plant import Plant, edit
 
 PLANTS = (
     Plant(
+        "stale change overwrites",
+        "What a change of an organization was made from is not compared with what is in force: it undoes the change of "
+        "another writer.",
+        (
+            edit(
+                "streams.domain.accounts:Accounts.put_organization",
+                ("not _is_in_force(before, command.based_on)", "before is None"),
+            ),
+        ),
+    ),
+    Plant(
+        "revision lost at a takeover",
+        "A new owner has forgotten which put of an organization is in force: a change that was made from an older one "
+        "acts.",
+        (
+            edit(
+                "streams.domain.accounts:Accounts.restore_organization",
+                (
+                    "self.organizations[organization_id] = row",
+                    "row.revision, self.organizations[organization_id] = None, row",
+                ),
+            ),
+        ),
+    ),
+    Plant(
         "dedup by last position",
         "Only the very envelope that came last is known again: a retry that arrives behind a later envelope is counted "
         "twice.",
