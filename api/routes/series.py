@@ -136,7 +136,8 @@ def _counts(point: UsagePoint, *, by_label: bool) -> tuple[int, int | None, int 
 
 
 def _as_csv(points: list[UsagePoint], *, by_label: bool) -> str:
-    """RFC 4180. No cell begins with a sign that a spreadsheet would take for a formula: names begin with a letter, or are "…"."""
+    """RFC 4180. No cell begins with a sign that a spreadsheet would take for a formula: names begin with a letter or
+    are "…"."""
     out = io.StringIO()
     rows = csv.writer(out)
     rows.writerow(COLUMNS)

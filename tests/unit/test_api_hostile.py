@@ -85,6 +85,15 @@ async def test_whoever_may_not_ask_gets_one_and_the_same_answer(api: ApiApp, pat
     assert {why for why, answer in answers.items() if answer != first} == set()
 
 
+@pytest.mark.parametrize("path", [CUSTOMERS, "/v1/organizations/live"])
+async def test_where_not_all_keys_are_known_nobody_learns_which_are_either(api: ApiApp, path: str) -> None:
+    api.known.view.complete = False
+    answers = {why: await ask(api, path, *headers) for why, headers in NOT_WELCOME.items()}
+    assert answers["nobody"][0] == 503, "what is not known may be a key that found no room"
+    assert {why for why, answer in answers.items() if answer != answers["nobody"]} == set()
+    assert (await ask(api, CUSTOMERS, bearer(HERON.encode())))[0] == 200
+
+
 async def test_a_body_is_not_looked_at_before_the_credential(api: ApiApp) -> None:
     fields = ((b"content-type", b"application/json"), (b"idempotency-key", b"c"))
     assert (await ask(api, GRANT, *fields, method="PUT", body=[b"{"]))[0] == 401
