@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 from sluicegate_schemas.http import ErrorBody
 
 from .answers import encode
+from .comparisons import Comparisons
 from .dashboard import mount_dashboard
 from .direct import Direct
 from .guarded import Guarded
@@ -20,9 +21,22 @@ from .news import News
 from .parts import Parts
 from .problems import PROBLEM_RESPONSES, REFUSAL_RESPONSES, Problem, install
 from .projections import Projections
-from .routes import alerts, decisions, labels, limits, live, operator, organization, projection, series, sla, usage
+from .routes import (
+    alerts,
+    decisions,
+    labels,
+    limits,
+    live,
+    operator,
+    organization,
+    plan_fit,
+    projection,
+    series,
+    sla,
+    usage,
+)
 
-CUSTOMERS = (organization, usage, labels, series, projection, limits, decisions, alerts, sla, live)
+CUSTOMERS = (organization, usage, labels, series, projection, plan_fit, limits, decisions, alerts, sla, live)
 DESCRIPTION = """What a customer of a metered API sees of its own usage, limits and alerts, and what its operators do.
 
 Customers sign in with an API key and see their own organization only. Amounts are credits, exact to six places."""
@@ -53,6 +67,7 @@ def create_app(parts: Parts) -> FastAPI:
     )
     app.state.parts = parts
     app.state.projections = Projections(parts)
+    app.state.comparisons = Comparisons(parts)
     app.state.hub = Hub()
     app.state.news = News(parts, app.state.hub)
     install(app)

@@ -24,6 +24,7 @@ OPERATIONS: Final[Routes] = {
     "GET /v1/organizations/usage/labels": "usage.get",
     "GET /v1/organizations/usage/api-keys/{key_id}": "usage.get",
     "GET /v1/organizations/projection": "usage.get",
+    "GET /v1/organizations/plan-fit": "usage.get",
     "GET /v1/organizations/limits": "organizations.get",
     "GET /v1/organizations/alerts": "alerts.list",
     "GET /v1/organizations/decisions/{decision_id:path}": "decisions.get",

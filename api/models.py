@@ -262,6 +262,31 @@ class Projection(Fresh):
     interval_is_learnt: bool
 
 
+class MonthOnPlan(Body):
+    """What the month's use would have come to on the plan of ``tier``: ``paid`` is what its credits would have paid
+    for, ``beyond`` what was used besides and would have been refused from the hour ``ran_out_at`` on. Of the
+    ``requests`` at least ``throttled`` would have been answered 429 by a key's limits a minute. ``total`` null: no
+    limit; ``throttled`` null: the plan's limits are agreed with each organization."""
+
+    tier: Tier
+    total: Credits | None
+    paid: Credits
+    beyond: Credits
+    ran_out_at: Instant | None
+    requests: int
+    throttled: int | None
+
+
+class MonthOnPlans(Fresh):
+    """The organization's own month on each plan of version ``plan_version``, by size; ``tier`` is the plan that it has.
+    Never ``final``: the next version of the plans tells it anew."""
+
+    month: str
+    tier: Tier
+    plan_version: int
+    plans: list[MonthOnPlan]
+
+
 class ServiceLevel(Fresh):
     """How a month's requests were served: ``requests`` were not throttled, ``failures`` of them were answered 5xx, and
     ``availability`` is the share of the others; null before the first request. Latencies are at most an eighth too

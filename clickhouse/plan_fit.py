@@ -1,9 +1,9 @@
 """What an organization's past use would have come to on each plan: ``python -m clickhouse.plan_fit org_… --plan FILE``.
 
 From the rollups: credits, and requests beyond a key's limits by the minute; from before minutes are kept by the hour,
-as if they had come evenly. What a plan refuses within such a span is not seen, so ``throttled`` is a least;
-``sluicegate replay --tier`` tells it exactly, as far back as the log goes. The prices of operations are the same on
-every plan; what a plan costs in money is not Sluicegate's to know.
+as if they had come evenly, and so where there are too many minutes to look at. What a plan refuses within such a span
+is not seen, so ``throttled`` is a least; ``sluicegate replay --tier`` tells it exactly, as far back as the log goes.
+The prices of operations are the same on every plan; what a plan costs in money is not Sluicegate's to know.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -28,10 +28,15 @@ from .usage_sql import SETTINGS, from_hours, from_minutes, range_parameters
 
 DAYS_MAX: Final = 40
 _WHERE: Final = "org_id = {org:String}"
-_MINUTES: Final = (
-    "SELECT api_key_id, category, toUnixTimestamp(at) AS minute, sum(requests), "  # noqa: S608 (made of constants)
-    "if(at < {minutes_start:DateTime('UTC')}, 60, 1) AS minutes "
-    f"FROM {from_minutes(_WHERE + ' AND requests > 0')} GROUP BY api_key_id, category, at ORDER BY at"
+STEPS_MINUTES: Final = (1, 60, 1_440)
+"""How long the spans are that requests are counted in: the first of which there are few enough, else the last."""
+SPANS_MAX: Final = 100_000
+_UNBOUNDED: Final = 2**53
+_SPANS: Final = (
+    "SELECT api_key_id, category, intDiv(toUnixTimestamp(at), 60 * {step:UInt32}) * 60 * {step:UInt32} AS start_s, "  # noqa: S608 (made of constants)
+    "sum(requests), greatest({step:UInt32}, if(at < {minutes_start:DateTime('UTC')}, 60, 1)) AS minutes "
+    f"FROM {from_minutes(_WHERE + ' AND requests > 0')} GROUP BY api_key_id, category, start_s, minutes "
+    "ORDER BY start_s LIMIT {rows_max:UInt64}"
 )
 _HOURS: Final = (
     "SELECT toUnixTimestamp(toStartOfHour(at)) AS hour, sum(credits_micro) "  # noqa: S608 (made of constants)
@@ -60,12 +65,24 @@ def plan_fits(client: Client, org_id: str, catalogue: Catalogue, start: datetime
     parameters = {"org": org_id, **range_parameters(client, start, end)}
     if end - start > timedelta(days=DAYS_MAX):
         raise ValueError(f"plans are compared over at most {DAYS_MAX} days")
-    spans = [SpanUse(*row) for row in client.query(_MINUTES, parameters=parameters, settings=SETTINGS).result_rows]
+    spans = _spans(client, parameters)
     hours = [
         (datetime.fromtimestamp(hour, UTC), int(micro))
         for hour, micro in client.query(_HOURS, parameters=parameters, settings=SETTINGS).result_rows
     ]
     return [_fit(tier, catalogue, spans, hours) for tier in get_args(Tier)]
+
+
+def _spans(client: Client, parameters: dict[str, object]) -> list[SpanUse]:
+    """The requests, in order of time. The coarser the spans, the less of what a plan refuses is seen."""
+    rows: Sequence[Sequence[Any]] = ()
+    for step in STEPS_MINUTES:
+        rows_max = _UNBOUNDED if step == STEPS_MINUTES[-1] else SPANS_MAX + 1
+        asked = {**parameters, "step": step, "rows_max": rows_max}
+        rows = client.query(_SPANS, parameters=asked, settings=SETTINGS).result_rows
+        if len(rows) <= SPANS_MAX:
+            break
+    return [SpanUse(*row) for row in rows]
 
 
 def _fit(tier: Tier, catalogue: Catalogue, spans: Sequence[SpanUse], hours: Sequence[tuple[datetime, int]]) -> PlanFit:

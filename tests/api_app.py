@@ -10,7 +10,8 @@ import httpx
 from api.operators import Operator, OperatorScope
 from clickhouse.projection import Projection
 from clickhouse.queries import Consumer, Freshness, Usage, UsageOf, UsagePoint
-from sluicegate_schemas.plan_fit import PlanFits
+from sluicegate_schemas.catalogue import Tier
+from sluicegate_schemas.plan_fit import PlanFit, PlanFits
 from tests.api_world import OTHER_SECRET, World
 from tests.gating import NOW, NOW_MS, SECRET, decision_record, key_record
 
@@ -54,7 +55,10 @@ class ApiApp(World):
             "decision_row": lambda *_: None,
             "reached": lambda *_: (NOW_MS - 900, NOW_MS),
             "month_fits": lambda name, card, month: PlanFits(
-                organization_id=name, month=month, plan_version=card.version, fits=()
+                organization_id=name,
+                month=month,
+                plan_version=card.version,
+                fits=(_fit("pro", each[name].credits_micro), _fit("enterprise", each[name].credits_micro)),
             ),
             "project": lambda now, left: [_projected(name, one.credits_micro) for name, one in each.items()],
             "usage_by": lambda name, *_, **__: [UsageOf(f"{name[4:]}.knn", each[name])],
@@ -73,6 +77,12 @@ class ApiApp(World):
 
 def _projected(organization_id: str, micro: int) -> Projection:
     return Projection(organization_id, micro, micro, micro, micro, NOW, NOW, None, micro, micro, 48)
+
+
+def _fit(tier: Tier, micro: int) -> PlanFit:
+    return PlanFit(
+        tier=tier, used_micro=micro, total_micro=None, beyond_micro=0, ran_out_at=None, requests=3, throttled=0
+    )
 
 
 def _operator(name: str, secret: str, scope: OperatorScope) -> Operator:

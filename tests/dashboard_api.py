@@ -34,7 +34,7 @@ def make_app(world: World) -> FastAPI:
                 return JSONResponse({"title": "Unauthorized", "status": 401}, 401)
             if not request.url.path.endswith("/live"):
                 await world.answer_slowly()
-            is_history = request.url.path.endswith(("/series", "/projection"))
+            is_history = request.url.path.endswith(("/series", "/projection", "/plan-fit"))
             if world.broken or (world.history_is_away and is_history):
                 return JSONResponse({"title": "Away", "detail": "History is away at the moment"}, 503)
         answer: Response = await call_next(request)
@@ -58,6 +58,10 @@ def make_app(world: World) -> FastAPI:
     @app.get("/v1/organizations/projection")
     async def _projection() -> Json:
         return world.projection()
+
+    @app.get("/v1/organizations/plan-fit")
+    async def _plan_fit() -> Json:
+        return world.plan_fit()
 
     @app.get("/v1/organizations/limits")
     async def _limits() -> Json:

@@ -143,6 +143,25 @@ class World:
             "interval_is_learnt": True,
         }
 
+    def plan_fit(self) -> Json:
+        now, used = datetime.now(UTC), round(self.used, 6)
+        ran_out_at = iso(now.replace(day=1, hour=14, minute=0, second=0, microsecond=0))
+        totals = (("free", 1_000, 4_120), ("pro", 100_000, 37), ("team", 1_000_000, 0), ("enterprise", None, None))
+        plans = [
+            {
+                "tier": tier,
+                "total": total,
+                "paid": used if total is None else min(used, total),
+                "beyond": 0 if total is None else round(max(0, used - total), 6),
+                "ran_out_at": ran_out_at if total is not None and used > total else None,
+                "requests": 1_204_331,
+                "throttled": throttled,
+            }
+            for tier, total, throttled in totals
+        ]
+        fresh = {"as_of": iso(now), "lag_ms": 900, "final": False}
+        return {**fresh, "month": f"{now:%Y-%m}", "tier": "pro", "plan_version": 3, "plans": plans}
+
     def series(self, start: datetime, end: datetime, interval: str, group_by: str | None) -> Json:
         step = STEPS[interval]
         groups = self.groups or {

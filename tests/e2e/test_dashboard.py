@@ -170,6 +170,36 @@ def test_the_projection_is_drawn_with_its_band_and_told_in_a_table(page: Page) -
     expect(section.get_by_role("img")).to_have_attribute("aria-label", re.compile("61,842 credits used.*83,900"))
 
 
+def test_each_plan_says_what_the_month_would_have_come_to(page: Page) -> None:
+    sign_in(page)
+    plans = page.get_by_role("region", name="On each plan")
+    expect(plans).to_contain_text("On PRO you would have paid 61,842.3 credits, been throttled at least 37 times.")
+    assert plans.get_by_role("columnheader").all_text_contents() == [
+        "Plan", "You would have paid", "Refused for want of credits", "Been throttled",
+    ]  # fmt: skip
+    pro = plans.get_by_role("row", name="PRO")
+    expect(pro.get_by_role("cell")).to_have_text(["61,842.3 credits", "0", "at least 37 times"])
+    expect(pro).to_contain_text("your plan")
+    free = plans.get_by_role("row", name="FREE")
+    expect(free.get_by_role("cell")).to_have_text(
+        ["1,000 credits", re.compile("^60,842.3, from 1 .* UTC$"), "at least 4,120 times"]
+    )
+    expect(free.get_by_text("your plan")).to_be_hidden()
+    expect(plans.get_by_role("row", name="ENTERPRISE")).to_contain_text("by agreement")
+
+
+def test_a_month_in_which_nothing_was_used_is_not_compared(page: Page, world: World) -> None:
+    world.used = 0
+    answer = world.plan_fit()
+    for plan in answer["plans"]:
+        plan["requests"] = 0
+    world.plan_fit = lambda: answer  # type: ignore[method-assign]  # another month
+    sign_in(page)
+    plans = page.get_by_role("region", name="On each plan")
+    expect(plans).to_contain_text("Nothing was used yet")
+    expect(plans.get_by_role("table")).to_be_hidden()
+
+
 def test_usage_is_shown_by_operation_key_and_category(page: Page) -> None:
     sign_in(page)
     usage = page.get_by_role("region", name="Usage", exact=True)

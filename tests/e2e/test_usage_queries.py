@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from clickhouse import queries
-from clickhouse.plan_fit import month_fits, plan_fits
+from clickhouse import plan_fit, queries
+from clickhouse.plan_fit import SpanUse, month_fits, plan_fits
 from clickhouse.roll import INSERT_MARGIN, roll
 from clickhouse.usage_sql import rolled_until
 from sluicegate_schemas.plan_fit import PlanFits
@@ -136,6 +136,27 @@ def test_use_is_held_against_every_plan(client: Client) -> None:
         assert (fits["free"].beyond_micro, fits["free"].ran_out_at) == (119 * 10**9, NOON)
         assert (fits["pro"].beyond_micro, fits["pro"].ran_out_at) == (20 * 10**9, NOON + HOUR)
         assert fits["team"].ran_out_at is None
+
+
+def test_where_there_are_too_many_minutes_they_are_looked_at_by_the_hour(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(client, *(row(NOON + timedelta(minutes=minute), 10**9, chunk=minute) for minute in range(120)))
+
+    def minutes_of_spans() -> set[int]:
+        seen: list[SpanUse] = []
+        monkeypatch.setattr(plan_fit, "throttled", lambda spans, *_: seen.extend(spans) or 0)
+        fits = plan_fits(client, "org_a", default_catalogue(), START, END)
+        assert sum(one.requests for one in seen) == 120 * len(fits)
+        starts = [one.start_s for one in seen[: len(seen) // len(fits)]]
+        assert starts == sorted(starts)
+        return {one.minutes for one in seen}
+
+    assert minutes_of_spans() == {1}
+    monkeypatch.setattr(plan_fit, "SPANS_MAX", 119)
+    assert minutes_of_spans() == {60}
+    monkeypatch.setattr(plan_fit, "SPANS_MAX", 1)
+    assert minutes_of_spans() == {1_440}
 
 
 def test_the_command_line_says_what_the_query_says(client: Client, clickhouse: Engine, fresh_prefix: str) -> None:

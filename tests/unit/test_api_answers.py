@@ -30,6 +30,7 @@ CUSTOMER_PATHS = (
     "/v1/organizations/usage/api-keys/key_heron_1",
     "/v1/organizations/usage/series",
     "/v1/organizations/projection",
+    "/v1/organizations/plan-fit",
     "/v1/organizations/limits",
     "/v1/organizations/alerts",
     "/v1/organizations/decisions/d-1",

@@ -41,6 +41,7 @@ def _answers() -> list[tuple[type[BaseModel], Any]]:
         (models.Usage, world.usage()),
         (models.Series, world.series(NOW - timedelta(hours=1), NOW, "minute", "category")),
         (models.Projection, world.projection()),
+        (models.MonthOnPlans, world.plan_fit()),
         (models.Limits, world.limits()),
         (models.Alerts, world.alert_page()),
         (models.Why, world.why(blocked)),

@@ -11,6 +11,7 @@ import { alertsSection } from "./alerts.js";
 import { blocksSection } from "./blocks.js";
 import { creditsSection } from "./credits.js";
 import { limitsSection } from "./limits.js";
+import { plansSection } from "./plans.js";
 import { usageSection } from "./usage.js";
 
 // A free key has 60 requests a minute, and this page takes part in that: these sum up to less than 8.
@@ -19,6 +20,7 @@ const LIMITS_MS = 20_000;
 const PROJECTION_MS = 300_000;
 const SERIES_MS = 60_000;
 const ALERTS_MS = 300_000;
+const PLANS_MS = 900_000;
 
 /** Fills `root` until `signal` is aborted; `onRefused()` when the key is no longer good. */
 export function openCustomerPage({ root, client, status, signal, onRefused }) {
@@ -28,6 +30,7 @@ export function openCustomerPage({ root, client, status, signal, onRefused }) {
   const blocks = blocksSection({ client, signal });
   const balance = creditsSection();
   const usage = usageSection({ onChange: () => series.soon() });
+  const plans = plansSection();
   const limits = limitsSection();
   const alerts = alertsSection();
   root.append(
@@ -36,6 +39,7 @@ export function openCustomerPage({ root, client, status, signal, onRefused }) {
     blocks.node,
     balance.node,
     usage.node,
+    plans.node,
     el("div", { class: "columns" }, limits.node, alerts.node),
   );
   signal.addEventListener("abort", () => {
@@ -87,6 +91,7 @@ export function openCustomerPage({ root, client, status, signal, onRefused }) {
   keep("organizations/alerts", ALERTS_MS, (page) => alerts.showPage(page.alerts));
   const monthSoon = keepMonth();
   const series = { soon: keep("organizations/usage/series", SERIES_MS, usage.show, usage.parameters) };
+  keep("organizations/plan-fit", PLANS_MS, plans.show);
 
   function keepMonth() {
     return keep("organizations/usage/series", PROJECTION_MS, balance.showMonth, balance.monthParameters);
