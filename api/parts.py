@@ -34,7 +34,7 @@ class Following(Protocol):
 class Parts:
     """``knowledge`` are keys, organizations, plans and verdicts, and ``directory`` what is whose among them;
     ``balances`` and ``alerts`` are kept fresh by ``balances_from`` and ``alerts_from``; ``history`` is ClickHouse.
-    ``desk`` is Kafka for operators, and ``roster`` all organizations and keys, for them.
+    ``desk`` is Kafka for operators, and ``roster`` all organizations and keys by their ids.
     Without a ``gate`` and a ``meter`` the API's own requests are neither limited nor metered."""
 
     knowledge: Knowledge

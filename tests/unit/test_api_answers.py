@@ -262,7 +262,7 @@ def test_the_projection_says_where_the_month_ends_and_is_asked_for_once_a_minute
     world = World()
     world.balance(used_micro=10_000_000, total_micro=30_000_000)
     found = Projection("org_heron", 10, 5_000_000, 4_000_000, 9_500_000, NOW, None, None, 1, 2, 300)
-    world.history.says["project"] = lambda now, left: [found] if left == {"org_heron": 20_000_000} else []
+    world.history.says["project"] = lambda now, left: [found] if left["org_heron"] == 20_000_000 else []
     world.history.says["reached"] = lambda *_: (NOW_MS, NOW_MS)
     body = world.get("/v1/organizations/projection").json()
     assert (body["projected"], body["low"], body["high"]) == (5, 4, 9.5)
@@ -271,6 +271,47 @@ def test_the_projection_says_where_the_month_ends_and_is_asked_for_once_a_minute
     world.get("/v1/organizations/projection")
     assert [name for name, *_ in world.history.asked].count("project") == 1
     assert world.get("/v1/organizations/projection", OTHER_SECRET).status_code == 404
+
+
+def projecting(world: World) -> list[dict[str, int]]:
+    """What is left to whom, by each question that ``world`` asks."""
+    asked: list[dict[str, int]] = []
+    found = Projection("org_heron", 0, 5_000_000, 4_000_000, 9_500_000, NOW, None, None, 0, 0, 300)
+
+    def project(_: object, left: dict[str, int]) -> list[Projection]:
+        asked.append(left)
+        return [found]
+
+    world.history.says |= {"project": project, "reached": lambda *_: (NOW_MS, NOW_MS)}
+    return asked
+
+
+@pytest.mark.contract("4.3")
+def test_before_the_first_use_of_a_month_its_credits_may_run_out_too() -> None:
+    """Of who pays for itself they are the plan's, or its own; of a pool's member they are told by the workers alone."""
+    world = World(
+        organization_record("org_own", tier="enterprise", credits_micro_per_month=5_000_000),
+        organization_record("org_unlimited", tier="enterprise"),
+        organization_record("org_pool", tier="team"),
+        organization_record("org_member", tier="team", account_id="org_pool"),
+    )
+    world.balance("organization", "org_finch", used_micro=1_000_000, total_micro=None)
+    world.balance("organization", "org_heron", month="2026-02", used_micro=1, total_micro=2)
+    world.balance("account", "org_pool", used_micro=400, total_micro=1_000)
+    asked = projecting(world)
+    assert world.get("/v1/organizations/projection").json()["exhausted_at"] == "2026-03-10T12:00:00Z"
+    assert asked == [{"org_heron": 100_000_000_000, "org_own": 5_000_000, "org_pool": 600}]
+
+
+def test_nothing_is_projected_while_it_is_not_known_what_is_left() -> None:
+    world = World()
+    asked = projecting(world)
+    world.balances_from.ready = False
+    assert world.get("/v1/organizations/projection").status_code == 503
+    world.balances_from.ready = True
+    world.balances.full_month = MONTH
+    assert world.get("/v1/organizations/projection").status_code == 200
+    assert asked == [{}], "a balance that is missing may be one that found no room"
 
 
 @pytest.mark.contract("1.19", "4.7")
