@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from aiokafka.errors import IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
@@ -177,13 +178,17 @@ class GroupConsumer:
         self._paused.difference_update(tps)
 
     async def seek_wait(self, positions: Mapping[TP, int]) -> None:
-        """Seeks; what is being fetched from elsewhere is thrown away."""
+        """Seeks; what is being fetched from elsewhere is thrown away. Raises IllegalStateError, see ``_seek``."""
         await self._cross_threads()
         for tp, offset in positions.items():
-            if tp in self._assigned:
-                self._sought[tp] = offset
-                self._reader.seek(TopicPartition(*tp), offset)
-                self._read_offset[tp] = offset or None
+            self._sought[tp] = offset
+            self._seek(tp, offset)
+            self._read_offset[tp] = offset or None
+
+    def _seek(self, tp: TP, offset: int) -> None:
+        if tp not in self._assigned:  # taken away since it was asked for
+            raise IllegalStateError(f"No current assignment for partition {tp}")
+        self._reader.seek(TopicPartition(*tp), offset)
 
     async def seek(self, tp: TP, offset: int) -> None:
         await self.seek_wait({tp: offset})
@@ -256,7 +261,7 @@ class GroupConsumer:
             try:
                 await self._or_rebalance(asyncio.sleep(0.3 * draw.random() if draw.random() < 0.1 else 0))
                 await self._resume(generation)
-            except _RebalanceAgainError:
+            except (_RebalanceAgainError, IllegalStateError):
                 continue
 
     async def _resume(self, generation: int) -> None:
@@ -287,8 +292,7 @@ class GroupConsumer:
             committed = await self._member.committed()
             found = {tp: committed[tp] for tp in rest if tp in committed}
             for tp, offset in found.items():
-                if tp in self._assigned:
-                    self._reader.seek(TopicPartition(*tp), offset)
+                self._seek(tp, offset)
         if wanted:
             await self.seek_wait(wanted)
         for tp, offset in {**found, **wanted}.items():
@@ -314,7 +318,8 @@ class GroupConsumer:
             if self.app.should_stop:
                 return
             if not self._flow.is_set():
-                await self._perform_seek()
+                with suppress(KafkaError):
+                    await self._perform_seek()
                 continue
             for tp, follows_seek_to, run in runs:
                 if not self._flow.is_set() or self.app.consumer_generation_id != generation:
