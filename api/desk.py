@@ -1,29 +1,37 @@
 """What operators' routes ask of Kafka, as one seam: the real one in a process, a fake in a test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from sluicegate.operator.balances import kept_balances
 from sluicegate.operator.catalogues import published
 from sluicegate.operator.commands import Outcome
 from sluicegate.operator.decisions import Found
+from sluicegate.operator.doctor import Diagnosis, Select, diagnose
+from sluicegate.operator.doctor.lags import Groups
 from sluicegate.operator.earlier import find_command
 from sluicegate.operator.explain import Explanation, explain
 from sluicegate.operator.groups import Topology, topology
+from sluicegate.operator.log_page import Page
 from sluicegate.operator.organizations import Put
 from sluicegate.operator.own_values import own_values, read_puts, standing_put
 from sluicegate.operator.publish import Published, publish
 from sluicegate.operator.submit import KafkaCommandLog, Make, outcome_so_far, submit
 from sluicegate.operator.system import System
-from sluicegate.operator.trail import Page, trail_page
+from sluicegate.operator.tailed import Tailed, TailedRecord, tail_page
+from sluicegate.operator.trail import trail_page
 from sluicegate_schemas.accounts import AnyCommand
 from sluicegate_schemas.catalogue import Catalogue
+from sluicegate_schemas.outputs import Balance, TrailEntry
 
 from .problems import away
 
 AT_ONCE: Final = 8
+PACKAGES: Final = ("sluicegate", "aiokafka", "pydantic", "msgspec", "fastapi", "clickhouse-connect")
+"""Whose versions a diagnosis tells."""
 WAITING_MAX: Final = 32
 """Requests that wait for their turn; further ones are answered 503."""
 
@@ -54,7 +62,10 @@ class Desk(Protocol):
     async def publish(self, catalogue: Catalogue, *, now: datetime, by: str, lead: timedelta) -> Published:
         """Publishes a catalogue. Raises PublishRefusedError."""
 
-    async def trail(self, *, limit: int, account_id: str | None, before: Mapping[int, int] | None) -> Page:
+    async def publish_accounts(self, commands: Sequence[AnyCommand], *, now: datetime) -> Published:
+        """Publishes the commands that were not published before. Raises PublishRefusedError."""
+
+    async def trail(self, *, limit: int, account_id: str | None, before: Mapping[int, int] | None) -> Page[TrailEntry]:
         """See ``sluicegate.operator.trail``."""
 
     async def explain(self, found: Found, *, now: datetime, last: int) -> Explanation:
@@ -63,13 +74,24 @@ class Desk(Protocol):
     async def topology(self) -> Topology:
         """Who has which partition, and how far behind."""
 
+    async def tail(
+        self, what: Tailed, *, limit: int, about: Collection[str] | None, before: Mapping[int, int] | None
+    ) -> Page[TailedRecord]:
+        """See ``sluicegate.operator.tailed``."""
+
+    async def kept_balances(self, about: Collection[str], *, account_id: str, month: str | None) -> Sequence[Balance]:
+        """See ``sluicegate.operator.balances``."""
+
+    async def diagnose(self, *, now: datetime, partitions: int, clickhouse_url: str, select: Select) -> Diagnosis:
+        """See ``sluicegate.operator.doctor``."""
+
 
 class RealDesk:
     """A broker, asked anew for each request, ``AT_ONCE`` at a time: operators are few."""
 
     def __init__(self, system: System, *, worker_group: str, sink_group: str) -> None:
         self._system = system
-        self._groups = {"worker_group": worker_group, "sink_group": sink_group}
+        self._groups = Groups(worker_group, sink_group)
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._look_ups = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
@@ -113,17 +135,27 @@ class RealDesk:
     async def publish(self, catalogue: Catalogue, *, now: datetime, by: str, lead: timedelta) -> Published:
         """See ``Desk``."""
         async with self._turn():
-            return await publish(
-                self._system.brokers,
-                topic_prefix=self._system.topic_prefix,
-                catalogue=catalogue,
-                commands=[],
-                now=now,
-                by=by,
-                lead=lead,
-            )
+            return await self._publish(catalogue, (), now=now, by=by, lead=lead)
 
-    async def trail(self, *, limit: int, account_id: str | None, before: Mapping[int, int] | None) -> Page:
+    async def publish_accounts(self, commands: Sequence[AnyCommand], *, now: datetime) -> Published:
+        """See ``Desk``."""
+        async with self._turn():
+            return await self._publish(None, commands, now=now, by="file", lead=timedelta(0))
+
+    async def _publish(
+        self, catalogue: Catalogue | None, commands: Sequence[AnyCommand], *, now: datetime, by: str, lead: timedelta
+    ) -> Published:
+        return await publish(
+            self._system.brokers,
+            topic_prefix=self._system.topic_prefix,
+            catalogue=catalogue,
+            commands=commands,
+            now=now,
+            by=by,
+            lead=lead,
+        )
+
+    async def trail(self, *, limit: int, account_id: str | None, before: Mapping[int, int] | None) -> Page[TrailEntry]:
         """See ``Desk``."""
         async with self._turn():
             return await trail_page(self._system, limit=limit, account_id=account_id, before=before)
@@ -136,7 +168,32 @@ class RealDesk:
     async def topology(self) -> Topology:
         """See ``Desk``."""
         async with self._turn():
-            return await topology(self._system, **self._groups)
+            return await topology(self._system, worker_group=self._groups.worker, sink_group=self._groups.sink)
+
+    async def tail(
+        self, what: Tailed, *, limit: int, about: Collection[str] | None, before: Mapping[int, int] | None
+    ) -> Page[TailedRecord]:
+        """See ``Desk``."""
+        async with self._turn():
+            return await tail_page(self._system, what, limit=limit, about=about, before=before)
+
+    async def kept_balances(self, about: Collection[str], *, account_id: str, month: str | None) -> Sequence[Balance]:
+        """See ``Desk``."""
+        async with self._turn():
+            return await kept_balances(self._system, about, account_id=account_id, month=month)
+
+    async def diagnose(self, *, now: datetime, partitions: int, clickhouse_url: str, select: Select) -> Diagnosis:
+        """See ``Desk``."""
+        async with self._turn():
+            return await diagnose(
+                self._system,
+                now=now,
+                groups=self._groups,
+                partitions=str(partitions),
+                clickhouse_url=clickhouse_url,
+                select=select,
+                packages=PACKAGES,
+            )
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

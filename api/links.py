@@ -41,12 +41,17 @@ _ENDED: Final = {
     "/budgets/{period}": "/remove",
 }
 """What is put under an organization, and how it ends."""
+_LOGS: Final = (
+    *(f"GET /v1/operator/{what}" for what in ("trail", "decisions", "alerts", "rejects")),
+    f"GET {_ORGANIZATION}/usage",
+)
 _LIST: Final = "GET /v1/operator/organizations"
 _OF_AN_ORGANIZATION: Final = (
     f"GET {_ORGANIZATION}",
     f"PATCH {_ORGANIZATION}",
     f"GET {_ORGANIZATION}/plan",
     f"GET {_ORGANIZATION}/balances",
+    f"GET {_ORGANIZATION}/usage",
     f"PUT {_ORGANIZATION}/pool",
     f"POST {_ORGANIZATION}/keys",
     f"POST {_ORGANIZATION}/corrections",
@@ -59,7 +64,7 @@ LINKS: Final = (
     Link("GET /v1/organizations/alerts", "GET /v1/organizations/alerts", _NEXT),
     Link(_LIST, _LIST, {"query.after": "$response.body#/next"}),
     Link("GET /v1/operator/blocks", f"GET {_WHY}", {_DECISION_ID: "$response.body#/blocks/0/decision_id"}),
-    Link("GET /v1/operator/trail", "GET /v1/operator/trail", {"query.cursor": "$response.body#/next"}),
+    *(Link(log, log, {"query.cursor": "$response.body#/next"}) for log in _LOGS),
     Link("GET /v1/operator/catalogues", f"GET {_CATALOGUE}", {"path.version": "$response.body#/catalogues/0/version"}),
     Link(f"GET {_ORGANIZATION}", f"GET {_MEMBERS}", {"path.account_id": "$response.body#/organization/account_id"}),
     Link(_LIST, f"PUT {_ORGANIZATION}", _FIRST),

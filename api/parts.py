@@ -51,6 +51,8 @@ class Parts:
     """Of the topics that are partitioned by account."""
     desk: Desk
     roster: Roster
+    clickhouse_url: str = ""
+    """Where ``history`` asks, as operators are told."""
     gate: Gate | None = None
     meter: Meter | None = None
     operators: tuple[Operator, ...] = ()

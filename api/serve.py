@@ -76,6 +76,7 @@ async def serve(settings: ApiSettings, sluicegate: Sluicegate | None = None) -> 
         alerts=alerts,
         alerts_from=alerts_from,
         history=history,
+        clickhouse_url=settings.clickhouse.url,
         system=kafka,
         partitions=process.partitions,
         gate=sluicegate.gate,

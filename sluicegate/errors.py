@@ -6,6 +6,7 @@
     ├── ConfigurationError    a setting, a route or a file is wrong: change it (also a ValueError)
     │   └── InvalidFieldError     a field of an operator's command
     ├── TopicsMissingError    the broker is there, the topics are not: create them, then try again
+    ├── ClickHouseError       it cannot be reached, or refuses the question: no decision waits for it
     ├── NotFoundError         an operator asked for what does not exist, or no longer
     ├── PublishRefusedError   an operator's command would change what is immutable: nothing was written
     └── RefusedError          the request must not do what its handler expected: let it through, it is answered
@@ -33,6 +34,10 @@ class InvalidFieldError(ConfigurationError):
 
 class TopicsMissingError(SluicegateError):
     """The broker answers, but a topic does not exist; the message names it."""
+
+
+class ClickHouseError(SluicegateError):
+    """ClickHouse cannot be reached, or refuses the question; the message says which."""
 
 
 class RefusedError(SluicegateError):

@@ -10,6 +10,7 @@ import httpx
 from api.operators import Operator, OperatorScope
 from clickhouse.projection import Projection
 from clickhouse.queries import Consumer, Freshness, Usage, UsageOf, UsagePoint
+from sluicegate.operator.doctor.history import SCHEMA_VERSION
 from sluicegate_schemas.catalogue import Tier
 from sluicegate_schemas.plan_fit import PlanFit, PlanFits
 from tests.api_world import OTHER_SECRET, World
@@ -53,6 +54,7 @@ class ApiApp(World):
             "freshness": lambda since: Freshness(3, 40, 90, 120),
             "top_consumers": lambda start, end, limit: [Consumer(*one) for one in each.items()][:limit],
             "decision_row": lambda *_: None,
+            "selected": lambda statement: [{"version": "26.9", "number": SCHEMA_VERSION}],
             "reached": lambda *_: (NOW_MS - 900, NOW_MS),
             "month_fits": lambda name, card, month: PlanFits(
                 organization_id=name,

@@ -70,6 +70,7 @@ class ApiProcess:
         """Asks as the operator of ``OPERATORS``; a change has the Idempotency-Key ``name``, and is repeated, but for
         ``once``, until a worker has answered, as whoever makes one should."""
         headers = {"Authorization": f"Bearer {OPERATOR}"} | ({"Idempotency-Key": name} if name else {})
+        headers |= options.pop("headers", {})
         url = f"{self.url}/v1/operator/{path}"
         deadline = time.monotonic() + OPERATE_LIMIT_S
         while True:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from sluicegate.operator.balances import place_of
 from sluicegate.operator.commands import Outcome, outcome_of
 from sluicegate.operator.decisions import Found
+from sluicegate.operator.doctor import Diagnosis, Select
+from sluicegate.operator.doctor.history import check_clickhouse
 from sluicegate.operator.earlier import Earlier
 from sluicegate.operator.explain import Explanation
 from sluicegate.operator.groups import GroupLag, PartitionLag, Topology
+from sluicegate.operator.log_page import Page
 from sluicegate.operator.organizations import Put
 from sluicegate.operator.own_values import PendingError
-from sluicegate.operator.plans import catalogue_to_publish
+from sluicegate.operator.plans import catalogue_to_publish, commands_to_publish
 from sluicegate.operator.publish import Published
 from sluicegate.operator.send import Sent
 from sluicegate.operator.submit import Make, submit
-from sluicegate.operator.trail import Page
+from sluicegate.operator.tailed import Tailed, TailedRecord
 from sluicegate_schemas.accounts import AnyCommand, KeyPut, OrganizationPut
 from sluicegate_schemas.catalogue import Catalogue
-from sluicegate_schemas.outputs import Position, TrailEntry
+from sluicegate_schemas.outputs import Balance, Position, TrailEntry
 from tests.command_line import reject_with
 from tests.gating import CATALOGUE, NOW, NOW_MS, TopicRecord, key_record, organization_record
 
@@ -39,6 +43,9 @@ class FakeDesk:
         self._conflicts: set[int] = set()
         self.failure: Exception | None = None
         self.published: dict[int, Catalogue] = {CATALOGUE.version: CATALOGUE}
+        self.tailed: dict[str, list[TailedRecord]] = {}
+        self.balances: list[Balance] = []
+        self.asked_about: list[set[str] | None] = []
         self._take = take
 
     async def submit(
@@ -109,7 +116,7 @@ class FakeDesk:
             self.published[catalogue.version] = catalogue
         return Published(None if record is None else catalogue.version, 0, 0)
 
-    async def trail(self, *, limit: int, account_id: str | None, before: Mapping[int, int] | None) -> Page:
+    async def trail(self, *, limit: int, account_id: str | None, before: Mapping[int, int] | None) -> Page[TrailEntry]:
         self._fail()
         end = len(self.log) if before is None else min(before.get(0, 0), len(self.log))
         found = [
@@ -133,6 +140,32 @@ class FakeDesk:
         partition = PartitionLag(partition=0, owner="worker@127.0.0.1", end=9, committed=7, lag_records=2)
         lag = GroupLag(group="g", topic="t", state="Stable", members=1, lag_records=2, partitions=(partition,))
         return Topology(workers=lag, sink=lag)
+
+    async def publish_accounts(self, commands: Sequence[AnyCommand], *, now: datetime) -> Published:
+        self._fail()
+        known = {command.command_id for command in self.log}
+        new = commands_to_publish(known, commands)
+        self.log += new
+        return Published(None, len(new), len(commands) - len(new))
+
+    async def tail(
+        self, what: Tailed, *, limit: int, about: Collection[str] | None, before: Mapping[int, int] | None
+    ) -> Page[TailedRecord]:
+        self._fail()
+        self.asked_about.append(None if about is None else set(about))
+        found = [one for one in self.tailed.get(what, []) if before is None or one.offset < before.get(0, 0)]
+        taken = sorted(found, key=lambda one: one.offset, reverse=True)[:limit]
+        return Page(taken, {0: taken[-1].offset} if len(found) > limit else {})
+
+    async def kept_balances(self, about: Collection[str], *, account_id: str, month: str | None) -> Sequence[Balance]:
+        self._fail()
+        found = [one for one in self.balances if one.id in about and month in (None, one.month)]
+        return sorted(found, key=place_of)
+
+    async def diagnose(self, *, now: datetime, partitions: int, clickhouse_url: str, select: Select) -> Diagnosis:
+        self._fail()
+        findings = await check_clickhouse(clickhouse_url, select)
+        return Diagnosis(healthy=all(one.status != "error" for one in findings), findings=tuple(findings))
 
     def _fail(self) -> None:
         if self.failure is not None:

@@ -9,16 +9,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ..errors import ConfigurationError, SluicegateError
+from ..errors import ClickHouseError, ConfigurationError
 
 ANSWER_TIMEOUT_S: Final = 10.0
 _ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
 _SAID_MAX: Final = 300
 _DATABASE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-
-
-class ClickHouseError(SluicegateError):
-    """ClickHouse cannot be reached, or refuses the question; the message says which."""
 
 
 class ClickHouse:

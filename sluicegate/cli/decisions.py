@@ -4,9 +4,9 @@ from typing import Final
 
 from sluicegate_schemas.wire_decision import to_record
 
-from ..errors import NotFoundError
+from ..errors import ClickHouseError, NotFoundError
 from ..operator.decisions import Found, find_on_topic, from_row
-from .clickhouse import ClickHouse, ClickHouseError
+from .clickhouse import ClickHouse
 from .session import Session
 
 _QUERY: Final = "SELECT * FROM decision FINAL WHERE decision_id = {id:String} ORDER BY version DESC LIMIT 1"

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from sluicegate_schemas.bounds import Record
 from sluicegate_schemas.files import load_accounts
 from sluicegate_schemas.outputs import OrganizationEntitlement
 
@@ -14,7 +13,7 @@ from ..operator.commands import Fields
 from ..operator.known import organization_id
 from ..operator.organizations import OWN, Put, ShownOrganization, home_of, put_fields, shown_organization
 from ..operator.own_values import PendingError, own_values, standing_put
-from ..operator.publish import publish
+from ..operator.publish import PublishedAccounts, publish
 from ..operator.send import WAIT_S_DEFAULT
 from .change import change
 from .command import command, group
@@ -33,13 +32,6 @@ Cap = Annotated[str | None, typer.Option(metavar="CREDITS", help="It may use so 
 Reserved = Annotated[str | None, typer.Option(metavar="CREDITS", help="So much of its pool only it may use.")]
 
 app = group("org", "Organizations: tier, own limits, keys.")
-
-
-class PublishedAccounts(Record):
-    """How many commands of a file were published, and how many had been before."""
-
-    commands: int
-    commands_known: int
 
 
 @change(app, "put")

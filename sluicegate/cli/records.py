@@ -1,68 +1,26 @@
-"""The records of the workers' topics, read for people: what cannot be read is shown by its place alone, never its
-content."""
+"""The records of the workers' topics as lines for people."""
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from sluicegate_schemas import topics
-from sluicegate_schemas.alerts import ALERT, AuditDrift, UsageAlert
-from sluicegate_schemas.bounds import Record, from_epoch_ms
+from sluicegate_schemas.alerts import AuditDrift, UsageAlert
 from sluicegate_schemas.outputs import Decision, Lease, Reject, TrailEntry
-from sluicegate_schemas.topics import Topic
 
-from ..operator.decisions import read_decision
 from ..operator.logs import LogRecord
+from ..operator.tailed import Shown, TailedRecord, read_record
 from .text import amount, time_text
-
-Shown = Decision | Lease | AuditDrift | UsageAlert | Reject | TrailEntry
-
-
-class TailedRecord(Record):
-    """One record as ``tail`` shows it; ``record`` is the topic's own (schemas/json), null where it was forgotten or
-    cannot be read."""
-
-    topic: str
-    partition: int
-    offset: int
-    logged_at: datetime
-    readable: bool
-    record: dict[str, object] | None
-
-
-READERS: Final[dict[str, tuple[Topic, Callable[[bytes], Shown]]]] = {
-    "decisions": (topics.DECISIONS, read_decision),
-    "alerts": (topics.ALERTS, ALERT.validate_json),
-    "rejects": (topics.REJECTS, Reject.model_validate_json),
-    "trail": (topics.TRAIL, TrailEntry.model_validate_json),
-}
-"""What ``tail`` shows: the topic and how its records are read."""
 
 
 def tailed(record: LogRecord, read: Callable[[bytes], Shown]) -> tuple[TailedRecord, str]:
     """A record as it is shown: for JSON, and as a line for people."""
-    content: BaseModel | None = None
-    readable = True
-    if record.value is not None:
-        try:
-            content = read(record.value)
-        except ValidationError:
-            readable = False
-    shown = TailedRecord(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        logged_at=from_epoch_ms(record.timestamp),
-        readable=readable,
-        record=None if content is None else content.model_dump(mode="json"),
-    )
+    shown, content = read_record(record, read)
     place = f"{record.topic}/{record.partition}/{record.offset}"
     if content is not None:
         said = _LINES[type(content)](content)
     else:
-        said = "forgotten" if readable else f"cannot be read ({len(record.value or b'')} bytes)"
+        said = "forgotten" if shown.readable else f"cannot be read ({len(record.value or b'')} bytes)"
     return shown, f"{time_text(shown.logged_at)}  {said}  [{place}]"
 
 

@@ -8,8 +8,9 @@ import typer
 from sluicegate_schemas.bounds import to_epoch_ms
 
 from ..operator.logs import follow
+from ..operator.tailed import READERS, TailedRecord
 from .command import command
-from .records import READERS, TailedRecord, tailed
+from .records import tailed
 from .session import Session
 from .values import when
 

@@ -3,17 +3,14 @@
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from sluicegate_schemas.bounds import API_KEY_ID_PATTERN, ORGANIZATION_ID_PATTERN, full_match
 from sluicegate_schemas.money import credits_text
 from sluicegate_schemas.outputs import Balance
-from sluicegate_schemas.topics import BALANCES
 
-from ..errors import ConfigurationError
-from ..operator.logs import read_all
+from ..errors import ConfigurationError, NotFoundError
+from ..operator.balances import kept_balances
 from .command import command
-from .exits import CommandError, Exit
 from .session import Session
 from .text import time_text
 from .values import check_month
@@ -36,31 +33,10 @@ async def usage(
     if not any(pattern.match(about) for pattern in _ABOUT):
         raise ConfigurationError("usage is of an organization (org_…) or a key (key_…)")
     check_month("--month", month)
-    newest: dict[bytes, Balance] = {}
-    needle = f":{about}:".encode()
-    async for record in read_all(session.brokers, session.topic(BALANCES)):
-        if record.key is None or record.value is None or needle not in record.key:
-            continue
-        try:
-            balance = Balance.model_validate_json(record.value)
-        except ValidationError:
-            raise CommandError(
-                f"the balance at {record.topic}/{record.partition}/{record.offset} cannot be read: use the newest "
-                "version of this command",
-                Exit.USAGE,
-            ) from None
-        if balance.id == about and month in (None, balance.month):
-            known = newest.get(record.key)
-            if known is None or _rank(known) < _rank(balance):
-                newest[record.key] = balance
-    if not newest:
-        raise CommandError(f"no balance of {about} is known{f' for {month}' if month else ''}", Exit.NOT_FOUND)
-    balances = sorted(newest.values(), key=lambda one: (one.month, one.kind, one.label or ""))
+    balances = await kept_balances(session, (about,), month=month)
+    if not balances:
+        raise NotFoundError(f"no balance of {about} is known{f' for {month}' if month else ''}")
     session.screen.records(balances, _HEADINGS, [_row(one) for one in balances])
-
-
-def _rank(balance: Balance) -> tuple[int, int]:
-    return balance.sequence.epoch, balance.sequence.counter
 
 
 def _row(one: Balance) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from typing import Final, TypeAlias
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
+from sluicegate_schemas.partitioning import partition_of
+
 from ..brokers import Brokers
 from ..consumers import stop_consumer
 from ..topic_partitions import partitions_of
@@ -42,9 +44,11 @@ async def reader(brokers: Brokers) -> AsyncIterator[AIOKafkaConsumer]:
         await stop_consumer(consumer)
 
 
-async def read_all(brokers: Brokers, topic: str) -> AsyncIterator[LogRecord]:
-    """Every record that stands in ``topic`` now."""
+async def read_all(brokers: Brokers, topic: str, *, account_id: str | None = None) -> AsyncIterator[LogRecord]:
+    """Every record that stands in ``topic`` now, with ``account_id`` in that account's partition."""
     partitions = await partitions_of(brokers, [topic])
+    if account_id is not None:
+        partitions = [partitions[partition_of(account_id, len(partitions))]]
     async with reader(brokers) as consumer:
         consumer.assign(partitions)
         begins = await consumer.beginning_offsets(partitions)

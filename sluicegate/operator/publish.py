@@ -9,6 +9,7 @@ import msgspec
 from pydantic import ValidationError
 
 from sluicegate_schemas.accounts import AnyCommand, KeyPut
+from sluicegate_schemas.bounds import Record
 from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 from sluicegate_schemas.partitioning import partition_of
 from sluicegate_schemas.topics import ACCOUNTS, CATALOG
@@ -32,6 +33,13 @@ class Published(NamedTuple):
     commands: int
     commands_known: int
     """Left out, since they were published before."""
+
+
+class PublishedAccounts(Record):
+    """How many commands of a file were published, and how many had been before."""
+
+    commands: int
+    commands_known: int
 
 
 async def publish(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import NamedTuple
 
 import httpx
@@ -24,6 +25,8 @@ pytestmark = [pytest.mark.broker, pytest.mark.engine, pytest.mark.processes]
 
 SPENT = {"search.knn": 3, "search.web": 2, "documents.create": 5}
 """Requests of key_heron_1; together 0.3 + 20 + 5 credits."""
+DEFAULT = Path(__file__).parents[2] / "catalogue/default.toml"
+TOML = {"Content-Type": "application/toml"}
 WREN_REQUESTS = 51
 """Of 10 credits each: org_wren has 500."""
 
@@ -301,3 +304,24 @@ def test_an_operator_sees_how_the_system_does(running: Running) -> None:
     assert api.operate("GET", "freshness").json()["sink"]["inserts"] > 0
     assert api.operate("GET", "drifts").json() == {"drifts": []}
     assert [one["version"] for one in api.operate("GET", "catalogues").json()["catalogues"]] == [1]
+
+
+def test_an_operator_looks_through_what_the_workers_said(running: Running) -> None:
+    api, of_wren = running.api, {"organization_id": "org_wren"}
+    api.until("/v1/organizations/usage", "key_wren_1", lambda body: body["requests"] >= WREN_REQUESTS)
+    decisions = api.operate("GET", "decisions", params=of_wren).json()["records"]
+    assert "credits" in {one["record"]["limit_name"] for one in decisions}
+    alerts = api.operate("GET", "alerts", params={**of_wren, "limit": 1}).json()
+    assert alerts["records"][0]["record"]["account_id"] == "org_wren"
+    older = api.operate("GET", "alerts", params={**of_wren, "cursor": alerts["next"]}).json()["records"]
+    assert older
+    assert alerts["records"][0] not in older
+    assert api.operate("GET", "rejects").status_code == 200
+    usage = api.operate("GET", "organizations/org_wren/usage").json()["balances"]
+    assert {"account", "organization", "key"} <= {one["kind"] for one in usage}
+    assert len({one["account_id"] for one in usage}) == 1
+    fit = api.operate("POST", "organizations/org_wren/plan-fit", content=DEFAULT.read_bytes(), headers=TOML).json()
+    assert {"free", "pro"} <= {one["tier"] for one in fit["fits"]}
+    found = api.operate("GET", "doctor").json()
+    checks = {"broker", "topics", "catalogue", "worker", "sink", "clickhouse", "schema", "versions"}
+    assert {one["check"] for one in found["findings"] if one["status"] == "ok"} >= checks, found

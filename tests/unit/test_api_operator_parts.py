@@ -22,7 +22,7 @@ from api.roster import Roster
 from api.settings import ApiSettings
 from sluicegate import Brokers
 from sluicegate.follower import View
-from sluicegate.operator import trail
+from sluicegate.operator import log_page, trail
 from sluicegate.operator.groups import owners_of
 from sluicegate.operator.system import System
 from sluicegate_schemas.alerts import AuditDrift
@@ -36,13 +36,13 @@ SYSTEM = System(Brokers("127.0.0.1:1"), "sluicegate.")
 async def test_operators_requests_wait_for_their_turn_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     going, running, most = asyncio.Event(), 0, 0
 
-    async def slow(_: System, **__: Any) -> trail.Page:
+    async def slow(_: System, **__: Any) -> log_page.Page[TrailEntry]:
         nonlocal running, most
         running += 1
         most = max(most, running)
         await going.wait()
         running -= 1
-        return trail.Page([], {})
+        return log_page.Page([], {})
 
     monkeypatch.setattr(desk, "trail_page", slow)
     real = RealDesk(SYSTEM, worker_group="w", sink_group="s")
@@ -131,8 +131,8 @@ def test_the_pages_of_the_trail_hold_every_entry_once_and_the_newest_first(
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("reader", "partitions_of", "read_between"):
-            patch.setattr(trail, name, getattr(topic, name))
-        patch.setattr(trail, "STEP", step)
+            patch.setattr(log_page, name, getattr(topic, name))
+        patch.setattr(log_page, "STEP", step)
         names = asyncio.run(read())
     every = [(record.timestamp, record.partition, record.offset) for one in topic.records.values() for record in one]
     assert names == [f"{partition}-{offset}" for _, partition, offset in sorted(every, reverse=True)]

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from sluicegate.cli import change, grants, keys, pools, usage
+from sluicegate.cli import change, grants, keys, pools
 from sluicegate.cli import organizations as organizations_
 from sluicegate.cli.command import COMMANDS
 from sluicegate.cli.exits import MEANINGS, Exit
 from sluicegate.cli.organizations import put_fields
 from sluicegate.errors import TopicsMissingError
+from sluicegate.operator import balances
 from sluicegate.operator.known import Known
 from sluicegate.operator.organizations import Put
 from sluicegate.operator.send import Sent
@@ -125,11 +126,11 @@ def test_a_wrong_command_line_ends_with_the_same_code(arguments: tuple[str, ...]
 def test_failures_of_the_world_have_codes_of_their_own(
     failure: BaseException, code: Exit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fails(*_: object) -> AsyncIterator[Any]:
+    async def fails(*_: object, **__: object) -> AsyncIterator[Any]:
         raise failure
         yield
 
-    monkeypatch.setattr(usage, "read_all", fails)
+    monkeypatch.setattr(balances, "read_all", fails)
     result = run("usage", "org_heron")
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.stderr

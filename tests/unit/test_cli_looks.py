@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from clickhouse.decisions import DecisionRow, decision_row
 from clickhouse.migrate import read_migrations
-from sluicegate.cli.clickhouse import ClickHouse, ClickHouseError
-from sluicegate.cli.doctor import clock, history, lags, topics
+from sluicegate.cli.clickhouse import ClickHouse
 from sluicegate.cli.text import plain
 from sluicegate.cli.values import rates, when
 from sluicegate.cli.why import lines
-from sluicegate.errors import ConfigurationError, SluicegateError
+from sluicegate.errors import ClickHouseError, ConfigurationError, SluicegateError
 from sluicegate.operator import groups
 from sluicegate.operator.catalogues import in_force
 from sluicegate.operator.decisions import from_row
 from sluicegate.operator.differences import differences
+from sluicegate.operator.doctor import clock, history, lags, topics
 from sluicegate.operator.events import concerns, events_of
 from sluicegate.operator.explain import Explanation
 from sluicegate_schemas.bounds import from_epoch_ms, to_epoch_ms

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from sluicegate.cli import tail, usage
+from sluicegate.cli import tail
 from sluicegate.cli.exits import Exit
+from sluicegate.operator import balances
 from sluicegate_schemas.outputs import Balance, Position, Sequence
 from tests.command_line import ESCAPE, reject_with, run
 from tests.gating import NOW
@@ -52,7 +53,7 @@ def reads(*records: Record) -> Callable[..., AsyncIterator[Record]]:
 def test_usage_shows_the_newest_balance_of_each_month(monkeypatch: pytest.MonkeyPatch) -> None:
     key = "account:org_heron:2026-01"
     records = [Record(key, balance(counter, used).model_dump_json().encode()) for counter, used in ((2, 30), (1, 20))]
-    monkeypatch.setattr(usage, "read_all", reads(*records, Record("account:org_heronx:2026-01", b"{}")))
+    monkeypatch.setattr(balances, "read_all", reads(*records, Record("account:org_heronx:2026-01", b"{}")))
     result = run("usage", "org_heron", "--json")
     assert [one["used_micro"] for one in json.loads(result.stdout)] == [30]
     assert "0.00003 " in run("usage", "org_heron").stdout

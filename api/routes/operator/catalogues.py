@@ -1,7 +1,7 @@
 """Catalogues over HTTP: checked, compared and published as the TOML files that they are."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
@@ -21,15 +21,12 @@ from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.files import load_catalogue
 
 from ...auth import OperatorReads, OperatorWrites
-from ...problems import FieldProblem, ProblemError, not_found
+from ...problems import not_found
 from .asking import PREFIX, as_problems, desk_of, now_of, parts_of, record_answer, shows
+from .toml_bodies import TOML_BODY, toml_text
 
 router = APIRouter(tags=["operator catalogues"])
 CATALOGUES: Final = f"{PREFIX}/catalogues"
-MEDIA_TYPE: Final = "application/toml"
-_TOML: Final[dict[str, Any]] = {
-    "requestBody": {"required": True, "content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}
-}
 Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Against = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="A published version; default the newest")]
 LeadSeconds = Annotated[
@@ -77,42 +74,31 @@ async def get_catalogue(request: Request, _: OperatorReads, version: Version) ->
     return record_answer(found)
 
 
-@router.post(f"{CATALOGUES}/check", openapi_extra=_TOML, **shows(CheckedCatalogue))
+@router.post(f"{CATALOGUES}/check", openapi_extra=TOML_BODY, **shows(CheckedCatalogue))
 async def check(request: Request, _: OperatorReads) -> Response:
     """Checks a catalogue: what is wrong, or may not be meant, with its line. Nothing is published."""
-    text = await _text(request)
+    text = await toml_text(request)
     with as_problems():
         found, remarks = check_catalogue(text)
     return record_answer(checked_catalogue(found, remarks))
 
 
-@router.post(f"{CATALOGUES}/diff", openapi_extra=_TOML, **shows(CatalogueDifferences))
+@router.post(f"{CATALOGUES}/diff", openapi_extra=TOML_BODY, **shows(CatalogueDifferences))
 async def diff(request: Request, _: OperatorReads, against: Against = None) -> Response:
     """What a catalogue would change against a published version."""
-    text = await _text(request)
+    text = await toml_text(request)
     with as_problems():
         new = load_catalogue(text)
         return record_answer(compared(await desk_of(request).catalogues(), new, against))
 
 
-@router.post(CATALOGUES, openapi_extra=_TOML, **shows(PublishedCatalogue))
+@router.post(CATALOGUES, openapi_extra=TOML_BODY, **shows(PublishedCatalogue))
 async def publish(request: Request, operator: OperatorWrites, lead_seconds: LeadSeconds = LEAD_SECONDS) -> Response:
     """Publishes a version, which never changes then: again changes nothing, with another content it is refused."""
-    text = await _text(request)
+    text = await toml_text(request)
     with as_problems():
         new = load_catalogue(text)
         now, lead = now_of(parts_of(request)), timedelta(seconds=lead_seconds)
         published = await desk_of(request).publish(new, now=now, by=operator.name, lead=lead)
     is_new = published.catalogue_version is not None
     return record_answer(PublishedCatalogue(version=new.version, effective_at=new.effective_at, published=is_new))
-
-
-async def _text(request: Request) -> str:
-    """The body. Raises ProblemError where it says to be something else, or is no text."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != MEDIA_TYPE:
-        raise ProblemError(415, f"The body must be {MEDIA_TYPE}.")
-    try:
-        return (await request.body()).decode("utf-8")
-    except UnicodeDecodeError:
-        fields = [FieldProblem(field="body", message="must be UTF-8")]
-        raise ProblemError(422, "A field is not what it must be.", fields=fields) from None

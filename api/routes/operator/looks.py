@@ -1,8 +1,5 @@
 """What operators look up: the audit trail, blocks, decisions, balances, and who uses most."""
 
-import base64
-import binascii
-import json
 from collections import Counter
 from datetime import datetime, timedelta
 from typing import Annotated, Final
@@ -24,14 +21,14 @@ from sluicegate_schemas.wire_decision import to_record
 from ...auth import OperatorReads
 from ...balances import Held, month_of
 from ...parts import Parts
-from ...problems import FieldProblem, ProblemError, away, not_found
+from ...problems import away, not_found
 from .asking import PREFIX, as_problems, desk_of, known_of, known_organization, now_of, parts_of, record_answer, shows
 from .commands import ORGANIZATION
+from .log_cursors import Cursor, log_cursor, log_place
 
 router = APIRouter(tags=["operator looks"])
 BLOCKS_MAX: Final = 1_000
 CONSUMERS_MAX: Final = 1_000
-Cursor = Annotated[str | None, Query(max_length=2_048, pattern=r"^[A-Za-z0-9_-]+$", description="``next`` of a page")]
 DecisionId = Annotated[str, Path(pattern=EVENT_ID_PATTERN)]
 
 
@@ -83,10 +80,12 @@ class Consumers(Record):
 
 
 class MonthBalance(Record):
-    """A balance of the month, as of ``as_of``; amounts are micro-credits."""
+    """A balance of the month, as of ``as_of``; amounts are micro-credits. ``label``: of what of the organization ``id``
+    carries it."""
 
     kind: str
     id: str
+    label: str | None
     month: str
     total_micro: int | None
     used_micro: int
@@ -101,7 +100,7 @@ class MonthBalance(Record):
 
 
 class MonthBalances(Record):
-    """Of the account that pays, the organization, and its keys, as far as anything was used."""
+    """Of the account that pays, the organization, its keys and its labels, as far as anything was used."""
 
     balances: tuple[MonthBalance, ...]
 
@@ -116,8 +115,8 @@ async def trail(
 ) -> Response:
     """Who changed what, when and why; of one account if named."""
     with as_problems():
-        page = await desk_of(request).trail(limit=limit, account_id=account_id, before=_read(cursor))
-    return record_answer(Trail(entries=tuple(page.entries), next=_written(page.before)))
+        page = await desk_of(request).trail(limit=limit, account_id=account_id, before=log_place(cursor))
+    return record_answer(Trail(entries=tuple(page.entries), next=log_cursor(page.before)))
 
 
 @router.get(f"{PREFIX}/blocks", **shows(Blocks))
@@ -218,8 +217,10 @@ async def balances(
     names += [("key", key.api_key_id) for key in known.keys_of(organization_id)]
     if not parts.balances.keeps(wanted, parts.clock()):
         raise not_found("month")
-    held = [parts.balances.get(kind, name, wanted) for kind, name in names]
-    return record_answer(MonthBalances(balances=tuple(_balance(one) for one in held if one is not None)))
+    found = (parts.balances.get(kind, name, wanted) for kind, name in names)
+    held = [one for one in found if one is not None]
+    held += sorted(parts.balances.labels(organization_id, wanted), key=lambda one: one.balance.label or "")
+    return record_answer(MonthBalances(balances=tuple(_balance(one) for one in held)))
 
 
 def _seen(parts: Parts, decision_id: str) -> Found | None:
@@ -246,6 +247,7 @@ def _balance(held: Held) -> MonthBalance:
     return MonthBalance(
         kind=one.kind,
         id=one.id,
+        label=one.label,
         month=one.month,
         total_micro=one.total_micro,
         used_micro=one.used_micro,
@@ -272,24 +274,3 @@ def _organization(parts: Parts, scope: str) -> str | None:
 def _whole_minute(now: datetime) -> datetime:
     """The end of the minute that runs: minutes are the finest that ClickHouse holds."""
     return now.replace(second=0, microsecond=0) + timedelta(minutes=1)
-
-
-def _written(before: dict[int, int]) -> str | None:
-    if not before:
-        return None
-    text = json.dumps({str(number): offset for number, offset in before.items()}, separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read(cursor: str | None) -> dict[int, int] | None:
-    if cursor is None:
-        return None
-    try:
-        read = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        before = {int(number): offset for number, offset in read.items()}
-        if not all(type(offset) is int and 0 <= offset < 2**63 for offset in before.values()):
-            raise ValueError
-    except (binascii.Error, ValueError, AttributeError, RecursionError):
-        fields = [FieldProblem(field="query.cursor", message="must be the next of a page")]
-        raise ProblemError(422, "A field is not what it must be.", fields=fields) from None
-    return before

@@ -10,27 +10,27 @@ from aiokafka.errors import KafkaError
 
 from sluicegate_schemas.topics import SETTINGS_ALL, TOPICS
 
-from ..session import Session
+from ..system import System
 from .finding import Finding, broken, warning, well
 
 _RETENTION: Final = "retention.ms"
 _REMEDY: Final = "kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {name}={value}"
 
 
-async def check_topics(session: Session, admin: AIOKafkaAdminClient) -> list[Finding]:
-    """Existence, partition counts and settings of all topics. Raises KafkaError."""
+async def check_topics(system: System, admin: AIOKafkaAdminClient, partitions_set: str | None) -> list[Finding]:
+    """Existence, partition counts and settings of all topics; see ``check_counts``. Raises KafkaError."""
     found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
-    counts = {topic.name: found.get(session.topic(topic), 0) for topic in TOPICS}
-    findings = check_counts(session.topic_prefix, counts, session.environment.get("SLUICEGATE_PARTITIONS"))
+    counts = {topic.name: found.get(system.topic(topic), 0) for topic in TOPICS}
+    findings = check_counts(system.topic_prefix, counts, partitions_set)
     present = [topic for topic in TOPICS if counts[topic.name]]
     try:
-        settings = await _settings(admin, [session.topic(topic) for topic in present])
+        settings = await _settings(admin, [system.topic(topic) for topic in present])
     except KafkaError as error:
         return [
             *findings,
             warning("settings", f"the topics' settings may not be seen: {error}", "use the operator's role"),
         ]
-    return [*findings, *check_settings(session.topic_prefix, settings)]
+    return [*findings, *check_settings(system.topic_prefix, settings)]
 
 
 def check_counts(prefix: str, counts: Mapping[str, int], partitions_set: str | None) -> list[Finding]:

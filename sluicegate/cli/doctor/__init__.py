@@ -1,1 +1,0 @@
-"""``sluicegate doctor``: what is wrong with a running system, and the remedy; it only looks."""
