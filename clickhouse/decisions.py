@@ -41,6 +41,7 @@ class DecisionRow(NamedTuple):
     cause_logged_at: int | None
     decided_at: int
     version: int
+    organization_id: str
 
 
 def decision_row(decision: WireDecision) -> DecisionRow:
@@ -68,7 +69,15 @@ def decision_row(decision: WireDecision) -> DecisionRow:
         cause.logged_at_ms if cause else None,
         decision.decided_at_ms,
         decision.sequence.epoch << 64 | decision.sequence.counter,
+        decision.organization_id or _owner(decision),
     )
+
+
+def _owner(decision: WireDecision) -> str:
+    """Whose the scope is, as far as a record says that does not name it; as the column's default does."""
+    if decision.scope.kind != "key":
+        return decision.scope.id
+    return decision.cause.organization_id if decision.cause else ""
 
 
 def _place(position: WirePosition) -> tuple[str, int, int, int]:

@@ -45,7 +45,7 @@ CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.usage_organization_ho
     USING org_id = 'org_acme' TO analyst_acme;
 CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.usage_label USING org_id = 'org_acme' TO analyst_acme;
 CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.decision
-    USING scope_id = 'org_acme' OR cause_organization_id = 'org_acme' TO analyst_acme;
+    USING organization_id = 'org_acme' TO analyst_acme;
 -- What the audit found is the operators' alone.
 CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.alert
     USING organization_id = 'org_acme' AND kind = 'usage' TO analyst_acme;

@@ -170,6 +170,9 @@ class Decision(Record):
     decided_at: Time
     """The partition's log time when it was decided."""
     sequence: Sequence
+    organization_id: OrganizationId | None = None
+    """Whose scope it is: the key's organization, or the scope's own id; null where the worker does not know the key,
+    and in records of before there was this field."""
 
 
 class Lease(Record):

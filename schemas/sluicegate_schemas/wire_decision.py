@@ -93,6 +93,7 @@ class WireDecision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     cause: WireCause | None
     decided_at: str
     sequence: WireSequence
+    organization_id: Annotated[str, matching(bounds.ORGANIZATION_ID_PATTERN)] | None = None
 
     @property
     def until_ms(self) -> int | None:

@@ -25,6 +25,11 @@ class Accounts:
         self._live_keys: Final[Counter[str]] = Counter()
         self._key_by_hash: Final[dict[str, str]] = {}
 
+    def organization_of_key(self, api_key_id: str) -> str | None:
+        """Whose the key is; None for one that is not known."""
+        key = self.keys.get(api_key_id)
+        return None if key is None else key.organization_id
+
     def keys_of(self, organization_id: str) -> list[str]:
         """The ids of an organization's keys, revoked ones too, in order."""
         return sorted(self._keys_of.get(organization_id, ()))

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -104,6 +105,8 @@ class Outbox:
         self._epoch = 0
         self._counter = 0
         self._waiting = Outputs([], [])
+        self.organization_of_key: Callable[[str], str | None] = lambda _: None
+        """Whose a key is; who keeps the keys sets it."""
         self.rejects: Counter[str] = Counter()
         """How many were rejected since this machine was made, by reason."""
 
@@ -143,6 +146,7 @@ class Outbox:
             cause=self._cause(row),
             decided_at=time_text(row.decided_at_ms),
             sequence=WireSequence(*self._sequence()),
+            organization_id=self.organization_of_key(row.scope_id) if row.scope_kind == "key" else row.scope_id,
         )
         key = decision_key(scope.text(), row.limit_name).encode()
         self._waiting.early.append(OutboxRecord(topics.DECISIONS.name, self._partition, key, ENCODE_DECISION(decision)))

@@ -54,6 +54,7 @@ class Partition:
         self._changed = changed = ChangedRows()
         self._outbox = outbox = Outbox(partition)
         self.accounts = accounts = Accounts(settings, changed)
+        outbox.organization_of_key = accounts.organization_of_key
         self._time = time = LogTime()
         self._cards = RateCards()
         self.plans = Plans(time, accounts, self._cards)

@@ -15,10 +15,12 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from clickhouse.alerts import AlertRow, alert_row
 from clickhouse.connection import ClickHouse
+from clickhouse.decisions import DecisionRow, decision_row
 from clickhouse.migrate import migrate
 from clickhouse.roll import roll
 from sluicegate_schemas.alerts import UsageAlert
-from sluicegate_schemas.outputs import Scope
+from sluicegate_schemas.outputs import Cause, Decision, Position, Scope, Sequence
+from sluicegate_schemas.wire_decision import decode_decision
 from stack.clickhouse import ClickHouse as Engine
 
 pytestmark = pytest.mark.engine
@@ -149,6 +151,46 @@ def test_the_file_for_analysts_names_what_there_is(client: Client) -> None:
     granted = set(re.findall(r"GRANT SELECT ON sluicegate\.(\w+)", ANALYST))
     assert {table for table in granted if not table.endswith("_between")} == policies
     assert granted >= held - {"usage_rolled", "usage_written"}
+
+
+POLICIES = re.findall(r"POLICY IF NOT EXISTS analyst_acme ON sluicegate\.(\w+)\s+USING (.*?) TO analyst_acme", ANALYST)
+
+
+@pytest.mark.parametrize(("table", "condition"), POLICIES)
+def test_an_analyst_sees_the_rows_of_one_organization_alone(client: Client, table: str, condition: str) -> None:
+    owner = "organization_id" if table in ("decision", "alert") else "org_id"
+    seen = f"SELECT DISTINCT {owner} FROM {table} FINAL WHERE {condition.replace('org_acme', 'org_a')}"
+    assert {row[0] for row in client.query(seen).result_rows} <= {"org_a"}
+
+
+def test_a_key_that_no_event_opened_is_open_in_the_blocks_of_its_organization_too(client: Client) -> None:
+    """As after an upgrade: what opened it is shown to the same analyst as what closed it."""
+    began = END - timedelta(days=15)
+    cause = Cause(
+        position=Position(topic="usage", partition=0, offset=1), event_id="e", organization_id="org_own", ts=began,
+        logged_at=began,
+    )  # fmt: skip
+    rows = []
+    for number, verdict in enumerate(("block", "allow")):
+        made = Decision(
+            decision_id=f"own-{number}", scope=Scope(kind="key", id="key_own"), verdict=verdict,
+            limit_name="requests_per_minute", limit=1, observed=2, until=None, tier="free", plan_version=1,
+            cause=None if number else cause, decided_at=began + timedelta(seconds=number),
+            sequence=Sequence(epoch=1 << 32, counter=number), organization_id="org_own",
+        )  # fmt: skip
+        rows.append(decision_row(decode_decision(made.model_dump_json().encode())))
+    client.insert("decision", rows, column_names=DecisionRow._fields)
+    policy = dict(POLICIES)["decision"].replace("org_acme", "org_own")
+    try:
+        seen = client.query(f"SELECT verdict FROM decision FINAL WHERE {policy} ORDER BY version").result_rows
+    finally:
+        client.command("DELETE FROM decision WHERE scope_id = 'key_own'")
+    assert seen == [("block",), ("allow",)]
+
+
+def test_a_decision_of_before_it_was_told_is_of_whom_it_names(client: Client) -> None:
+    query = "SELECT DISTINCT scope_id, organization_id FROM decision FINAL ORDER BY scope_id"
+    assert client.query(query).result_rows == [("key_1", ""), ("org_a", "org_a")]
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda text: " ".join(text.split()[:7]))

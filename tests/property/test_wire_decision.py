@@ -31,10 +31,12 @@ from tests.property.schemas_events import (
 )
 
 PARTITION, EPOCH = 7, 1 << 32
+OWNERS = {"key_a": "org_of_a"}
+"""Of the keys that the worker knows."""
 
 labels = st.builds("{}={}".format, words, names)
 scopes = st.one_of(
-    st.tuples(st.just("key"), api_key_ids),
+    st.tuples(st.just("key"), st.sampled_from(sorted(OWNERS)) | api_key_ids),
     st.tuples(st.sampled_from(["organization", "account"]), organization_ids),
     st.tuples(st.just("operation"), organization_ids, operations, st.none() | event_ids),
     st.tuples(st.just("label"), organization_ids, st.none(), st.none(), labels),
@@ -75,6 +77,7 @@ def written(row: StandingRow) -> tuple[bytes | None, bytes]:
     """Key and value of the record that a worker sends."""
     outbox = Outbox(PARTITION)
     outbox.start_epoch(EPOCH)
+    outbox.organization_of_key = OWNERS.get
     outbox.decision(row)
     [record] = outbox.take().early
     return record.key, record.value
@@ -105,6 +108,7 @@ def by_hand(row: StandingRow) -> Decision:
         "cause": cause,
         "decided_at": from_epoch_ms(row.decided_at_ms),
         "sequence": Sequence(epoch=EPOCH, counter=0),
+        "organization_id": OWNERS.get(row.scope_id) if row.scope_kind == "key" else row.scope_id,
     }
     return Decision.model_validate(fields)
 

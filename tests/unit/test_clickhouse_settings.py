@@ -111,7 +111,21 @@ def test_a_decision_is_written_down_with_what_caused_it() -> None:
     assert row == (
         *("d-1", "operation", "org_a", "cluster.execute", "c:1", "", "", "requests_per_second", "block", 10),
         *(12, MOMENT_MS),
-        *("free", 4, "sluicegate.usage", 3, 99, 2, "e-1", "org_a", MOMENT_MS, MOMENT_MS, MOMENT_MS, 5 << 64 | 6),
+        *(
+            "free",
+            4,
+            "sluicegate.usage",
+            3,
+            99,
+            2,
+            "e-1",
+            "org_a",
+            MOMENT_MS,
+            MOMENT_MS,
+            MOMENT_MS,
+            5 << 64 | 6,
+            "org_a",
+        ),
     )
 
 

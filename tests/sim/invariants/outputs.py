@@ -94,6 +94,9 @@ class OutputWatch:
             watch = self.states[record.partition]
             if body["sequence"]["epoch"] not in watch.claims:
                 self._note(f"the decision {body['decision_id']} was said before its owner's claim stood")
+            owner, cause = body["organization_id"], body["cause"] if body["scope"]["kind"] == "key" else None
+            if owner is None or (cause is not None and cause["organization_id"] != owner):
+                self._note(f"the decision {body['decision_id']} does not say whose it is: {owner}")
             self._sequence("decisions", record, body)
             self.decisions[body["decision_id"]] = value
             of = f" of {body['scope']['kind']}" if body["limit_name"] == "credits" else ""
