@@ -1,5 +1,9 @@
 """The answers' forms (requirements, section 4). Amounts are credits, times are in UTC."""
 
+from typing import Annotated, Final
+
+from pydantic import Field
+
 from sluicegate_schemas.catalogue import Tier
 
 from .answers import Amount, Body, Credits, Instant
@@ -27,12 +31,17 @@ class CreditsOfMonth(Body):
     lent: Credits
 
 
+GROUPS: Final = ("inference", "search", "storage", "documents")
+"""The groups that every breakdown of a month holds (requirements, section 4)."""
+
+
 class Usage(Fresh):
-    """The credits of a month, by group of the breakdown: documents, inference, search, compute, storage, upload."""
+    """The credits of a month, by group of the breakdown: inference, search, storage, documents, and where they were
+    used compute, upload or other."""
 
     month: str
     credits: CreditsOfMonth
-    breakdown: dict[str, Credits]
+    breakdown: Annotated[dict[str, Credits], Field(json_schema_extra={"required": list(GROUPS)})]
     requests: int
     corrections: dict[str, Credits]
     """How much of ``used`` belongs to months that were final when it came."""

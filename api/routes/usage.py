@@ -1,6 +1,7 @@
 """``GET /v1/organizations/usage``: the credits of a month, of the organization or of one of its keys."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -9,11 +10,11 @@ from starlette.responses import Response
 from clickhouse.queries import month_range, usage_by
 from sluicegate_schemas.bounds import API_KEY_ID_PATTERN, from_epoch_ms
 
-from ..answers import answer, in_credits, shown_as, some_credits
+from ..answers import Credits, answer, in_credits, shown_as, some_credits
 from ..auth import Caller, Customer
 from ..balances import Held, month_end, month_of
 from ..freshness import balances_reached, history_reached
-from ..models import CreditsOfMonth, Usage
+from ..models import GROUPS, CreditsOfMonth, Usage
 from ..parts import Parts
 from ..problems import away, not_found
 
@@ -86,7 +87,7 @@ async def _long_ago(parts: Parts, caller: Caller, month: str, api_key_id: str = 
             total=None, used=in_credits(groups.total()), remaining=None, reset_date=end,
             granted=nothing, overage=nothing, lent=nothing,
         ),
-        breakdown={name: in_credits(micro) for name, micro in groups.items() if micro},
+        breakdown=breakdown_of(groups),
         requests=sum(usage.requests for _, usage in found),
         corrections={},
     )  # fmt: skip
@@ -126,7 +127,7 @@ def usage_of(parts: Parts, held: Held | None, month: str, plan_micro: int | None
                 total=total, used=nothing, remaining=total, reset_date=reset_date,
                 granted=nothing, overage=nothing, lent=nothing,
             ),
-            breakdown={},
+            breakdown=breakdown_of({}),
             requests=0,
             corrections={},
         )  # fmt: skip
@@ -144,7 +145,13 @@ def usage_of(parts: Parts, held: Held | None, month: str, plan_micro: int | None
             overage=in_credits(balance.overage_micro),
             lent=in_credits(balance.lent_micro),
         ),
-        breakdown={name: in_credits(micro) for name, micro in balance.breakdown_micro.items()},
+        breakdown=breakdown_of(balance.breakdown_micro),
         requests=balance.requests,
         corrections={name: in_credits(micro) for name, micro in balance.corrections_micro.items()},
     )
+
+
+def breakdown_of(groups_micro: Mapping[str, int]) -> dict[str, Credits]:
+    """The contract's groups, at 0 where nothing went into them, and after them what else was used."""
+    used = {name: in_credits(micro) for name, micro in groups_micro.items() if micro}
+    return dict.fromkeys(GROUPS, in_credits(0)) | used

@@ -96,7 +96,7 @@ def test_an_organization_reads_what_its_month_used_and_how_fresh_that_is(running
     text = running.api.get("/v1/organizations/usage", "key_heron_1").text
     assert '"total":100000,"used":35.3,"remaining":99964.7,"reset_date":"' in text
     assert Decimal(str(sum(usage["breakdown"].values()))) == Decimal("35.3")
-    assert usage["breakdown"] == {"search": 30.3, "documents": 5}
+    assert usage["breakdown"] == {"inference": 0, "search": 30.3, "storage": 0, "documents": 5}
     assert usage["lag_ms"] >= 0
     assert usage["final"] is False
     assert usage["as_of"].endswith("Z")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clickhouse.projection import Projection
-from clickhouse.queries import Usage, UsagePoint
+from clickhouse.queries import Usage, UsageOf, UsagePoint
 from sluicegate_schemas.bounds import from_epoch_ms
 from tests.api_world import MONTH, OTHER_SECRET, World, alert_record
 from tests.gating import (
@@ -79,7 +79,7 @@ def test_credits_are_exact_decimals_as_the_contract_shows_them() -> None:
         f'"month":"{MONTH}","credits":{{"total":999999999999.999999,"used":123456789012.345678,'
         '"remaining":876543210987.654321,"reset_date":"2026-04-01T00:00:00Z"' in response.text
     )
-    assert '"breakdown":{"search":8500,"storage":0.000001}' in response.text
+    assert '"breakdown":{"inference":0,"search":8500,"storage":0.000001,"documents":0}' in response.text
     assert response.json()["lag_ms"] == 43
 
 
@@ -90,6 +90,22 @@ def test_a_month_without_usage_has_its_plan_s_credits_and_one_that_is_not_held_i
     assert world.get("/v1/organizations/usage?month=2026-01").status_code == 503
     world.balances.full_month = MONTH
     assert world.get("/v1/organizations/usage").status_code == 503
+
+
+@pytest.mark.contract("4.2")
+@pytest.mark.parametrize("path", ["usage", "usage/api-keys/key_heron_1"])
+@pytest.mark.parametrize("month", [MONTH, "2026-02", "2026-01"])
+def test_the_groups_of_the_contract_stand_in_every_breakdown(path: str, month: str) -> None:
+    """Also of a month without usage, and of one that only history knows; others follow where they were used."""
+    world = World()
+    world.history.says |= {"usage_by": lambda *_, **__: [], "reached": lambda *_: (NOW_MS, NOW_MS)}
+    golden = '"breakdown":{"inference":0,"search":0,"storage":0,"documents":0}'
+    assert golden in world.get(f"/v1/organizations/{path}?month={month}").text
+    for kind, name in (("organization", "org_heron"), ("key", "key_heron_1")):
+        world.balance(kind, name, month=month, used_micro=500_000, breakdown_micro={"upload": 500_000})
+    world.history.says["usage_by"] = lambda *_, **__: [UsageOf("upload.file", Usage(1, credits_micro=500_000))]
+    upload = golden.replace("}", ',"upload":0.5}')
+    assert upload in world.get(f"/v1/organizations/{path}?month={month}").text
 
 
 @pytest.mark.contract("9.16")

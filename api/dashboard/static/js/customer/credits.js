@@ -143,9 +143,11 @@ export function creditsSection() {
   };
 }
 
-/** The breakdown that the API answers, the costliest first. */
+/** The breakdown that the API answers, the costliest first, without what nothing went into. */
 function showParts(node, { breakdown, credits: { used } }) {
-  const sorted = Object.entries(breakdown).sort(([, a], [, b]) => b - a);
+  const sorted = Object.entries(breakdown)
+    .filter(([, spent]) => spent !== 0)
+    .sort(([, a], [, b]) => b - a);
   setList(node, sorted, {
     key: ([name]) => name,
     make: ([name]) => el("div", {}, el("dt", {}, breakdownName(name)), el("dd", {})),
