@@ -10,6 +10,7 @@ ARGS ?=
 SEEDS ?= 300
 ROUNDS ?= 8
 FOR ?= 60
+CALLS ?= 5000
 
 .PHONY: help
 help: ## list the targets
@@ -88,6 +89,10 @@ bench: $(STAMP) $(PEERS) ## our figures beside peers', into bench/latest.json (O
 .PHONY: soak
 soak: $(STAMP) ## 20,000 events/s for so long: what grows, and whether all is counted, into docs/soak.md (FOR=600)
 	$(BIN)/python -m tests.bench.soak --for $(FOR) $(ARGS)
+
+.PHONY: callers
+callers: $(STAMP) ## 20 callers of one key, with the client kit and without, into docs/client.md (CALLS=5000)
+	$(BIN)/python -m tests.bench.callers --calls $(CALLS)
 
 $(PEERS): locks/bench.lock
 	$(PYTHON) -m venv .venv-bench

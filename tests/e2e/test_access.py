@@ -180,6 +180,7 @@ async def test_a_role_writes_what_the_documented_table_says_and_nothing_else(gua
     assert await _writable(guarded, role) == _documented("write")[role]
 
 
+@pytest.mark.contract("8.5")
 @pytest.mark.broker
 @pytest.mark.parametrize("role", ["gateway", "sink", "audit", "webhooks", "api", "operator", "reader"])
 async def test_a_role_reads_what_the_documented_table_says_and_nothing_else(guarded: str, role: str) -> None:

@@ -152,6 +152,7 @@ async def row_of_the_past(client: Client) -> dict[str, object]:
     return {**rows[0], "minute": minute}
 
 
+@pytest.mark.contract("8.3")
 async def test_drift_is_silent_under_traffic_and_names_the_bucket_that_was_damaged(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:

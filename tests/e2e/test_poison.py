@@ -83,6 +83,7 @@ async def pipeline(kafka: Kafka, clickhouse: ClickHouse, fresh_prefix: str, tmp_
         whole.close()
 
 
+@pytest.mark.contract("8.2")
 async def test_each_poison_is_rejected_by_name_and_place_and_the_worker_goes_on(pipeline: Pipeline) -> None:
     usage = pipeline.prefix + topics.USAGE.name
     producer = AIOKafkaProducer(bootstrap_servers=pipeline.kafka.bootstrap, max_request_size=4_000_000)

@@ -87,6 +87,7 @@ def publish(publisher: Publisher, count: int, numbers: Iterator[int]) -> int:
     )
 
 
+@pytest.mark.contract("8.2")
 async def test_a_spool_on_a_full_disk_falls_back_to_memory_and_loses_nothing_that_it_took(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

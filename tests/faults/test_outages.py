@@ -31,6 +31,7 @@ async def without_clickhouse(
         whole.close()
 
 
+@pytest.mark.contract("8.4")
 async def test_decisions_and_totals_are_the_same_though_clickhouse_was_away(without_clickhouse: Pipeline) -> None:
     report = await clickhouse_away(without_clickhouse, 12, print)
     assert report.failures == []

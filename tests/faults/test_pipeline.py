@@ -28,6 +28,7 @@ async def pipeline(broker: Kafka, engine: ClickHouse, fresh_prefix: str, tmp_pat
         whole.close()
 
 
+@pytest.mark.contract("8.1")
 async def test_workers_sink_and_broker_killed_at_random_moments_lose_and_double_nothing(pipeline: Pipeline) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"moments drawn with seed {seed}")

@@ -17,6 +17,7 @@ from tests.faults.rotation_plan import COMPONENTS, EXTRAS, IN_ORDER, plan
 ROUNDS = 8
 
 
+@pytest.mark.contract("8.1")
 @pytest.mark.broker
 @pytest.mark.engine
 @pytest.mark.processes

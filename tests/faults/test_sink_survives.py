@@ -230,6 +230,7 @@ async def committed(kafka: Kafka, prefix: str, made: Traffic) -> dict[tuple[str,
         await group.stop()
 
 
+@pytest.mark.contract("8.4")
 async def test_totals_are_exact_though_the_sink_is_killed_and_clickhouse_goes_away(
     kafka: Kafka, engine: Engine, fresh_prefix: str, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def play(callers: int, calls: int, latency_s: float, seed: int, *, paced: bool =
     return Played(now - _BEGAN, refused, admitted)
 
 
+@pytest.mark.contract("6.3")
 @pytest.mark.parametrize("callers", [1, 2, 20])
 @pytest.mark.parametrize("latency_s", [0.004, 0.05])
 def test_callers_that_pace_themselves_are_hardly_refused_and_leave_little_unused(
@@ -89,6 +90,7 @@ def test_however_many_and_however_slow_no_caller_stands_still(callers: int, late
     assert played.seconds <= max(85.0, 2 * fastest_s), played
 
 
+@pytest.mark.contract("6.2")
 @given(st.lists(st.sampled_from(["ok", "failed", "left", "wait 1", "wait 60"]), max_size=60))
 def test_a_circuit_is_open_after_failures_in_a_row_and_lets_one_call_try(steps: list[str]) -> None:
     breaker, now, in_a_row, opened_at, tried_at = Breaker(5, 60.0), 0.0, 0, None, None

@@ -190,7 +190,7 @@ def summed(world: World) -> dict[tuple[str, str, str, int], Counter[str]]:
     return {key: +total for key, total in cells.items() if +total}
 
 
-@pytest.mark.contract("2.5", "2.7", "9.5", "9.10")
+@pytest.mark.contract("2.5", "2.7", "9.5", "9.10", "8.3")
 @given(logs())
 @settings(max_examples=60, deadline=None)
 def test_used_is_the_sum_of_the_rated_events_and_rollups_sum_to_the_ledgers(entries):

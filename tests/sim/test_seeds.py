@@ -23,6 +23,7 @@ PLAYS_MAX = 100
 """To shrink with: a failure shall be shown within the time of a test run."""
 
 
+@pytest.mark.contract("8.1")
 @pytest.mark.timeout(600)
 def test_fresh_histories_of_disasters_keep_every_promise(capsys: pytest.CaptureFixture[str]) -> None:
     first = draw_first()

@@ -42,6 +42,7 @@ EVENT: Any = {
 }
 
 
+@pytest.mark.contract("8.2")
 @pytest.mark.parametrize("bound", [{"buffer_events_max": 1_000}, {"buffer_bytes_max": 300_000}])
 def test_a_publisher_without_kafka_drops_the_newest_counts_them_and_stays_within_its_memory(
     bound: dict[str, int],
@@ -79,6 +80,7 @@ def filled(limits: Limits) -> View:
     return view
 
 
+@pytest.mark.contract("8.6")
 def test_a_view_without_room_keeps_what_it_has_and_the_gate_says_503_not_401() -> None:
     view = filled(Limits(keys_max=5, organizations_max=5))
     view.apply(*catalogue_record())
@@ -104,6 +106,7 @@ def test_decisions_beyond_their_number_displace_allows_then_are_left_out_and_tha
     assert len(view._verdicts) == 3
 
 
+@pytest.mark.contract("8.6")
 def test_the_gates_buckets_are_as_many_as_allowed_and_the_longest_unused_is_forgotten_and_counted() -> None:
     limiter = Limiter(100)
     buckets = buckets_of(RateLimits(requests_per_second=1, burst=1, requests_per_minute=1))

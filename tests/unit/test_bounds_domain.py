@@ -92,6 +92,7 @@ def test_producers_stay_within_their_number_and_a_forgotten_ones_repeat_is_rejec
     assert [reject.reason for reject in world.rejects] == ["older_than_dedup_horizon"]
 
 
+@pytest.mark.contract("8.6")
 def test_cells_beyond_their_number_share_one_a_minute_and_organization_and_the_sums_stay_exact() -> None:
     world = small_world(settings=DomainSettings(cells_max=10))
     for number in range(50):

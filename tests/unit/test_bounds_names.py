@@ -109,7 +109,7 @@ def test_two_rows_never_share_a_key(one: tuple[str, ...], other: tuple[str, ...]
         assert b"\n" not in key
 
 
-@pytest.mark.contract("1.5")
+@pytest.mark.contract("1.5", "8.5")
 @pytest.mark.parametrize("field", ["id", "org_id", "api_key_id", "operation", "model", "subject", "node", "account_id"])
 def test_a_secret_in_the_wrong_field_of_an_event_reaches_no_topic_and_no_row(field: str) -> None:
     world = small_world()

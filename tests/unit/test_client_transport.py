@@ -89,6 +89,7 @@ def send(request: pytest.FixtureRequest, world: World) -> Iterator[Send]:
         yield lambda *arguments, **options: asyncio.run(once(*arguments, **options))
 
 
+@pytest.mark.contract("6.1")
 def test_a_throttled_call_comes_back_when_it_was_told_to_and_not_all_at_once(world: World, send: Send) -> None:
     world.answers = [httpx.Response(429, headers={"Retry-After": "15"}), httpx.Response(200)]
     assert send("POST", URL, json={"q": "x"}).status_code == 200
@@ -97,6 +98,7 @@ def test_a_throttled_call_comes_back_when_it_was_told_to_and_not_all_at_once(wor
     assert world.asked[0].content == world.asked[1].content
 
 
+@pytest.mark.contract("6.1")
 def test_after_so_many_tries_the_refusal_is_the_answer(world: World, send: Send) -> None:
     world.answers = [httpx.Response(429, headers={"Retry-After": "1"}) for _ in range(9)]
     assert send("GET", URL).status_code == 429
@@ -134,6 +136,7 @@ def test_what_may_have_been_carried_out_is_not_done_twice(world: World, send: Se
     assert send("POST", URL).status_code == 200
 
 
+@pytest.mark.contract("6.1")
 def test_failures_are_tried_again_later_and_later(world: World, send: Send) -> None:
     world.answers = [httpx.Response(502), httpx.ReadError("cut"), httpx.Response(503), httpx.Response(200)]
     assert send("GET", URL).status_code == 200
@@ -147,6 +150,7 @@ def test_a_stream_that_was_sent_is_not_sent_again(world: World) -> None:
         assert client.put(URL, content=iter([b"once"])).status_code == 429
 
 
+@pytest.mark.contract("6.2")
 def test_a_server_that_is_down_is_left_alone_and_then_tried(world: World, send: Send) -> None:
     world.answers = [httpx.Response(500) for _ in range(5)]
     for _ in range(5):
@@ -169,6 +173,7 @@ def test_another_server_and_another_key_have_circuits_of_their_own(world: World,
     assert send("POST", "http://other.test/", headers={"Authorization": "Bearer one"}).status_code == 200
 
 
+@pytest.mark.contract("6.4")
 def test_a_fallback_answers_instead_of_a_refusal(world: World, send: Send) -> None:
     world.instead = httpx.Response(200, text="cached")
     world.answers = [httpx.Response(403, json=QUOTA)]

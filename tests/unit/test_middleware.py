@@ -316,7 +316,7 @@ async def test_charges_beyond_the_most_of_one_event_are_logged(caplog: pytest.Lo
     assert "2 charges" in caplog.text
 
 
-@pytest.mark.contract("1.5")
+@pytest.mark.contract("1.5", "8.5")
 async def test_nothing_that_is_said_or_sent_holds_the_secret(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0)
     meter = Recorder()
