@@ -12,8 +12,8 @@ _TAG_BYTES: Final = 12
 
 
 def tagged(request: Request, response: Response, content: bytes) -> Response:
-    """``response`` with the weak tag of ``content``, which is all of it but how fresh it is; 304 where the caller has
-    that already."""
+    """``response`` with the weak tag of ``content``, which is all of it but ``as_of`` and ``lag_ms``; 304 where the
+    caller has that already."""
     tag = f'W/"{hashlib.sha256(content).hexdigest()[: 2 * _TAG_BYTES]}"'
     fields = {**KEPT, "ETag": tag, "Vary": "Authorization, Accept"}
     known = {one.strip() for one in request.headers.get("if-none-match", "").split(",")}

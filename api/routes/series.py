@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from clickhouse.label_usage import label_series
 from clickhouse.queries import Grouping, Interval, UsagePoint, usage_series
-from sluicegate_schemas.bounds import from_epoch_ms
+from sluicegate_schemas.bounds import CLOCK_BEHIND_MS_MAX, from_epoch_ms, to_epoch_ms
 from sluicegate_schemas.money import credits_text
 
 from ..answers import answer, encode, in_credits, shown_as
@@ -56,12 +56,17 @@ async def series(
     as_of_ms, lag_ms = await history_reached(parts, caller.account_id)  # before the figures, which may be newer
     points = await _points(parts, caller.organization_id, interval, group_by, start, end, behind, limit + 1)
     last = points[limit - 1] if len(points) > limit else None
+    final = _last_counted_ms(end, interval) + CLOCK_BEHIND_MS_MAX <= as_of_ms
     following = None if last is None else cursor(int(last.at.timestamp()), last.name)
     by_label = group_by == "label"
     shown = [_point(point, by_label=by_label) for point in points[:limit]]
     is_csv = form == "csv" or (form is None and request.headers.get("accept", "").startswith("text/csv"))
     if is_csv:
-        freshness = {"X-As-Of": _text(from_epoch_ms(as_of_ms)), "X-Lag-Ms": str(lag_ms)}
+        freshness = {
+            "X-As-Of": _text(from_epoch_ms(as_of_ms)),
+            "X-Lag-Ms": str(lag_ms),
+            "X-Final": "true" if final else "false",
+        }
         response = Response(_as_csv(points[:limit], by_label=by_label), media_type="text/csv", headers=freshness)
         response.headers["Content-Disposition"] = 'attachment; filename="usage.csv"'
     else:
@@ -69,7 +74,7 @@ async def series(
             Series.model_construct(
                 as_of=from_epoch_ms(as_of_ms),
                 lag_ms=lag_ms,
-                final=False,
+                final=final,
                 start=start,
                 end=end,
                 interval=interval,
@@ -81,7 +86,13 @@ async def series(
     if following is not None:
         url = request.url.include_query_params(cursor=following)
         response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
-    return tagged(request, response, (b"csv" if is_csv else b"json") + encode([shown, following]))
+    return tagged(request, response, (b"csv" if is_csv else b"json") + encode([shown, following, final]))
+
+
+def _last_counted_ms(end: datetime, interval: Interval) -> int:
+    """When the last of the minutes or hours ends that are counted: all that begin before ``end``."""
+    cell_ms = 60_000 if interval == "minute" else 3_600_000
+    return -(-to_epoch_ms(end) // cell_ms) * cell_ms
 
 
 async def _points(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from api.cursors import CURSOR_SIGNS_MAX, cursor, place
 from api.problems import ProblemError
 from clickhouse.queries import Usage, UsagePoint
-from sluicegate_schemas.bounds import from_epoch_ms
+from sluicegate_schemas.bounds import CLOCK_BEHIND_MS_MAX, from_epoch_ms, to_epoch_ms
 from sluicegate_schemas.outputs import LABEL_PATTERN
 from tests.api_world import World
 from tests.gating import NOW_MS
@@ -98,3 +99,51 @@ def test_a_cursor_of_another_s_making_is_refused(plain: str) -> None:
 
 def _coded(plain: str) -> str:
     return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+
+# ---- how final it is ----
+
+
+@pytest.mark.contract("4.7")
+@pytest.mark.parametrize(
+    ("interval", "end", "last_cell_ends"),
+    [
+        ("minute", "2026-02-20T09:00:00Z", "2026-02-20T09:00:00Z"),
+        ("minute", "2026-02-20T09:00:01Z", "2026-02-20T09:01:00Z"),
+        ("hour", "2026-02-20T09:00:00Z", "2026-02-20T09:00:00Z"),
+        ("hour", "2026-02-20T09:00:01Z", "2026-02-20T10:00:00Z"),
+        ("day", "2026-02-20T09:00:01Z", "2026-02-20T10:00:00Z"),
+        ("day", "2026-02-20T00:00:00Z", "2026-02-20T00:00:00Z"),
+    ],
+)
+def test_a_series_is_final_once_no_event_of_it_can_come_any_more(interval: str, end: str, last_cell_ends: str) -> None:
+    """An event is taken until seven days after it; what a series counts ends with a minute or an hour."""
+    world = world_with("search.knn")
+    path = f"{SERIES}?interval={interval}&from=2026-02-19T00:00:00Z&to={end}"
+    last_ms = to_epoch_ms(datetime.fromisoformat(last_cell_ends)) + CLOCK_BEHIND_MS_MAX
+    for as_of_ms, is_final in ((last_ms - 1, False), (last_ms, True)):
+        world.history.says["reached"] = lambda *_, as_of_ms=as_of_ms: (as_of_ms, NOW_MS)
+        assert world.get(path).json()["final"] is is_final
+        table = world.get(f"{path}&format=csv")
+        assert table.headers["x-final"] == ("true" if is_final else "false")
+        assert {"x-as-of", "x-lag-ms"} <= set(table.headers)
+
+
+def test_what_runs_still_or_is_to_come_is_never_final() -> None:
+    world = world_with("search.knn")
+    assert world.get(SERIES).json()["final"] is False
+    assert world.get(f"{SERIES}?to=2026-04-01T00:00:00Z&from=2026-03-01T00:00:00Z").json()["final"] is False
+
+
+def test_a_series_that_becomes_final_is_sent_again() -> None:
+    world = world_with("search.knn")
+    end = from_epoch_ms(NOW_MS - CLOCK_BEHIND_MS_MAX)
+    path = f"{SERIES}?from={_text(end - timedelta(hours=4))}&to={_text(end)}"
+    before = world.get(path)
+    world.history.says["reached"] = lambda *_: (NOW_MS, NOW_MS)
+    after = world.get(path, headers={"If-None-Match": before.headers["etag"]})
+    assert (after.status_code, after.json()["final"], before.json()["final"]) == (200, True, False)
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
