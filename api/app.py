@@ -35,6 +35,7 @@ from .routes import (
     sla,
     usage,
 )
+from .served import Served, Watched
 
 CUSTOMERS = (organization, usage, labels, series, projection, plan_fit, limits, decisions, alerts, sla, live)
 DESCRIPTION = """What a customer of a metered API sees of its own usage, limits and alerts, and what its operators do.
@@ -50,7 +51,8 @@ class Application(FastAPI):
         parts: Parts = self.state.parts
         routed = AsyncExitStackMiddleware(self.router)
         framework = ExceptionMiddleware(routed, handlers=self.exception_handlers)
-        return Bounds(Guarded(Metered(Direct(framework, parts), parts), parts))
+        bounded = Bounds(Guarded(Metered(Direct(framework, parts), parts), parts))
+        return Watched(bounded, self.state.served)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -77,6 +79,8 @@ def create_app(parts: Parts) -> FastAPI:
         app.include_router(router)
     app.add_api_route("/health", _health, include_in_schema=False)
     mount_dashboard(app)
+    routers = (*(room.router for room in CUSTOMERS), *operator.ROUTERS)
+    app.state.served = Served(route for router in routers for route in router.routes)
     _describe(app)
     return app
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from sluicegate.operator.balances import kept_balances
-from sluicegate.operator.catalogues import published
+from sluicegate.operator.catalogues import publications
 from sluicegate.operator.commands import Outcome
 from sluicegate.operator.decisions import Found
 from sluicegate.operator.doctor import Diagnosis, Select, diagnose
@@ -24,7 +24,7 @@ from sluicegate.operator.system import System
 from sluicegate.operator.tailed import Tailed, TailedRecord, tail_page
 from sluicegate.operator.trail import trail_page
 from sluicegate_schemas.accounts import AnyCommand
-from sluicegate_schemas.catalogue import Catalogue
+from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 from sluicegate_schemas.outputs import Balance, TrailEntry
 
 from .problems import away
@@ -56,8 +56,8 @@ class Desk(Protocol):
     async def puts_before(self, account_id: str, organization_id: str, offset: int) -> Sequence[Put]:
         """The organization's puts that stand in the log below ``offset``, whatever became of them, the oldest first."""
 
-    async def catalogues(self) -> Mapping[int, Catalogue]:
-        """The published versions."""
+    async def catalogues(self) -> Mapping[int, CatalogueRecord]:
+        """The published versions, with who published each."""
 
     async def publish(self, catalogue: Catalogue, *, now: datetime, by: str, lead: timedelta) -> Published:
         """Publishes a catalogue. Raises PublishRefusedError."""
@@ -127,10 +127,10 @@ class RealDesk:
         before = (put for put in puts if put.position.offset < offset)
         return [put for put in before if put.command.organization_id == organization_id]
 
-    async def catalogues(self) -> Mapping[int, Catalogue]:
+    async def catalogues(self) -> Mapping[int, CatalogueRecord]:
         """See ``Desk``."""
         async with self._turn():
-            return await published(self._system)
+            return await publications(self._system)
 
     async def publish(self, catalogue: Catalogue, *, now: datetime, by: str, lead: timedelta) -> Published:
         """See ``Desk``."""

@@ -10,6 +10,7 @@ from streams.metrics import Family, Samples
 
 from .live import Hub
 from .parts import Parts
+from .served import REFUSED, Served
 
 FAMILIES: Final = (
     Family("sluicegate_api_balances", "gauge", (), "Balances that are held, of this month and the last."),
@@ -19,14 +20,19 @@ FAMILIES: Final = (
     Family("sluicegate_api_staleness_seconds", "gauge", ("table",),
            "Since the broker last answered for a table's topics: knowledge, balances, alerts."),
     Family("sluicegate_api_streams", "gauge", (), "Live streams that are open."),
+    Family("sluicegate_api_answer_seconds", "histogram", ("route", "status"),
+           "From a request to the begin of its answer, by the route's template and the status' class."),
+    Family("sluicegate_api_refused_total", "counter", ("audience", "status"),
+           "Answers 401, 403 and 429 to operators and customers."),
 )  # fmt: skip
 
 
 class ApiCollector(Collector):
     """Collects from the scraping thread; only reads."""
 
-    def __init__(self, parts: Parts, hub: Hub) -> None:
+    def __init__(self, parts: Parts, hub: Hub, served: Served) -> None:
         self._parts = parts
+        self._served = served
         self._hub = hub
 
     def collect(self) -> Iterable[Metric]:
@@ -46,4 +52,10 @@ class ApiCollector(Collector):
             stale_ms = one.staleness_ms
             samples.add("sluicegate_api_staleness_seconds", None if stale_ms is None else stale_ms / 1000, name)
         samples.add("sluicegate_api_streams", len(self._hub))
+        for place, times in list(self._served.times.items()):
+            samples.add_times("sluicegate_api_answer_seconds", times, *place)
+        for audience in ("operator", "customer"):
+            for status in REFUSED:
+                count = self._served.refused[audience, status]
+                samples.add("sluicegate_api_refused_total", count, audience, status)
         return samples.metrics()

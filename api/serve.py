@@ -29,7 +29,6 @@ from .connections import configuration, listening_socket
 from .desk import RealDesk
 from .directory import Directory
 from .history import ClickHouseHistory
-from .live import Hub
 from .metrics import ApiCollector
 from .operators import load_operators
 from .parts import Parts
@@ -93,7 +92,7 @@ async def serve(settings: ApiSettings, sluicegate: Sluicegate | None = None) -> 
     sluicegate.follower.listen(app.state.news.on_change)
     try:
         _set_aside()
-        async with _watched(settings, parts, app.state.hub), balances_from, alerts_from, sluicegate:
+        async with _watched(settings, parts, app), balances_from, alerts_from, sluicegate:
             await _answer(app, listening)
     finally:
         history.close()
@@ -116,7 +115,7 @@ def _listen(settings: ApiSettings) -> socket.socket:
 
 
 @asynccontextmanager
-async def _watched(settings: ApiSettings, parts: Parts, hub: Hub) -> AsyncIterator[None]:
+async def _watched(settings: ApiSettings, parts: Parts, app: FastAPI) -> AsyncIterator[None]:
     """Health and metrics, as of every process."""
 
     def health() -> Health:
@@ -126,7 +125,7 @@ async def _watched(settings: ApiSettings, parts: Parts, hub: Hub) -> AsyncIterat
     folder = Path(settings.process.data_dir)
     await asyncio.to_thread(os.makedirs, folder, exist_ok=True)
     registry = CollectorRegistry()
-    registry.register(ApiCollector(parts, hub))
+    registry.register(ApiCollector(parts, app.state.hub, app.state.served))
     registry.register(ProcessCollector(registry=None))
     endpoint = HealthEndpoint(
         settings.process.health_listen,

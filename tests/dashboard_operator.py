@@ -154,6 +154,12 @@ def trail() -> Json:
     }
 
 
+def catalogues() -> Json:
+    published = {"published_by": "priya", "published_at": _ago(hours=50)}
+    known = {"version": 2, "effective_at": _ago(hours=49), "in_force": True}
+    return {"catalogues": [known | published]}
+
+
 OPERATOR_ANSWERS: dict[str, Callable[[], Json]] = {
     "blocks": blocks,
     "topology": topology,
@@ -161,4 +167,5 @@ OPERATOR_ANSWERS: dict[str, Callable[[], Json]] = {
     "drifts": drifts,
     "top-consumers": top_consumers,
     "trail": trail,
+    "catalogues": catalogues,
 }

@@ -24,7 +24,7 @@ from sluicegate.operator.send import Sent
 from sluicegate.operator.submit import Make, submit
 from sluicegate.operator.tailed import Tailed, TailedRecord
 from sluicegate_schemas.accounts import AnyCommand, KeyPut, OrganizationPut
-from sluicegate_schemas.catalogue import Catalogue
+from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 from sluicegate_schemas.outputs import Balance, Position, TrailEntry
 from tests.command_line import reject_with
 from tests.gating import CATALOGUE, NOW, NOW_MS, TopicRecord, key_record, organization_record
@@ -42,7 +42,8 @@ class FakeDesk:
         self._unanswered: list[AnyCommand] = []
         self._conflicts: set[int] = set()
         self.failure: Exception | None = None
-        self.published: dict[int, Catalogue] = {CATALOGUE.version: CATALOGUE}
+        first = CatalogueRecord(catalogue=CATALOGUE, published_at=NOW, published_by="ada")
+        self.published: dict[int, CatalogueRecord] = {CATALOGUE.version: first}
         self.tailed: dict[str, list[TailedRecord]] = {}
         self.balances: list[Balance] = []
         self.asked_about: list[set[str] | None] = []
@@ -105,15 +106,16 @@ class FakeDesk:
         of = account_id, organization_id
         return [put for put in self._puts(offset) if (put.command.account_id, put.command.organization_id) == of]
 
-    async def catalogues(self) -> Mapping[int, Catalogue]:
+    async def catalogues(self) -> Mapping[int, CatalogueRecord]:
         self._fail()
         return self.published
 
     async def publish(self, catalogue: Catalogue, *, now: datetime, by: str, lead: timedelta) -> Published:
         self._fail()
-        record = catalogue_to_publish(self.published, catalogue, now=now, lead=lead, by=by)
+        known = {version: one.catalogue for version, one in self.published.items()}
+        record = catalogue_to_publish(known, catalogue, now=now, lead=lead, by=by)
         if record is not None:
-            self.published[catalogue.version] = catalogue
+            self.published[catalogue.version] = record
         return Published(None if record is None else catalogue.version, 0, 0)
 
     async def trail(self, *, limit: int, account_id: str | None, before: Mapping[int, int] | None) -> Page[TrailEntry]:

@@ -13,16 +13,22 @@ from .system import System
 
 
 async def published(system: System) -> dict[int, Catalogue]:
-    """By version; the first record of a version counts, and what cannot be read is left out."""
-    found: dict[int, Catalogue] = {}
+    """By version; see ``publications``."""
+    return {version: record.catalogue for version, record in (await publications(system)).items()}
+
+
+async def publications(system: System) -> dict[int, CatalogueRecord]:
+    """By version, with who published it and when; the first record of a version counts, and what cannot be read is left
+    out."""
+    found: dict[int, CatalogueRecord] = {}
     async for record in read_all(system.brokers, system.topic(CATALOG)):
         if record.value is None:
             continue
         try:
-            catalogue = CatalogueRecord.model_validate_json(record.value).catalogue
+            publication = CatalogueRecord.model_validate_json(record.value)
         except ValidationError:
             continue
-        found.setdefault(catalogue.version, catalogue)
+        found.setdefault(publication.catalogue.version, publication)
     return found
 
 

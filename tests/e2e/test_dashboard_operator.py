@@ -48,7 +48,9 @@ def test_an_operator_sees_who_uses_most_what_is_blocked_and_how_far_each_part_is
     )
     expect(page.get_by_text("Decision lag, p99").locator("xpath=..")).to_contain_text("64 ms")
     expect(page.get_by_role("region", name="Audit")).to_contain_text("−1.3 credits and −2 events in 1 bucket")
-    expect(page.get_by_role("region", name="Changes")).to_contain_text("Goodwill after the incident")
+    changes = page.get_by_role("region", name="Changes")
+    expect(changes).to_contain_text("Goodwill after the incident")
+    expect(changes).to_contain_text("priya")
 
 
 def test_what_an_operator_cannot_be_told_now_is_said_until_it_can(page: Page, world: World) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import pytest
 from sluicegate.operator.logs import LogRecord
 from sluicegate.operator.tailed import READERS, TailedRecord, about_whom, read_record
 from sluicegate_schemas.accounts import OrganizationPut
+from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.outputs import Balance
 from tests.api_app import READER, WRITER, ApiApp
 from tests.api_world import alert_record, balance_record
+from tests.gating import NOW_MS
 
 ORGANIZATION = "/v1/operator/organizations/org_heron"
 TOML = {"content-type": "application/toml"}
@@ -191,3 +194,18 @@ async def test_the_doctor_says_what_is_wrong(api: ApiApp, reader: httpx.AsyncCli
     said = (await reader.get("/v1/operator/doctor")).json()
     assert (said["healthy"], said["findings"][0]["status"]) == (False, "error")
     assert json.dumps(said).count("does not answer") == 1
+
+
+# ---- catalogues ----
+
+
+async def test_a_published_catalogue_says_who_published_it_and_when(api: ApiApp, writer: httpx.AsyncClient) -> None:
+    effective = from_epoch_ms(NOW_MS) + timedelta(days=1)
+    body = re.sub(r"(?m)^effective_at = .*$", f"effective_at = {effective.isoformat()}", CATALOGUE)
+    body = body.replace("version = 1", "version = 7", 1)
+    sent = await writer.post("/v1/operator/catalogues", content=body, headers=TOML)
+    assert sent.json()["published"] is True, sent.text
+    first, second = (await writer.get("/v1/operator/catalogues")).json()["catalogues"]
+    assert (first["published_by"], first["in_force"]) == ("ada", True)
+    assert (second["published_by"], second["in_force"]) == ("wim", False)
+    assert datetime.fromisoformat(second["published_at"]) == from_epoch_ms(NOW_MS)

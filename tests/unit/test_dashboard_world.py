@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from api import models
-from api.routes.operator import looks, system
+from api.routes.operator import catalogues, looks, system
 from sluicegate.operator.groups import Topology
 from sluicegate_schemas.bounds import Record
 from tests.dashboard_operator import OPERATOR_ANSWERS
@@ -62,6 +62,7 @@ def test_each_answer_made_up_for_the_dashboard_is_one_that_the_api_could_give(
         ("blocks", looks.Blocks),
         ("top-consumers", looks.Consumers),
         ("trail", looks.Trail),
+        ("catalogues", catalogues.KnownCatalogues),
         ("topology", Topology),
         ("freshness", system.SystemFreshness),
         ("drifts", system.Drifts),
@@ -72,4 +73,4 @@ def test_each_operators_answer_made_up_for_the_dashboard_is_one_that_the_api_cou
 ) -> None:
     answer = OPERATOR_ANSWERS[name]()
     assert shape(model.model_validate_json(json.dumps(answer))) == shape(answer)
-    assert len(OPERATOR_ANSWERS) == 6
+    assert len(OPERATOR_ANSWERS) == 7

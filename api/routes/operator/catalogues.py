@@ -1,5 +1,6 @@
 """Catalogues over HTTP: checked, compared and published as the TOML files that they are."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Final
 
@@ -17,7 +18,7 @@ from sluicegate.operator.catalogue_reports import (
 from sluicegate.operator.catalogues import in_force
 from sluicegate.operator.plans import LEAD_MIN
 from sluicegate_schemas.bounds import Record, Time
-from sluicegate_schemas.catalogue import Catalogue
+from sluicegate_schemas.catalogue import Catalogue, CatalogueRecord
 from sluicegate_schemas.files import load_catalogue
 
 from ...auth import OperatorReads, OperatorWrites
@@ -38,11 +39,13 @@ LEAD_SECONDS: Final = round(LEAD_MIN.total_seconds())
 
 
 class KnownCatalogue(Record):
-    """A published version."""
+    """A published version, who published it and when."""
 
     version: int
     effective_at: Time
     in_force: bool
+    published_by: str
+    published_at: Time
 
 
 class KnownCatalogues(Record):
@@ -56,10 +59,16 @@ async def list_catalogues(request: Request, _: OperatorReads) -> Response:
     """The published versions."""
     with as_problems():
         found = await desk_of(request).catalogues()
-    now = in_force(found, now_of(parts_of(request)))
+    now = in_force(_contents(found), now_of(parts_of(request)))
     known = [
-        KnownCatalogue(version=one.version, effective_at=one.effective_at, in_force=one is now)
-        for one in sorted(found.values(), key=lambda one: one.version)
+        KnownCatalogue(
+            version=version,
+            effective_at=one.catalogue.effective_at,
+            in_force=one.catalogue is now,
+            published_by=one.published_by,
+            published_at=one.published_at,
+        )
+        for version, one in sorted(found.items())
     ]
     return record_answer(KnownCatalogues(catalogues=tuple(known)))
 
@@ -71,7 +80,7 @@ async def get_catalogue(request: Request, _: OperatorReads, version: Version) ->
         found = (await desk_of(request).catalogues()).get(version)
     if found is None:
         raise not_found("version")
-    return record_answer(found)
+    return record_answer(found.catalogue)
 
 
 @router.post(f"{CATALOGUES}/check", openapi_extra=TOML_BODY, **shows(CheckedCatalogue))
@@ -89,7 +98,7 @@ async def diff(request: Request, _: OperatorReads, against: Against = None) -> R
     text = await toml_text(request)
     with as_problems():
         new = load_catalogue(text)
-        return record_answer(compared(await desk_of(request).catalogues(), new, against))
+        return record_answer(compared(_contents(await desk_of(request).catalogues()), new, against))
 
 
 @router.post(CATALOGUES, openapi_extra=TOML_BODY, **shows(PublishedCatalogue))
@@ -102,3 +111,7 @@ async def publish(request: Request, operator: OperatorWrites, lead_seconds: Lead
         published = await desk_of(request).publish(new, now=now, by=operator.name, lead=lead)
     is_new = published.catalogue_version is not None
     return record_answer(PublishedCatalogue(version=new.version, effective_at=new.effective_at, published=is_new))
+
+
+def _contents(published: Mapping[int, CatalogueRecord]) -> dict[int, Catalogue]:
+    return {version: record.catalogue for version, record in published.items()}

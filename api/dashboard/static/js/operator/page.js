@@ -10,7 +10,7 @@ import { consumersSection } from "./consumers.js";
 import { driftsSection } from "./drifts.js";
 import { glance } from "./glance.js";
 import { topologySection } from "./topology.js";
-import { trailSection } from "./trail.js";
+import { SHOWN, trailSection } from "./trail.js";
 
 const BLOCKS_MS = 5_000;
 const SYSTEM_MS = 10_000;
@@ -79,7 +79,8 @@ export function openOperatorPage({ root, client, status, signal, onRefused }) {
     const number = found.drifts.length;
     facts.set("drifts", number ? `${count(number)} open` : "All agree", number ? "critical" : "");
   });
-  keep("trail", TRAIL_MS, trail.show, () => ({ limit: 12 }));
+  keep("trail", TRAIL_MS, trail.show, () => ({ limit: SHOWN }));
+  keep("catalogues", BOOKS_MS, trail.showCatalogues);
   const consumersSoon = keep("top-consumers", CONSUMERS_MS, consumers.show, consumers.parameters);
   status.figures({ as_of: new Date(now()).toISOString(), lag_ms: null });
 }
