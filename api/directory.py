@@ -13,7 +13,7 @@ from sluicegate_schemas.outputs import KeyEntitlement, decision_key
 from sluicegate_schemas.wire_decision import WireDecision
 
 KEYS_MAX: Final = 1_000
-"""Keys of one organization that are listed; the others work all the same."""
+"""Keys of one organization that are listed, with what blocks them; the others work all the same, and see their own."""
 STANDING_MAX: Final = 2_000
 """Decisions on one organization or key that are listed; beyond it those that stand no more go, then the oldest."""
 DECISIONS_MAX: Final = 50_000
@@ -37,7 +37,7 @@ class Directory:
             keys = self._keys.setdefault(record.organization_id, {})
             if len(keys) < KEYS_MAX:
                 keys[record.api_key_id] = record.key_sha256
-                self._owners[record.api_key_id] = record.organization_id
+            self._owners[record.api_key_id] = record.organization_id  # as many as the view lets in
         elif isinstance(record, WireDecision):
             self._note(record)
             self._decisions[record.decision_id] = record

@@ -66,7 +66,7 @@ def _stands(parts: Parts, decision: WireDecision) -> bool:
 
 
 async def _from_history(parts: Parts, caller: Caller, decision_id: str) -> WireDecision | None:
-    owners = [caller.organization_id, caller.account_id]
+    owners = [caller.organization_id, caller.account_id, caller.api_key_id]
     owners += [key.api_key_id for key in parts.directory.keys_of(caller.organization_id)]
     row = await parts.history.ask(decision_row, decision_id, owners)
     try:

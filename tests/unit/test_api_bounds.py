@@ -15,7 +15,7 @@ from api.history import ClickHouseHistory
 from api.metrics import ApiCollector
 from api.problems import ProblemError
 from clickhouse.connection import ClickHouse
-from tests.api_world import MONTH, World, alert_record, balance_record
+from tests.api_world import MONTH, OTHER_SECRET, World, alert_record, balance_record
 from tests.gating import NOW, NOW_MS, credit_block, decision_record, key_record
 
 DAY_MS = 86_400_000
@@ -98,11 +98,27 @@ def test_decisions_that_stand_no_more_make_room_for_those_that_do(monkeypatch: p
     assert world.directory.decision("d-5-2") is not None
 
 
-def test_a_key_that_moved_to_no_other_organization_is_known_by_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_beyond_those_that_are_listed_sees_its_own_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directory, "KEYS_MAX", 1)
-    world = World(key_record("sk_live_second_key_1", name="key_heron_2"))
+    own = "sk_live_second_key_1"
+    world = World(
+        key_record(revoked=True, rank=(2, 0)),  # a revoked one is listed, too
+        key_record(own, name="key_heron_2"),
+        decision_record(name="key_heron_2", limit_name="search_per_minute", decision_id="d-own"),
+    )
     assert [key.api_key_id for key in world.directory.keys_of("org_heron")] == ["key_heron_1"]
-    assert world.get("/v1/organizations/usage", "sk_live_second_key_1").status_code == 200
+    world.balance("key", "key_heron_2", used_micro=2_000_000)
+    usage = world.get("/v1/organizations/usage/api-keys/key_heron_2", own)
+    assert (usage.status_code, usage.json()["credits"]["used"]) == (200, 2)
+    assert world.get("/v1/organizations/usage/api-keys/key_heron_2", OTHER_SECRET).status_code == 404
+    world.history.says["reached"] = lambda *_: (NOW_MS, NOW_MS)
+    assert world.get("/v1/organizations/decisions/d-own", OTHER_SECRET).status_code == 503, "history is asked, and away"
+    assert world.directory.concerns(world.directory.decision("d-own"), "org_heron", "org_heron")  # type: ignore[arg-type]
+    assert world.directory.organization_of_key("key_heron_2") == "org_heron", "whose streams are told of it"
+    world.history.says["decision_row"] = lambda *_: None
+    assert world.get("/v1/organizations/decisions/d-older", own).status_code == 404
+    name, (_, owners), _ = world.history.asked[-1]
+    assert (name, "key_heron_2" in owners) == ("decision_row", True), "of an older one it is asked as well"
 
 
 async def test_too_many_questions_about_the_past_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
