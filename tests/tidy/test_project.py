@@ -71,7 +71,8 @@ def test_every_link_between_documents_leads_somewhere() -> None:
 def test_the_composition_publishes_nothing_but_loopback_and_knows_no_password() -> None:
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
     services = yaml.safe_load(text)["services"]
-    processes = {"kafka", "clickhouse", "worker", "sink", "audit", "webhooks", "api", "prometheus", "grafana"}
+    processes = {"kafka", "clickhouse", "worker", "sink", "audit", "webhooks", "api", "api-operators"}
+    processes |= {"prometheus", "grafana"}
     assert set(services) == processes | {"access", "migrate"}
     for name, service in services.items():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
@@ -80,6 +81,7 @@ def test_the_composition_publishes_nothing_but_loopback_and_knows_no_password() 
                 assert re.fullmatch(r"\$\{[A-Z_]+:\?[^}]+\}", value), (name, variable)
     for name in processes:
         assert services[name]["healthcheck"]["test"], name
+    assert [name for name, service in services.items() if "profiles" in service] == ["api-operators"]
     assert set(re.findall(r"\$\{([A-Z_]+):\?", text)) == set(PASSWORDS)
     assert set(re.findall(r"^([A-Z_]+)=$", (ROOT / ".env.example").read_text("utf-8"), re.M)) == set(PASSWORDS)
 

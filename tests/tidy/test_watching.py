@@ -64,7 +64,7 @@ def test_counters_are_asked_for_by_their_growth_and_gauges_are_not() -> None:
     for name, expression, _ in EXPRESSIONS:
         for metric, family in FAMILY.items():
             if re.search(rf"\b{metric}\b", expression):
-                grows = re.search(rf"(rate|increase)\({metric}\[", expression) is not None
+                grows = re.search(rf"(rate|increase)\({metric}(\{{[^}}]*\}})?\[", expression) is not None
                 assert grows == (family.kind == "counter"), name
 
 
