@@ -19,7 +19,9 @@ BALANCE_BYTES_MAX: Final = 64 * 1024
 _DAY_MS: Final = 86_400_000
 
 
-class _Rank(msgspec.Struct, frozen=True, gc=False):
+class Rank(msgspec.Struct, frozen=True, gc=False):
+    """A balance's sequence."""
+
     epoch: int
     counter: int
 
@@ -47,7 +49,7 @@ class Balance(msgspec.Struct, frozen=True, gc=False):
     breakdown_micro: dict[str, int]
     requests: int
     as_of: datetime
-    sequence: _Rank
+    sequence: Rank
     label: str | None = None
     overage_micro: int = 0
     granted_micro: int = 0

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
 
-from sluicegate_schemas.topics import ALERTS, DECISIONS, STATE, Topic
+from sluicegate_schemas.topics import ALERTS, BALANCES, DECISIONS, STATE, Topic
 
 from .alerts import AlertRows
 from .cursor import Cursor, LogRecord, SeekTo
 from .decisions import DecisionRows
 from .label_rows import LabelRow
+from .month_rows import MonthRows
 from .patience import Patience
 from .record_rows import RecordRows
 from .rows import StateRows, UsageRow
@@ -37,7 +38,11 @@ RECORD_OVERHEAD_BYTES: Final = 600
 LINGER_S: Final = 0.5
 """How long rows are gathered before an insert: few large inserts, fresh figures."""
 
-ROWS_OF: Final[tuple[tuple[Topic, type[RecordRows[Any]]], ...]] = ((DECISIONS, DecisionRows), (ALERTS, AlertRows))
+ROWS_OF: Final[tuple[tuple[Topic, type[RecordRows[Any]]], ...]] = (
+    (DECISIONS, DecisionRows),
+    (ALERTS, AlertRows),
+    (BALANCES, MonthRows),
+)
 """What is read beside the state, and what each record of it comes to."""
 SUNK: Final = (STATE, *(topic for topic, _ in ROWS_OF))
 """All topics that are read."""

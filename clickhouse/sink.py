@@ -1,4 +1,4 @@
-"""The sink: a Faust app of its own that keeps ClickHouse equal to the topics of state, decisions and alerts.
+"""The sink: a Faust app of its own that keeps ClickHouse equal to the topics of state, decisions, alerts and balances.
 
 Run it with ``faust -A clickhouse.sink worker -l info``; several share the partitions. ClickHouse being away stops only
 this process. It may be killed at any moment: it keeps nothing but what ClickHouse holds (see ``intake``).

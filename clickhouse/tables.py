@@ -13,6 +13,7 @@ from .alerts import AlertRow
 from .connection import ClickHouse
 from .decisions import DecisionRow
 from .label_rows import LabelRow
+from .month_rows import MonthRow
 from .rows import UsageRow
 
 
@@ -37,12 +38,13 @@ class FreshnessRow(NamedTuple):
     visible_at: int
 
 
-SinkRow = UsageRow | LabelRow | DecisionRow | AlertRow | PositionRow | FreshnessRow
+SinkRow = UsageRow | LabelRow | DecisionRow | AlertRow | MonthRow | PositionRow | FreshnessRow
 ROW_TABLES: Final[dict[type[tuple[object, ...]], str]] = {
     UsageRow: "usage_minute",
     LabelRow: "usage_label",
     DecisionRow: "decision",
     AlertRow: "alert",
+    MonthRow: "usage_month",
     PositionRow: "sink_position",
     FreshnessRow: "sink_freshness",
 }

@@ -63,6 +63,7 @@ class ApiApp(World):
                 fits=(_fit("pro", each[name].credits_micro), _fit("enterprise", each[name].credits_micro)),
             ),
             "project": lambda now, left: [_projected(name, one.credits_micro) for name, one in each.items()],
+            "final_balance": lambda *_: None,
             "usage_by": lambda name, *_, **__: [UsageOf(f"{name[4:]}.knn", each[name])],
             "usage_series": lambda name, *_, **__: [UsagePoint(NOW, f"{name[4:]}.knn", each[name])],
             "label_series": lambda name, *_, **__: [

@@ -8,6 +8,7 @@ from ..auth import Customer
 from ..balances import month_of
 from ..freshness import balances_reached
 from ..models import ServiceLevel
+from ..months import month_over
 from ..parts import Parts
 from ..problems import ProblemError
 from .usage import MonthQuery, held_balance
@@ -17,12 +18,16 @@ router = APIRouter(tags=["organization"])
 
 @router.get("/v1/organizations/sla", **shown_as(ServiceLevel))
 async def sla(request: Request, caller: Customer, month: MonthQuery = None) -> Response:
-    """How the organization's requests of this month or the last were served."""
+    """How the organization's requests of a month were served. Of a month before the last, 404 where its end was not
+    seen, or nothing was used."""
     parts: Parts = request.app.state.parts
     wanted = month or month_of(parts.clock())
-    if not parts.balances.keeps(wanted, parts.clock()):
-        raise ProblemError(404, "Service levels are kept of this month and the last.")
-    held = held_balance(parts, "organization", caller.organization_id, wanted)
+    if parts.balances.keeps(wanted, parts.clock()):
+        held = held_balance(parts, "organization", caller.organization_id, wanted)
+    else:
+        held = await month_over(parts, caller.organization_id, "organization", caller.organization_id, wanted)
+        if held is None:
+            raise ProblemError(404, "No service levels are kept of this month.")
     served = None if held is None else held.balance.served
     return answer(
         ServiceLevel.model_construct(

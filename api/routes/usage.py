@@ -15,6 +15,7 @@ from ..auth import Caller, Customer
 from ..balances import Held, month_end, month_of
 from ..freshness import balances_reached, history_reached
 from ..models import GROUPS, CreditsOfMonth, Usage
+from ..months import month_over
 from ..parts import Parts
 from ..problems import away, not_found
 
@@ -27,12 +28,12 @@ MonthQuery = Annotated[
 
 @router.get("/v1/organizations/usage", **shown_as(Usage))
 async def organization_usage(request: Request, caller: Customer, month: MonthQuery = None) -> Response:
-    """The organization's credits, used and left, and what they went into. A month before the last has no total any
-    more."""
+    """The organization's credits, used and left, and what they went into. A month of which the
+    end was not seen has no total, is told by time of use, and is not final."""
     parts: Parts = request.app.state.parts
     wanted = month or month_of(parts.clock())
     if not parts.balances.keeps(wanted, parts.clock()):
-        return answer(await _long_ago(parts, caller, wanted))
+        return answer(await _past(parts, caller, wanted))
     return answer(usage_of_month(parts, caller, wanted))
 
 
@@ -49,7 +50,7 @@ async def key_usage(
         raise not_found("key")
     wanted = month or month_of(parts.clock())
     if not parts.balances.keeps(wanted, parts.clock()):
-        return answer(await _long_ago(parts, caller, wanted, key_id))
+        return answer(await _past(parts, caller, wanted, key_id))
     held = held_balance(parts, "key", key_id, wanted)
     if held is not None and held.balance.organization_id != caller.organization_id:
         raise not_found("key")  # an operator gave two organizations a key of one id
@@ -65,8 +66,18 @@ def held_balance(parts: Parts, kind: str, identifier: str, month: str) -> Held |
     return held
 
 
-async def _long_ago(parts: Parts, caller: Caller, month: str, api_key_id: str = "") -> Usage:
-    """A month that only history holds: what was used, by the groups of today's rate card."""
+async def _past(parts: Parts, caller: Caller, month: str, api_key_id: str = "") -> Usage:
+    """A month before the last: what its final balance said, if its end was seen."""
+    kind, identifier = ("key", api_key_id) if api_key_id else ("organization", caller.organization_id)
+    held = await month_over(parts, caller.organization_id, kind, identifier, month)
+    if held is not None:
+        return usage_of(parts, held, month, None)
+    return await _by_time_of_use(parts, caller, month, api_key_id)
+
+
+async def _by_time_of_use(parts: Parts, caller: Caller, month: str, api_key_id: str) -> Usage:
+    """What was used in a month, by the groups of today's rate card. It is not final: what came late is in it, while
+    balances hold it in the month in which it came."""
     catalogue = parts.knowledge.view.catalogue_at(parts.clock())
     if catalogue is None:
         raise away("The plan is not known yet")
@@ -81,7 +92,7 @@ async def _long_ago(parts: Parts, caller: Caller, month: str, api_key_id: str = 
     return Usage.model_construct(
         as_of=from_epoch_ms(as_of_ms),
         lag_ms=lag_ms,
-        final=end <= from_epoch_ms(as_of_ms),
+        final=False,
         month=month,
         credits=CreditsOfMonth.model_construct(
             total=None, used=in_credits(groups.total()), remaining=None, reset_date=end,

@@ -24,6 +24,7 @@ GRANT SELECT ON sluicegate.usage_hour TO analyst;
 GRANT SELECT ON sluicegate.usage_day TO analyst;
 GRANT SELECT ON sluicegate.usage_organization_hour TO analyst;
 GRANT SELECT ON sluicegate.usage_label TO analyst;
+GRANT SELECT ON sluicegate.usage_month TO analyst;
 GRANT SELECT ON sluicegate.decision TO analyst;
 GRANT SELECT ON sluicegate.alert TO analyst;
 GRANT SELECT ON sluicegate.usage_between TO analyst;
@@ -44,6 +45,7 @@ CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.usage_day USING org_i
 CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.usage_organization_hour
     USING org_id = 'org_acme' TO analyst_acme;
 CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.usage_label USING org_id = 'org_acme' TO analyst_acme;
+CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.usage_month USING org_id = 'org_acme' TO analyst_acme;
 CREATE ROW POLICY IF NOT EXISTS analyst_acme ON sluicegate.decision
     USING organization_id = 'org_acme' TO analyst_acme;
 -- What the audit found is the operators' alone.

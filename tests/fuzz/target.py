@@ -22,6 +22,7 @@ GOLDEN: Final = {
     "reject": ("reject.json",),
     "follower": ("catalogue_record.json", "entitlement_key.json", "entitlement_organization.json", "decision.json"),
     "sink_decision": ("decision.json",),
+    "sink_balance": ("balance.json",),
     "sink_alert": ("alert_audit_drift.json",),
 }
 """The records of the contract that a target starts from besides its own corpus."""

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from clickhouse.alerts import AlertRows
 from clickhouse.decisions import DecisionRows
+from clickhouse.month_rows import MonthRows
 from clickhouse.record_rows import RecordFormatError
 from clickhouse.rows import StateRows
 from sluicegate.follower import Outcome, View
@@ -293,6 +294,19 @@ def alert_rows(value: bytes) -> Any:
     return row
 
 
+def month_rows(value: bytes) -> Any:
+    """A balance as the sink reads it: its row, if it has one, fits its columns."""
+    reader = MonthRows("balances/0")
+    reader.feed([StateRecord(0, b"key", value, ())])
+    rows = reader.take()
+    for row in rows:
+        amounts = row.used_micro, row.total_micro or 0, *row.breakdown_micro.values(), *row.corrections_micro.values()
+        assert all(-(2**63) <= amount < 2**63 for amount in amounts)
+        assert 0 <= row.version < 2**128
+        assert 0 <= row.as_of < bounds.EPOCH_MS_MAX
+    return rows
+
+
 def spool(value: bytes) -> list[Envelope]:
     """A segment that a dead process left, sent to its end."""
     path = FOLDER / "3-000000000001.spool"
@@ -363,6 +377,7 @@ RECORDS: Final = (
     _target("reject", Reject),
     Target("follower", "json", follow, ()),
     Target("sink_decision", "json", decision_rows, (RecordFormatError,), says=None),
+    Target("sink_balance", "json", month_rows, (RecordFormatError,), says=None),
     Target("sink_alert", "json", alert_rows, (RecordFormatError,), says=None),
     Target("sink_state", "msgpack", state_rows, (StateFormatError,)),
     Target("state_fold", "msgpack", fold, (StateFormatError,)),

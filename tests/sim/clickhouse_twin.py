@@ -16,6 +16,7 @@ import clickhouse
 from clickhouse.alerts import AlertRow
 from clickhouse.decisions import DecisionRow
 from clickhouse.label_rows import LabelRow
+from clickhouse.month_rows import MonthRow
 from clickhouse.rows import UsageRow
 from clickhouse.tables import ROW_TABLES, PositionRow, SinkRow
 
@@ -60,6 +61,7 @@ class SimClickHouse:
         self.labels: dict[tuple[Any, ...], LabelRow] = {}
         self.decisions: dict[tuple[Any, ...], DecisionRow] = {}
         self.alerts: dict[tuple[Any, ...], AlertRow] = {}
+        self.months: dict[tuple[Any, ...], MonthRow] = {}
         self.stored: dict[tuple[Any, ...], PositionRow] = {}
         self.watchers: list[Callable[[Sequence[SinkRow]], None]] = []
         """Called with the rows of each insert that took effect."""
@@ -71,6 +73,7 @@ class SimClickHouse:
                 (LabelRow, self.labels),
                 (DecisionRow, self.decisions),
                 (AlertRow, self.alerts),
+                (MonthRow, self.months),
                 (PositionRow, self.stored),
             )
         }

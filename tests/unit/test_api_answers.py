@@ -99,6 +99,7 @@ def test_the_groups_of_the_contract_stand_in_every_breakdown(path: str, month: s
     """Also of a month without usage, and of one that only history knows; others follow where they were used."""
     world = World()
     world.history.says |= {"usage_by": lambda *_, **__: [], "reached": lambda *_: (NOW_MS, NOW_MS)}
+    world.history.says["final_balance"] = lambda *_: None
     golden = '"breakdown":{"inference":0,"search":0,"storage":0,"documents":0}'
     assert golden in world.get(f"/v1/organizations/{path}?month={month}").text
     for kind, name in (("organization", "org_heron"), ("key", "key_heron_1")):
@@ -338,6 +339,8 @@ def test_service_levels_of_a_month_are_answered_with_how_fresh_they_are() -> Non
     body = world.get("/v1/organizations/sla").json()
     assert (body["availability"], body["latency_p50_ms"], body["latency_p99_ms"]) == (0.999333, 12, 460)
     assert (body["lag_ms"], body["final"]) == (43, True)
+    assert world.get("/v1/organizations/sla?month=2025-01").status_code == 503
+    world.history.says["final_balance"] = lambda *_: None
     assert world.get("/v1/organizations/sla?month=2025-01").status_code == 404
 
 

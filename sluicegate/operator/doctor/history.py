@@ -6,7 +6,7 @@ from typing import Any, Final
 from ...errors import ClickHouseError
 from .finding import Finding, broken, warning, well
 
-SCHEMA_VERSION: Final = 10
+SCHEMA_VERSION: Final = 11
 """The newest migration of this release."""
 _MIGRATE: Final = "python -m clickhouse.migrate"
 Select = Callable[[str], Awaitable[Sequence[Mapping[str, Any]]]]

@@ -45,6 +45,8 @@ class OutputWatch:
         """By decision id: every decision that was ever said."""
         self.newest: dict[tuple[str, str], tuple[tuple[int, int], Any]] = {}
         """By (topic, record key): the highest sequence and its content."""
+        self.finals: dict[tuple[str, str, str], tuple[tuple[int, int], Any]] = {}
+        """By (kind, id, month): the final balance with the highest sequence."""
         self._rising: dict[tuple[str, int, int, str], int] = {}
         self.lent: dict[str, str] = {}
         """By lease, the limit and scope that it is of."""
@@ -131,6 +133,11 @@ class OutputWatch:
             if sum(body["breakdown_micro"].values()) != body["used_micro"]:
                 self._note(f"the breakdown of the balance {record.key!r} does not sum to what is used")
             self._sequence("balances", record, body)
+            sequence = body["sequence"]["epoch"], body["sequence"]["counter"]
+            name = body["kind"], body["id"], body["month"]
+            if body["final"] and body["kind"] != "label" and sequence > self.finals.get(name, ((-1, 0), None))[0]:
+                self.finals[name] = sequence, body
+                self._seen["final balances"] += 1
 
     def entitled(self, records: Sequence[LogRecord]) -> None:
         """Entitlements were appended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from clickhouse.label_rows import LabelRow
@@ -32,6 +32,7 @@ class RollupWatch:
         topic_prefix: str,
         decisions: Callable[[int, int], Iterable[str]],
         alerts: Iterable[tuple[str, str]],
+        finals: Mapping[tuple[str, str, str], tuple[tuple[int, int], Any]],
         note: Callable[[str], None],
         is_compacted: Callable[[], bool],
     ) -> None:
@@ -41,6 +42,7 @@ class RollupWatch:
         self._state_topic = topic_prefix + STATE.name
         self._decisions_topic = topic_prefix + DECISIONS.name
         self._alerts = alerts
+        self._finals = finals
         self._decisions = decisions
         self._note = note
         self._checked = [0] * len(states)
@@ -102,6 +104,7 @@ class RollupWatch:
         if differences:
             yield f"ClickHouse, {len(differences)} rollups: {'; '.join(differences[:_SHOWN])}"
         yield from self._labels()
+        yield from self._months()
         held = {row.decision_id for row in self._server.decisions.values()}
         missing = [
             name
@@ -115,6 +118,21 @@ class RollupWatch:
         alerts = {(row.alert_id, row.state) for row in self._server.alerts.values()}
         if (told := set(self._alerts)) != alerts:
             yield f"ClickHouse: the alerts {sorted(told ^ alerts)[:_SHOWN]} are not those that were told"
+
+    def _months(self) -> Iterable[str]:
+        """A month that is over is what its final balance said last."""
+        found = {(row.kind, row.id, row.month): row for row in self._server.months.values()}
+        if found.keys() != self._finals.keys():
+            yield f"ClickHouse: the months {sorted(found.keys() ^ self._finals.keys())[:_SHOWN]} are over, or are not"
+        for name, row in found.items():
+            body = self._finals[name][1] if name in self._finals else {}
+            wrong = [
+                field
+                for field in ("total_micro", "used_micro", "breakdown_micro", "corrections_micro", "requests")
+                if getattr(row, field) != body.get(field)
+            ]
+            if wrong:
+                yield f"ClickHouse: the month {name} is {row}, and its balance says otherwise of {wrong}"
 
     def _labels(self) -> Iterable[str]:
         """The newest row of a label's month is its ledger; so the hours, which are differences, add up to it."""

@@ -86,6 +86,7 @@ class Watch:
             world.prefix,
             self._decisions,
             self.alerts.told,
+            self.outputs.finals,
             self.note,
             is_compacted=lambda: world.seen["compactions"] > 0,
         )
