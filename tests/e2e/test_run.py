@@ -5,7 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,6 +18,8 @@ from stack.node_log import NodeLog, Published
 
 CHECKOUT = Path(__file__).parents[2]
 LIMIT_S = 240
+NEWCOMER_S = 60
+"""From the opening on, until a newcomer has seen usage, a block, and why."""
 NEEDED = {
     "events_published", "events_counted", "events_rejected", "events_duplicate", "credits_micro_expected",
     "credits_micro_ledger", "credits_micro_clickhouse", "requests_clickhouse", "decisions", "decision_latency_ms",
@@ -96,10 +101,11 @@ def test_within_two_minutes_each_kind_of_block_is_shown_once_and_clears(tmp_path
     }
     for name, act in scenes.items():
         assert act["refused_at_s"] < act["cleared_at_s"] < 120, name
+    assert scenes["credits"]["refused_at_s"] < NEWCOMER_S
     assert {act["cleared_by"] for act in scenes.values()} >= {"time", "a grant", "a delete", "a larger budget"}
 
 
-def test_it_opens_with_the_dashboards_address_and_a_key_to_sign_in_with(tmp_path: Path) -> None:
+def test_within_a_minute_of_its_opening_a_newcomer_has_seen_usage_a_block_and_why(tmp_path: Path) -> None:
     data = tmp_path / "data"
     process = subprocess.Popen(
         [sys.executable, "-m", "stack", "run", "--data", str(data)],
@@ -111,12 +117,15 @@ def test_it_opens_with_the_dashboards_address_and_a_key_to_sign_in_with(tmp_path
     try:
         assert process.stderr is not None
         opening = next(line for line in process.stderr if "Dashboard: " in line)
+        opened_at = time.monotonic()
         key = next(word for word in next(process.stderr).split() if word.startswith("sk_")).rstrip(":")
         dashboard = opening.split()[1]
         assert httpx.get(dashboard, timeout=10, trust_env=False).status_code == 200
-        usage = dashboard.replace("/dashboard/", "/v1/organizations/usage")
-        answer = httpx.get(usage, headers={"Authorization": f"Bearer {key}"}, timeout=10, trust_env=False)
-        assert answer.json()["credits"]["total"] == 500
+        why = look_around(dashboard.replace("/dashboard/", "/v1/organizations"), key, opened_at + NEWCOMER_S)
+        print(f"all of it seen {time.monotonic() - opened_at:.1f} s after the opening")
+        assert (why["decision"]["limit_name"], why["stands"]) == ("credits", True)
+        assert why["event"]["api_key_id"] == "key_wren_1"
+        assert why["events"], "what came before it"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     finally:
@@ -124,6 +133,24 @@ def test_it_opens_with_the_dashboards_address_and_a_key_to_sign_in_with(tmp_path
         process.communicate()
     assert process.returncode == 0
     assert processes_of(data) == []
+
+
+def look_around(organization: str, key: str, deadline: float) -> dict[str, Any]:
+    """What a newcomer with ``key`` opens: usage, what is blocked, and why; returns the last."""
+    with httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=10, trust_env=False) as client:
+
+        def until(path: str, holds: Callable[[Any], bool]) -> Any:
+            while (answer := client.get(organization + path)).status_code != 200 or not holds(answer.json()):
+                assert time.monotonic() < deadline, f"{path}: {answer.status_code} {answer.text[:500]}"
+                time.sleep(0.5)
+            return answer.json()
+
+        usage = until("/usage", lambda body: body["credits"]["used"] > 0)
+        assert usage["credits"]["total"] == 500
+        until("/usage/series?interval=minute&group_by=operation", lambda body: body["points"])
+        blocked = until("/limits", lambda body: any(one["limit_name"] == "credits" for one in body["decisions"]))
+        decision_id = next(one["decision_id"] for one in blocked["decisions"] if one["limit_name"] == "credits")
+        return until(f"/decisions/{decision_id}", lambda body: body["event"])
 
 
 def test_a_trace_that_cannot_be_replayed_is_refused_before_anything_starts(tmp_path: Path) -> None:
