@@ -6,22 +6,21 @@ which a caller learns nothing by timing. Only hashes are held.
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
 from sluicegate.gate.gate import Knowledge
+from sluicegate_schemas.accounts import KEY_SCOPES, KeyScope
 
 from .operators import Operator, OperatorScope, operator_with
 from .problems import ProblemError, away
 
 AUTHORIZATION_BYTES_MAX: Final = 512
-Scope = Literal["usage:read"]
-KEY_SCOPES: Final[frozenset[Scope]] = frozenset({"usage:read"})
-"""What every key may do: read its own organization's usage."""
 Headers = list[tuple[bytes, bytes]]
+_ALL: Final[frozenset[KeyScope]] = frozenset(KEY_SCOPES)
 
 
 class Caller(NamedTuple):
@@ -30,7 +29,7 @@ class Caller(NamedTuple):
     api_key_id: str
     organization_id: str
     account_id: str
-    scopes: frozenset[Scope]
+    scopes: frozenset[KeyScope]
 
 
 def bearer(headers: Headers) -> str | None:
@@ -51,7 +50,16 @@ def customer_of(knowledge: Knowledge, headers: Headers) -> Caller:
     if secret is None or key is None or key.revoked:
         # Of a view that is full also for who is known to be revoked: else the answer says whose key was one.
         raise unauthenticated() if knowledge.view.complete else away("The key cannot be checked")
-    return Caller(key.api_key_id, key.organization_id, key.account_id, KEY_SCOPES)
+    scopes = _ALL if key.scopes is None else frozenset(key.scopes)
+    return Caller(key.api_key_id, key.organization_id, key.account_id, scopes)
+
+
+def check_scopes(caller: Caller, *needed: KeyScope) -> None:
+    """Raises ProblemError where the key lacks one of ``needed``: 403, which names it (RFC 6750, section 3.1)."""
+    lacks = " ".join(scope for scope in needed if scope not in caller.scopes)
+    if lacks:
+        challenge = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{lacks}"'}
+        raise ProblemError(403, f"This key lacks: {lacks}.", challenge)
 
 
 def unauthenticated() -> ProblemError:
@@ -64,9 +72,14 @@ _CREDENTIAL: Final = HTTPBearer(scheme_name="Operator", description="An operator
 _Declared = HTTPAuthorizationCredentials | None
 
 
-async def _customer(request: Request, _declared: Annotated[_Declared, Security(_KEY)]) -> Caller:
-    found: Caller | None = request.scope.get("state", {}).get("caller")
-    return found or customer_of(request.app.state.parts.knowledge, request.scope["headers"])
+def _customer(*needed: KeyScope) -> Any:
+    async def find(request: Request, _declared: Annotated[_Declared, Security(_KEY)]) -> Caller:
+        found: Caller | None = request.scope.get("state", {}).get("caller")
+        caller = found or customer_of(request.app.state.parts.knowledge, request.scope["headers"])
+        check_scopes(caller, *needed)
+        return caller
+
+    return find
 
 
 def operator_of(operators: Sequence[Operator], headers: Headers) -> Operator:
@@ -89,8 +102,15 @@ def _operator(scope: OperatorScope) -> Any:
     return find
 
 
-Customer = Annotated[Caller, Depends(_customer)]
-"""A parameter of this type makes a route need an API key; its organization is all that the route may read of."""
+ReadsUsage = Annotated[Caller, Depends(_customer("usage:read"))]
+"""A parameter of this type makes a route need an API key that has this scope; its organization is all that the route
+may read of. A good key without it is answered 403, any other 401 as ever."""
+ReadsLimits = Annotated[Caller, Depends(_customer("limits:read"))]
+"""The same, with the scope ``limits:read``: of plan, limits and decisions."""
+ReadsAlerts = Annotated[Caller, Depends(_customer("alerts:read"))]
+"""The same, with the scope ``alerts:read``."""
+ReadsAll = Annotated[Caller, Depends(_customer(*KEY_SCOPES))]
+"""The same, with all scopes."""
 OperatorReads = Annotated[Operator, Depends(_operator("read"))]
 """A parameter of this type makes a route need an operator's credential."""
 OperatorWrites = Annotated[Operator, Depends(_operator("write"))]

@@ -10,6 +10,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .answers import encode
+from .auth import Caller, check_scopes
 from .balances import month_of
 from .parts import Parts
 from .problems import ProblemError, problem
@@ -30,8 +31,10 @@ class Direct:
             await self._app(scope, receive, send)
             return
         parts = self._parts
+        caller: Caller = scope["state"]["caller"]
         try:
-            body = encode(usage_of_month(parts, scope["state"]["caller"], month_of(parts.clock())))
+            check_scopes(caller, "usage:read")
+            body = encode(usage_of_month(parts, caller, month_of(parts.clock())))
         except ProblemError as error:
             await problem(error.status, error.detail, error.headers)(scope, receive, send)
             return

@@ -13,7 +13,7 @@ from sluicegate.follower import View
 from sluicegate.follower.lags import Lags
 from sluicegate.gate import Answer, Gate, GateSettings
 from sluicegate.gate.verdicts import MONEY
-from sluicegate_schemas.accounts import KeyMode
+from sluicegate_schemas.accounts import KeyMode, KeyScope
 from sluicegate_schemas.bounds import from_epoch_ms, to_epoch_ms
 from sluicegate_schemas.catalogue import CatalogueRecord, Tier
 from sluicegate_schemas.envelope import WireCharge
@@ -57,6 +57,7 @@ def key_record(
     revoked: bool = False,
     rank: tuple[int, int] = (1, 1),
     exempt: tuple[LimitName, ...] = (),
+    scopes: tuple[KeyScope, ...] | None = None,
 ) -> TopicRecord:
     """A key's entitlement."""
     record = KeyEntitlement(
@@ -67,6 +68,7 @@ def key_record(
         mode=mode,
         revoked=revoked,
         exempt=exempt,
+        scopes=scopes,
         sequence=Sequence(epoch=rank[0], counter=rank[1]),
     )
     return "entitlements", entitlement_key(record).encode(), record.model_dump_json().encode()

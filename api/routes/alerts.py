@@ -9,7 +9,7 @@ from sluicegate_schemas.alerts import UsageAlert
 from sluicegate_schemas.bounds import from_epoch_ms, to_epoch_ms
 
 from ..answers import answer, in_count, in_credits, shown_as
-from ..auth import Customer
+from ..auth import ReadsAlerts
 from ..cursors import CURSOR_SIGNS_MAX, cursor, place
 from ..models import Alert, Alerts
 from ..parts import Parts
@@ -22,7 +22,7 @@ router = APIRouter(tags=["alerts"])
 @router.get("/v1/organizations/alerts", **shown_as(Alerts))
 async def alerts(
     request: Request,
-    caller: Customer,
+    caller: ReadsAlerts,
     after: Annotated[str | None, Query(alias="cursor", max_length=CURSOR_SIGNS_MAX)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> Response:

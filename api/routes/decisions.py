@@ -16,7 +16,7 @@ from sluicegate_schemas.bounds import EVENT_ID_PATTERN, from_epoch_ms
 from sluicegate_schemas.wire_decision import WireDecision
 
 from ..answers import answer, shown_as
-from ..auth import Caller, Customer
+from ..auth import Caller, ReadsLimits
 from ..models import SeenEvent, Why
 from ..parts import Parts
 from ..problems import away, not_found
@@ -32,7 +32,7 @@ READ_LIMIT_S: Final = 10.0
 @router.get("/v1/organizations/decisions/{decision_id:path}", **shown_as(Why))
 async def why(
     request: Request,
-    caller: Customer,
+    caller: ReadsLimits,
     decision_id: Annotated[str, Path(pattern=EVENT_ID_PATTERN, description="As answers and alerts name it")],
     last: Annotated[int, Query(ge=0, le=100, description="How many events before it")] = 10,
 ) -> Response:

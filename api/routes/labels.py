@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ..answers import answer, in_credits, shown_as
-from ..auth import Customer
+from ..auth import ReadsUsage
 from ..balances import Balance, month_of
 from ..freshness import balances_reached
 from ..models import LabelUsage, UsageByLabel
@@ -16,7 +16,7 @@ router = APIRouter(tags=["usage"])
 
 
 @router.get("/v1/organizations/usage/labels", **shown_as(UsageByLabel))
-async def labels(request: Request, caller: Customer, month: MonthQuery = None) -> Response:
+async def labels(request: Request, caller: ReadsUsage, month: MonthQuery = None) -> Response:
     """The organization's labels of this month or the last, with what each used; by the hour and of older months
     ``/v1/organizations/usage/series`` tells it."""
     parts: Parts = request.app.state.parts

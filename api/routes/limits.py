@@ -7,7 +7,7 @@ from sluicegate_schemas.bounds import from_epoch_ms
 from sluicegate_schemas.wire_decision import WireDecision
 
 from ..answers import answer, shown_as
-from ..auth import Customer
+from ..auth import ReadsLimits
 from ..models import LimitInForce, Limits
 from ..parts import Parts
 from ..verdicts import amount, decision_of, scope_of
@@ -16,7 +16,7 @@ router = APIRouter(tags=["limits"])
 
 
 @router.get("/v1/organizations/limits", **shown_as(Limits))
-async def limits(request: Request, caller: Customer) -> Response:
+async def limits(request: Request, caller: ReadsLimits) -> Response:
     """The limits that the workers speak of, how much of each was used when they last did, and the blocks that stand."""
     parts: Parts = request.app.state.parts
     now_ms, stale_ms = parts.clock(), parts.knowledge_stale_ms

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..answers import encode
-from ..auth import Caller, Customer, customer_of
+from ..auth import Caller, ReadsAll, customer_of
 from ..balances import month_of
 from ..live import Event, Hub, Listener
 from ..parts import Parts
@@ -39,7 +39,7 @@ _HEADERS: Final = [
     response_model=None,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
-async def live(request: Request, caller: Customer) -> Response:
+async def live(request: Request, caller: ReadsAll) -> Response:
     """Events `balance` (the form of /v1/organizations/usage; first of all, and whenever credits change), `decision` and
     `alert`. Last-Event-ID goes on where a stream broke off; a comment each 15 s says that it lives."""
     return EventStream(request.app.state.parts, request.app.state.hub, caller, request.headers.get("last-event-id", ""))

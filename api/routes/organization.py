@@ -11,7 +11,7 @@ from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.limits import CATEGORIES, category_limit, quota_limit
 
 from ..answers import answer, shown_as, some_credits
-from ..auth import Caller, Customer
+from ..auth import Caller, ReadsLimits
 from ..models import CategoryLimits, Organization, Quota, RequestLimits
 from ..parts import Parts
 from ..problems import away
@@ -20,7 +20,7 @@ router = APIRouter(tags=["organization"])
 
 
 @router.get("/v1/organizations", **shown_as(Organization))
-async def organization(request: Request, caller: Customer) -> Response:
+async def organization(request: Request, caller: ReadsLimits) -> Response:
     """The organization's tier, credits a month, limits by category, quotas and features."""
     parts: Parts = request.app.state.parts
     entitlement, payer, catalogue = known(parts, caller)

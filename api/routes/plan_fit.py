@@ -8,7 +8,7 @@ from sluicegate_schemas.catalogue import Catalogue
 from sluicegate_schemas.plan_fit import PlanFit
 
 from ..answers import answer, in_credits, shown_as, some_credits
-from ..auth import Customer
+from ..auth import ReadsUsage
 from ..balances import month_of
 from ..comparisons import Comparisons
 from ..models import MonthOnPlan, MonthOnPlans
@@ -20,7 +20,7 @@ router = APIRouter(tags=["usage"])
 
 
 @router.get("/v1/organizations/plan-fit", **shown_as(MonthOnPlans))
-async def plan_fit(request: Request, caller: Customer, month: MonthQuery = None) -> Response:
+async def plan_fit(request: Request, caller: ReadsUsage, month: MonthQuery = None) -> Response:
     """What the organization's own use of a month would have come to on each plan that is in force now, with the plan's
     own limits, as if the organization stood alone: of a pool neither its other members' use nor its credits are in it,
     whoever pays. Made at most five minutes ago."""

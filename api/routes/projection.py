@@ -6,7 +6,7 @@ from starlette.responses import Response
 from sluicegate_schemas.bounds import from_epoch_ms
 
 from ..answers import answer, in_credits, shown_as
-from ..auth import Customer
+from ..auth import ReadsUsage
 from ..freshness import history_reached
 from ..models import Projection as Shown
 from ..parts import Parts
@@ -17,7 +17,7 @@ router = APIRouter(tags=["usage"])
 
 
 @router.get("/v1/organizations/projection", **shown_as(Shown))
-async def projection(request: Request, caller: Customer) -> Response:
+async def projection(request: Request, caller: ReadsUsage) -> Response:
     """The month-end use and the time of exhaustion, each with the interval that holds four times of five; made at most
     a minute ago."""
     parts: Parts = request.app.state.parts

@@ -15,7 +15,7 @@ from sluicegate_schemas.bounds import CLOCK_BEHIND_MS_MAX, from_epoch_ms, to_epo
 from sluicegate_schemas.money import credits_text
 
 from ..answers import answer, encode, in_credits, shown_as
-from ..auth import Customer
+from ..auth import ReadsUsage
 from ..cursors import CURSOR_SIGNS_MAX, cursor, place
 from ..entity_tags import tagged
 from ..freshness import history_reached
@@ -37,7 +37,7 @@ _GROUPINGS: Final[dict[str, Grouping]] = {"api_key": "api_key_id", "category": "
 @router.get("/v1/organizations/usage/series", **shown_as(Series, also_200={"text/csv": {"schema": {"type": "string"}}}))
 async def series(
     request: Request,
-    caller: Customer,
+    caller: ReadsUsage,
     since: Annotated[AwareDatetime | None, Query(alias="from", description="Its first instant; a day ago")] = None,
     until: Annotated[AwareDatetime | None, Query(alias="to", description="Its end, not in it; now")] = None,
     interval: Interval = "hour",

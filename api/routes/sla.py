@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ..answers import answer, shown_as
-from ..auth import Customer
+from ..auth import ReadsUsage
 from ..balances import month_of
 from ..freshness import balances_reached
 from ..models import ServiceLevel
@@ -17,7 +17,7 @@ router = APIRouter(tags=["organization"])
 
 
 @router.get("/v1/organizations/sla", **shown_as(ServiceLevel))
-async def sla(request: Request, caller: Customer, month: MonthQuery = None) -> Response:
+async def sla(request: Request, caller: ReadsUsage, month: MonthQuery = None) -> Response:
     """How the organization's requests of a month were served. Of a month before the last, 404 where its end was not
     seen, or nothing was used."""
     parts: Parts = request.app.state.parts

@@ -11,7 +11,7 @@ from clickhouse.queries import month_range, usage_by
 from sluicegate_schemas.bounds import API_KEY_ID_PATTERN, from_epoch_ms
 
 from ..answers import Credits, answer, in_credits, shown_as, some_credits
-from ..auth import Caller, Customer
+from ..auth import Caller, ReadsUsage
 from ..balances import Held, month_end, month_of
 from ..freshness import balances_reached, history_reached
 from ..models import GROUPS, CreditsOfMonth, Usage
@@ -27,7 +27,7 @@ MonthQuery = Annotated[
 
 
 @router.get("/v1/organizations/usage", **shown_as(Usage))
-async def organization_usage(request: Request, caller: Customer, month: MonthQuery = None) -> Response:
+async def organization_usage(request: Request, caller: ReadsUsage, month: MonthQuery = None) -> Response:
     """The organization's credits, used and left, and what they went into. A month of which the
     end was not seen has no total, is told by time of use, and is not final."""
     parts: Parts = request.app.state.parts
@@ -40,7 +40,7 @@ async def organization_usage(request: Request, caller: Customer, month: MonthQue
 @router.get("/v1/organizations/usage/api-keys/{key_id}", **shown_as(Usage))
 async def key_usage(
     request: Request,
-    caller: Customer,
+    caller: ReadsUsage,
     key_id: Annotated[str, Path(pattern=API_KEY_ID_PATTERN)],
     month: MonthQuery = None,
 ) -> Response:

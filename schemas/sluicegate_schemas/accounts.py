@@ -1,8 +1,8 @@
 """Operator commands on the accounts topic, one JSON object a record, keyed by account (requirements, section 1)."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from .bounds import (
     AccountId,
@@ -24,10 +24,23 @@ from .limits import Category, CategoryShares, FailureModes, Features, LimitMode,
 from .usage import ResourceName
 
 KeyMode = Literal["live", "test"]
+KeyScope = Literal["usage:read", "limits:read", "alerts:read"]
+KEY_SCOPES: Final[tuple[KeyScope, ...]] = get_args(KeyScope)
 BudgetPeriod = Literal["day", "month"]
 _Concurrency = Annotated[int, Field(ge=1, le=1_000_000)]
 _PositiveMicro = Annotated[int, Field(ge=1, le=10**18)]
 PRIORITY_DEFAULT = 100
+
+
+def _each_once(scopes: tuple[KeyScope, ...]) -> tuple[KeyScope, ...]:
+    if len(set(scopes)) != len(scopes):
+        raise ValueError("must name each scope once")
+    return scopes
+
+
+KeyScopes = Annotated[tuple[KeyScope, ...], Field(max_length=len(KEY_SCOPES)), AfterValidator(_each_once)]
+"""What a key may read of its own organization in the usage API; what a service does with it, the gate, asks for none of
+them."""
 
 
 class Command(Record):
@@ -89,13 +102,18 @@ class OrganizationPut(Command):
 
 
 class KeyPut(Command):
-    """Makes an API key known. Only the SHA-256 of the secret is ever sent."""
+    """Makes an API key known. Only the SHA-256 of the secret is ever sent.
+
+    ``scopes``: what it may read in the usage API; none of it where they are empty, all of it where they are not given.
+    A gate lets it do the same whatever they are.
+    """
 
     kind: Literal["key.put"]
     api_key_id: ApiKeyId
     organization_id: OrganizationId
     key_sha256: Sha256
     mode: KeyMode = "live"
+    scopes: KeyScopes | None = None
 
 
 class KeyRevoke(Command):

@@ -41,6 +41,7 @@ from .accounts import (
     KeyMode,
     KeyPut,
     KeyRevoke,
+    KeyScopes,
     OrganizationPut,
 )
 from .bounds import ApiKeyId, Name, Record, Sentence, Sha256, Time
@@ -104,6 +105,7 @@ class _FileKey(Record):
     """For demonstrations: hashed as it is read, and neither kept nor repeated."""
     mode: KeyMode | None = None
     revoked: bool = False
+    scopes: KeyScopes | None = None
 
 
 _HEADER: Final = TypeAdapter(_Header)
@@ -170,7 +172,10 @@ class _AccountsFile:
         sha256, mode = self._hash_and_mode(key, path)
         self._once(key.id, (*path, "id"))
         self._once(sha256, (*path, "secret" if key.secret else "sha256"))
-        commands = [self._command(_KEY, {"id": key.id, "sha256": sha256, "mode": mode}, path, names)]
+        fields: dict[str, Any] = {"id": key.id, "sha256": sha256, "mode": mode}
+        if key.scopes is not None:
+            fields["scopes"] = key.scopes
+        commands = [self._command(_KEY, fields, path, names)]
         if key.revoked:
             commands.append(self._command(_REVOKE, {"id": key.id}, path, names))
         return commands

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from .accounts import KeyMode
+from .accounts import KeyMode, KeyScopes
 from .bounds import (
     AccountId,
     ApiKeyId,
@@ -83,7 +83,8 @@ Exempt = Annotated[tuple[LimitName, ...], Field(max_length=64)]
 
 
 class KeyEntitlement(Record):
-    """What a gate needs to know of a key; record key ``key:<sha256>``."""
+    """What a gate needs to know of a key; record key ``key:<sha256>``. ``scopes``: what it may read in the usage API;
+    null: all."""
 
     kind: Literal["key"] = "key"
     key_sha256: Sha256
@@ -94,6 +95,7 @@ class KeyEntitlement(Record):
     revoked: bool
     sequence: Sequence
     exempt: Exempt = ()
+    scopes: KeyScopes | None = None
 
 
 class OrganizationEntitlement(Record):

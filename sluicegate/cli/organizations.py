@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from sluicegate_schemas.files import load_accounts
-from sluicegate_schemas.outputs import OrganizationEntitlement
+from sluicegate_schemas.outputs import KeyEntitlement, OrganizationEntitlement
 
 from ..operator.commands import Fields
 from ..operator.known import organization_id
@@ -113,10 +113,14 @@ async def show(session: Session, organization: Organization) -> None:
     lines = [f"{organization}: {found.tier}, account {found.account_id}"]
     lines += [f"  {name}: {value}" for name, value in _not_the_plans(found).items()]
     lines += [f"  exempt from {name}" for name in found.exempt]
-    lines += [f"  {key.api_key_id} {key.mode}{' revoked' if key.revoked else ''}" for key in keys]
+    lines += [f"  {key.api_key_id} {key.mode}{' revoked' if key.revoked else ''}{_scopes(key)}" for key in keys]
     if (put_last := shown.put) is not None:
         lines.append(f"  put last by {put_last.issued_by} at {put_last.issued_at.isoformat()}: {put_last.command_id}")
     session.screen.record(shown, lines)
+
+
+def _scopes(key: KeyEntitlement) -> str:
+    return "" if key.scopes is None else f", may read {', '.join(key.scopes) or 'nothing'}"
 
 
 @command(app, "list", prints=OrganizationEntitlement)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sluicegate_schemas.accounts import KeyMode
+from sluicegate_schemas.accounts import KeyMode, KeyScope
 from sluicegate_schemas.catalogue import Tier
 from sluicegate_schemas.limits import (
     CategoryShares,
@@ -19,7 +19,7 @@ from sluicegate_schemas.wire_decision import WireDecision
 
 class Key(NamedTuple):
     """An API key as the gate sees it; the limits in ``exempt`` are off. One that ``is_contested`` belongs to several
-    accounts, and is held as revoked."""
+    accounts, and is held as revoked. ``scopes`` are of the usage API alone; None: all."""
 
     api_key_id: str
     organization_id: str
@@ -28,6 +28,7 @@ class Key(NamedTuple):
     revoked: bool
     exempt: tuple[LimitName, ...] = ()
     is_contested: bool = False
+    scopes: tuple[KeyScope, ...] | None = None
 
 
 class Organization(NamedTuple):
@@ -70,7 +71,15 @@ class Verdict(NamedTuple):
 
 def key_of(record: KeyEntitlement) -> Key:
     """The entry of a record."""
-    return Key(record.api_key_id, record.organization_id, record.account_id, record.mode, record.revoked, record.exempt)
+    return Key(
+        record.api_key_id,
+        record.organization_id,
+        record.account_id,
+        record.mode,
+        record.revoked,
+        record.exempt,
+        scopes=record.scopes,
+    )
 
 
 def organization_of(record: OrganizationEntitlement) -> Organization:

@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from typing import NamedTuple
 
-from sluicegate_schemas.accounts import KeyMode
+from sluicegate_schemas.accounts import KeyMode, KeyScopes
 from sluicegate_schemas.bounds import ORGANIZATION_ID_PATTERN, Record, full_match
 
 from ..errors import ConfigurationError
@@ -28,6 +28,7 @@ class NewKeyShown(Record):
     secret: str
     key_sha256: str
     outcome: Outcome | None
+    scopes: KeyScopes | None = None
 
 
 def new_key(organization_id: str, mode: KeyMode) -> NewKey:

@@ -94,7 +94,8 @@ class Accounts:
             raise RefusedError("is not the hash that the key had", "key_sha256")
         elif before.revoked:
             raise RefusedError("was revoked", "api_key_id")
-        row = KeyRow(command.organization_id, command.key_sha256, command.mode, False)
+        scopes: list[str] | None = None if command.scopes is None else [*command.scopes]
+        row = KeyRow(command.organization_id, command.key_sha256, command.mode, False, scopes)
         self._insert_key(api_key_id, row)
         self._changed[row_key("k", api_key_id)] = row
         return Change(api_key_id, _shown(before), _shown(row))

@@ -83,6 +83,7 @@ class Entitlements:
                     "mode": row.mode,
                     "revoked": row.revoked,
                     "exempt": tuple(self._plans.in_force.exempt(row.organization_id, api_key_id)),
+                    "scopes": None if row.scopes is None else tuple(row.scopes),
                     "sequence": self._outbox.next_sequence(),
                 }
             )

@@ -258,7 +258,9 @@ class Outbox:
     def entitlement(self, record: KeyEntitlement | OrganizationEntitlement) -> None:
         """Publishes what gates need to know of a key or organization."""
         key = entitlement_key(record).encode()
-        value = record.model_dump_json().encode()
+        # A gate of before there were scopes refuses a field that it does not know.
+        unsaid = {"scopes"} if isinstance(record, KeyEntitlement) and record.scopes is None else None
+        value = record.model_dump_json(exclude=unsaid).encode()
         self._waiting.durable.append(OutboxRecord(topics.ENTITLEMENTS.name, self._partition, key, value))
 
     def lease(self, record: Lease) -> None:

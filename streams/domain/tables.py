@@ -56,12 +56,13 @@ class OrganizationRow(_ArrayRow):
 
 
 class KeyRow(_ArrayRow):
-    """``k|key``."""
+    """``k|key``. ``scopes`` None: all."""
 
     organization_id: str
     key_sha256: str
     mode: str
     revoked: bool
+    scopes: list[str] | None = None
 
 
 class LedgerRow(_ArrayRow):

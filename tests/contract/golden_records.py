@@ -35,6 +35,26 @@ def _json(name: str, record: Any, kind: Any) -> Golden:
     )
 
 
+SEQUENCE: Final = outputs.Sequence(epoch=(7 << 32) | 99, counter=12)
+KEY: Final = outputs.KeyEntitlement(
+    key_sha256="ab" * 32,
+    api_key_id="key_acme_1",
+    organization_id="org_acme",
+    account_id="org_root",
+    mode="test",
+    revoked=False,
+    sequence=SEQUENCE,
+)
+KEY_PUT: Final = accounts.KeyPut(
+    command_id="file-2",
+    issued_at=NOON,
+    issued_by="platform",
+    account_id="org_root",
+    kind="key.put",
+    api_key_id="key_acme_1",
+    organization_id="org_acme",
+    key_sha256="ab" * 32,
+)
 ORGANIZATION_PUT: Final = accounts.OrganizationPut(
     command_id="file-1",
     issued_at=NOON,
@@ -68,7 +88,6 @@ WIRE_EVENT: Final = envelope.WireEvent(
     account_id="org_root",
     node="api-1",
 )
-SEQUENCE: Final = outputs.Sequence(epoch=(7 << 32) | 99, counter=12)
 POSITION: Final = outputs.Position(topic="sluicegate.usage", partition=3, offset=12_345, index=7)
 
 RECORDS: Final = (
@@ -165,19 +184,8 @@ RECORDS: Final = (
         ),
         outputs.Balance,
     ),
-    _json(
-        "entitlement_key",
-        outputs.KeyEntitlement(
-            key_sha256="ab" * 32,
-            api_key_id="key_acme_1",
-            organization_id="org_acme",
-            account_id="org_root",
-            mode="test",
-            revoked=False,
-            sequence=SEQUENCE,
-        ),
-        outputs.Entitlement,
-    ),
+    _json("entitlement_key", KEY, outputs.Entitlement),
+    _json("entitlement_key_scopes", KEY.model_copy(update={"mode": "live", "scopes": ()}), outputs.Entitlement),
     _json(
         "entitlement_organization",
         outputs.OrganizationEntitlement(
@@ -268,18 +276,10 @@ RECORDS: Final = (
         ORGANIZATION_PUT.model_copy(update={"based_on": 7}),
         accounts.AccountCommand,
     ),
+    _json("command_key_put", KEY_PUT, accounts.AccountCommand),
     _json(
-        "command_key_put",
-        accounts.KeyPut(
-            command_id="file-2",
-            issued_at=NOON,
-            issued_by="platform",
-            account_id="org_root",
-            kind="key.put",
-            api_key_id="key_acme_1",
-            organization_id="org_acme",
-            key_sha256="ab" * 32,
-        ),
+        "command_key_put_scopes",
+        KEY_PUT.model_copy(update={"command_id": "file-4", "scopes": ("usage:read", "alerts:read")}),
         accounts.AccountCommand,
     ),
     _json(

@@ -11,7 +11,7 @@ from tests.fuzz.api_sequences import explore_sequences
 
 EXAMPLES = 3
 """Of each operation that fit the document, and as many that do not."""
-SEQUENCES = 40
+SEQUENCES = 80
 API = ApiApp()
 SCHEMA = schema_of(API)
 

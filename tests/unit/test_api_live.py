@@ -127,11 +127,12 @@ async def test_a_stream_that_comes_again_goes_on_where_it_broke_off() -> None:
         assert (await anew.until(1))[0]["event"] == "balance"
 
 
-async def test_a_key_that_is_revoked_ends_its_streams_with_the_next_event() -> None:
+@pytest.mark.parametrize("change", [{"revoked": True}, {"scopes": ("usage:read",)}], ids=["revoked", "scopes"])
+async def test_a_key_that_is_revoked_or_may_read_less_ends_its_streams_with_the_next_event(change: Any) -> None:
     world = World()
     async with streaming(world) as stream:
         await stream.until(1)
-        world.learn(key_record(revoked=True, rank=(2, 0)))
+        world.learn(key_record(rank=(2, 0), **change))
         world.alerts.apply(alert_record("a-1"))
         await stream.ended()
         assert b"a-1" not in stream.body

@@ -210,6 +210,33 @@ def test_a_new_keys_secret_is_shown_once_and_never_sent(worker: Worker) -> None:
     assert result.output.count(shown["secret"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "scopes"),
+    [
+        ((), None),
+        (("none",), ()),
+        (("usage:read",), ("usage:read",)),
+        (("alerts:read", "usage:read"), ("alerts:read", "usage:read")),
+    ],
+)
+def test_a_new_key_may_read_what_its_scopes_say(
+    given: tuple[str, ...], scopes: tuple[str, ...] | None, worker: Worker
+) -> None:
+    result = run("key", "new", "org_heron", "--json", *(f"--scope={name}" for name in given))
+    assert result.exit_code == 0, result.output
+    (command,) = worker.commands
+    assert isinstance(command, KeyPut)
+    assert command.scopes == scopes
+    assert json.loads(result.stdout)["scopes"] == (None if scopes is None else list(scopes))
+
+
+@pytest.mark.parametrize("given", [("usage:write",), ("none", "usage:read"), ("usage:read", "usage:read")])
+def test_a_scope_that_is_none_is_not_sent(given: tuple[str, ...], worker: Worker) -> None:
+    result = run("key", "new", "org_heron", *(f"--scope={name}" for name in given))
+    assert (result.exit_code, worker.commands) == (Exit.USAGE, [])
+    assert "--scope" in result.output
+
+
 @pytest.mark.parametrize("answer", [refused, lambda _: Sent("unconfirmed", None)])
 def test_a_new_key_that_nobody_took_shows_no_secret(answer: Callable[[AnyCommand], Sent], worker: Worker) -> None:
     worker.answer = answer

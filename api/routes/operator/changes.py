@@ -12,7 +12,7 @@ from sluicegate.operator.commands import Fields, as_command
 from sluicegate.operator.new_key import NewKey, new_key
 from sluicegate.operator.organizations import Put, put_fields
 from sluicegate.operator.submit import Origin, OtherCommandError
-from sluicegate_schemas.accounts import AnyCommand, KeyMode, KeyPut, OrganizationPut, Pool
+from sluicegate_schemas.accounts import AnyCommand, KeyMode, KeyPut, KeyScopes, OrganizationPut, Pool
 from sluicegate_schemas.bounds import OrganizationId, Record, Sentence
 
 from .asking import (
@@ -34,9 +34,10 @@ router = APIRouter(tags=["operator commands"])
 
 
 class NewKeyBody(JsonBody):
-    """A test key spends no credits."""
+    """A test key spends no credits. ``scopes``: what the key may read in the usage API; null: all."""
 
     mode: KeyMode = "live"
+    scopes: KeyScopes | None = None
     reason: Sentence = ""
 
 
@@ -50,6 +51,7 @@ class MadeKey(Record):
     secret: str | None
     key_sha256: str
     outcome: CommandOutcome
+    scopes: KeyScopes | None = None
 
 
 class PoolBody(JsonBody, Pool):
@@ -82,7 +84,7 @@ async def make_key(
 
     async def making(origin: Origin) -> Fields:
         nonlocal made
-        fields: Fields = {"kind": "key.put", "organization_id": organization_id, **body.model_dump()}
+        fields: Fields = {"kind": "key.put", "organization_id": organization_id, **body.model_dump(mode="json")}
         if origin.earlier is None:
             made = new_key(organization_id, body.mode)
             return {**fields, "api_key_id": made.api_key_id, "key_sha256": made.key_sha256}
@@ -99,6 +101,7 @@ async def make_key(
         secret=None if made is None else made.secret,
         key_sha256=sent["key_sha256"],
         outcome=outcome,
+        scopes=body.scopes,
     )
     return outcome_answer(outcome, key, 201)
 
