@@ -68,10 +68,18 @@ def answer(body: Body, status: int = 200, headers: Mapping[str, str] | None = No
     return Response(encode(body), status, dict(headers or {}), "application/json")
 
 
-def shown_as(model: type[Body], *, also_200: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def shown_as(
+    model: type[Body],
+    *,
+    also_200: Mapping[str, Any] | None = None,
+    headers: Mapping[str, Any] | None = None,
+    also: Mapping[int, Any] | None = None,
+) -> dict[str, Any]:
     """What a route's decorator says of its 200: the form of its body alone, which ``answer`` makes; ``also_200`` are
-    further media types of it."""
+    further media types of it, ``headers`` its fields, and ``also`` further answers."""
     said: dict[str, Any] = {"model": model}
     if also_200 is not None:
         said["content"] = dict(also_200)
-    return {"response_model": None, "responses": {200: said}}
+    if headers is not None:
+        said["headers"] = dict(headers)
+    return {"response_model": None, "responses": {200: said, **(also or {})}}

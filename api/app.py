@@ -13,10 +13,11 @@ from .comparisons import Comparisons
 from .dashboard import mount_dashboard
 from .direct import Direct
 from .guarded import Guarded
+from .headers import add_headers
 from .limits import Bounds
 from .links import add_links
 from .live import Hub
-from .metered import Metered
+from .metered import OPERATIONS, Metered
 from .news import News
 from .parts import Parts
 from .problems import PROBLEM_RESPONSES, REFUSAL_RESPONSES, Problem, install
@@ -101,6 +102,7 @@ def _describe(app: FastAPI) -> None:
             schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
             parts |= schema.pop("$defs", {}) | {form.__name__: schema}
         add_links(document)
+        add_headers(document, OPERATIONS)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's own manual does it

@@ -14,11 +14,13 @@ from clickhouse.queries import Grouping, Interval, UsagePoint, usage_series
 from sluicegate_schemas.bounds import CLOCK_BEHIND_MS_MAX, from_epoch_ms, to_epoch_ms
 from sluicegate_schemas.money import credits_text
 
+from ..accepting import preferred
 from ..answers import answer, encode, in_credits, shown_as
 from ..auth import ReadsUsage
 from ..cursors import CURSOR_SIGNS_MAX, cursor, place
 from ..entity_tags import tagged
 from ..freshness import history_reached
+from ..headers import FRESH, IF_NONE_MATCH, KEPT, NOT_CHANGED, PAGED
 from ..models import Point, Series
 from ..parts import Parts
 from ..problems import ProblemError
@@ -28,13 +30,23 @@ router = APIRouter(tags=["usage"])
 SPAN_MAX: Final = {"minute": timedelta(days=7), "hour": timedelta(days=100), "day": timedelta(days=760)}
 SPAN_DEFAULT: Final = timedelta(days=1)
 POINTS_MAX: Final = 10_000
+FORMS: Final = ("application/json", "text/csv")
 COLUMNS: Final = ("at", "group", "requests", "errors", "throttled", "units", "credits")
 _EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 _GROUPINGS: Final[dict[str, Grouping]] = {"api_key": "api_key_id", "category": "category", "operation": "operation"}
 
 
-@router.get("/v1/organizations/usage/series", **shown_as(Series, also_200={"text/csv": {"schema": {"type": "string"}}}))
+@router.get(
+    "/v1/organizations/usage/series",
+    openapi_extra={"parameters": [IF_NONE_MATCH]},
+    **shown_as(
+        Series,
+        also_200={"text/csv": {"schema": {"type": "string"}}},
+        headers=KEPT | PAGED | FRESH,
+        also=NOT_CHANGED,
+    ),
+)
 async def series(
     request: Request,
     caller: ReadsUsage,
@@ -60,7 +72,8 @@ async def series(
     following = None if last is None else cursor(int(last.at.timestamp()), last.name)
     by_label = group_by == "label"
     shown = [_point(point, by_label=by_label) for point in points[:limit]]
-    is_csv = form == "csv" or (form is None and request.headers.get("accept", "").startswith("text/csv"))
+    wanted = preferred(request.headers.get("accept", ""), FORMS)
+    is_csv = form == "csv" or (form is None and wanted == "text/csv")
     if is_csv:
         freshness = {
             "X-As-Of": _text(from_epoch_ms(as_of_ms)),

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.cursors import CURSOR_SIGNS_MAX, cursor, place
+from api.limits import HEADERS
+from api.metered import OPERATIONS
 from api.problems import ProblemError
 from clickhouse.queries import Usage, UsagePoint
 from sluicegate_schemas.bounds import CLOCK_BEHIND_MS_MAX, from_epoch_ms, to_epoch_ms
@@ -147,3 +149,78 @@ def test_a_series_that_becomes_final_is_sent_again() -> None:
 
 def _text(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
+
+
+# ---- what HTTP says of it ----
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("text/csv", "text/csv"),
+        ("TEXT/CSV; charset=utf-8", "text/csv"),
+        ("application/json;q=0.1, text/csv", "text/csv"),
+        ("application/json, text/csv;q=0.9", "application/json"),
+        ("text/csv;q=0.5, */*;q=0.1", "text/csv"),
+        ("text/*", "text/csv"),
+        ("text/csv;q=0, */*", "application/json"),
+        ("text/csv;q=0", "application/json"),
+        ("text/csv, application/json", "text/csv"),
+        ("application/json, text/csv", "application/json"),
+        ("*/*, text/csv", "text/csv"),
+        ("text/html, */*;q=0.8", "application/json"),
+        ("text/csvx", "application/json"),
+        ("text/csv;q=2", "application/json"),
+        ("text/csv;q=nan", "application/json"),
+        ("text/html", "application/json"),
+        ("", "application/json"),
+        (",;=,q=1;;", "application/json"),
+    ],
+)
+def test_the_form_is_the_one_that_the_caller_would_rather_have(accept: str, form: str) -> None:
+    response = world_with("search.knn").get(SERIES, headers={"Accept": accept})
+    assert response.headers["content-type"].partition(";")[0] == form
+    assert "Accept" in response.headers["vary"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ('{tag}', 304),
+        ('{strong}', 304),  # compared weakly (RFC 9110, section 13.1.2)
+        ('"other", W/"a,b" ,{strong}', 304),
+        ("*", 304),
+        ('W/"other"', 200),
+        ('"*"', 200),
+        ('{bare}', 200),
+        ('"x{bare}"', 200),
+        ("", 200),
+    ],
+)  # fmt: skip
+def test_a_series_is_not_sent_again_to_who_names_its_tag(fields: str, status: int) -> None:
+    world = world_with("search.knn")
+    tag = world.get(SERIES).headers["etag"]
+    strong = tag.removeprefix("W/")
+    known = fields.format(tag=tag, strong=strong, bare=strong.strip('"'))
+    assert world.get(SERIES, headers={"If-None-Match": known}).status_code == status
+
+
+def test_the_document_says_what_answers_carry() -> None:
+    paths = world_with().app.openapi()["paths"]
+    series = paths[SERIES]["get"]
+    assert "If-None-Match" in [one["name"] for one in series["parameters"] if one["in"] == "header"]
+    assert {"ETag", "Vary", "Cache-Control"} <= set(series["responses"]["304"]["headers"])
+    assert {"ETag", "Link", "X-As-Of", "X-Lag-Ms", "X-Final"} <= set(series["responses"]["200"]["headers"])
+    response = world_with(*(f"op.{number}" for number in range(3))).get(f"{SERIES}?limit=1&format=csv")
+    own = {"date", "content-type", "content-length", "content-disposition", *(name.decode() for name, _ in HEADERS)}
+    said = {name.lower() for name in series["responses"]["200"]["headers"]}
+    assert set(response.headers) - own <= said
+    for route in OPERATIONS:
+        method, path = route.split(" ")
+        responses = paths[path.replace(":path", "")][method.lower()]["responses"]
+        assert all(set(responses[status]["headers"]) >= LIMITED for status in ("200", "429")), route
+    assert "Retry-After" in series["responses"]["429"]["headers"]
+
+
+LIMITED = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Window", "RateLimit",
+           "RateLimit-Policy"}  # fmt: skip
