@@ -1,5 +1,8 @@
 """The application, built from its parts."""
 
+from collections.abc import Awaitable, Callable
+from functools import cache
+
 from fastapi import FastAPI, Request
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -62,6 +65,7 @@ def create_app(parts: Parts) -> FastAPI:
         title="Sluicegate",
         version="1",
         description=DESCRIPTION,
+        openapi_url=None,  # a route of ours answers it
         docs_url=None,
         redoc_url=None,
         responses=PROBLEM_RESPONSES,
@@ -79,6 +83,7 @@ def create_app(parts: Parts) -> FastAPI:
     for router in operator.ROUTERS:
         app.include_router(router)
     app.add_api_route("/health", _health, include_in_schema=False)
+    app.add_api_route("/openapi.json", _document_of(app), include_in_schema=False)
     mount_dashboard(app)
     routers = (*(room.router for room in CUSTOMERS), *operator.ROUTERS)
     app.state.served = Served(route for router in routers for route in router.routes)
@@ -89,6 +94,16 @@ def create_app(parts: Parts) -> FastAPI:
 async def _health(request: Request) -> Response:
     ready = request.app.state.parts.ready
     return Response(encode({"ready": ready}), 200 if ready else 503, media_type="application/json")
+
+
+def _document_of(app: FastAPI) -> Callable[[], Awaitable[Response]]:
+    """Answers with the OpenAPI document, which is large and made when it is first asked for."""
+    made = cache(lambda: encode(app.openapi()))
+
+    async def document() -> Response:
+        return Response(made(), media_type="application/json")
+
+    return document
 
 
 def _describe(app: FastAPI) -> None:

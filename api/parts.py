@@ -15,6 +15,7 @@ from .directory import Directory
 from .history import History
 from .operators import Operator
 from .roster import Roster
+from .shares import Shares
 from .turns import Turns
 
 
@@ -59,6 +60,8 @@ class Parts:
     clock: Clock = epoch_ms
     changing: Turns = field(default_factory=Turns)
     """Organizations of which an operator's request changes what was put last."""
+    shares: Shares = field(default_factory=Shares)
+    """How many requests of each organization ask of the past."""
 
     @property
     def ready(self) -> bool:

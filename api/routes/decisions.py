@@ -38,13 +38,14 @@ async def why(
 ) -> Response:
     """Why a decision on the organization, or on one of its keys, was made."""
     parts: Parts = request.app.state.parts
-    decision = parts.directory.decision(decision_id)
-    if decision is None or not parts.directory.concerns(decision, caller.organization_id, caller.account_id):
-        # Of another's decision as of one that never was: the same question, which takes as long.
-        decision = await _from_history(parts, caller, decision_id)
-    if decision is None or not parts.directory.concerns(decision, caller.organization_id, caller.account_id):
-        raise not_found("decision")
-    event, before, notes = await _led(parts, caller, decision, last)
+    with parts.shares.taken(caller.organization_id):
+        decision = parts.directory.decision(decision_id)
+        if decision is None or not parts.directory.concerns(decision, caller.organization_id, caller.account_id):
+            # Of another's decision as of one that never was: the same question, which takes as long.
+            decision = await _from_history(parts, caller, decision_id)
+        if decision is None or not parts.directory.concerns(decision, caller.organization_id, caller.account_id):
+            raise not_found("decision")
+        event, before, notes = await _led(parts, caller, decision, last)
     now_ms, stale_ms = parts.clock(), parts.knowledge_stale_ms
     return answer(
         Why.model_construct(

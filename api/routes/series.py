@@ -65,8 +65,9 @@ async def series(
     if group_by == "label" and interval == "minute":
         raise ProblemError(422, "By label, an hour is the finest interval.")
     behind = (0, "") if after is None else _behind(after)
-    as_of_ms, lag_ms = await history_reached(parts, caller.account_id)  # before the figures, which may be newer
-    points = await _points(parts, caller.organization_id, interval, group_by, start, end, behind, limit + 1)
+    with parts.shares.taken(caller.organization_id):
+        as_of_ms, lag_ms = await history_reached(parts, caller.account_id)  # before the figures, which may be newer
+        points = await _points(parts, caller.organization_id, interval, group_by, start, end, behind, limit + 1)
     last = points[limit - 1] if len(points) > limit else None
     final = _last_counted_ms(end, interval) + CLOCK_BEHIND_MS_MAX <= as_of_ms
     following = None if last is None else cursor(int(last.at.timestamp()), last.name)

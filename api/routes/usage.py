@@ -33,7 +33,8 @@ async def organization_usage(request: Request, caller: ReadsUsage, month: MonthQ
     parts: Parts = request.app.state.parts
     wanted = month or month_of(parts.clock())
     if not parts.balances.keeps(wanted, parts.clock()):
-        return answer(await _past(parts, caller, wanted))
+        with parts.shares.taken(caller.organization_id):
+            return answer(await _past(parts, caller, wanted))
     return answer(usage_of_month(parts, caller, wanted))
 
 
@@ -50,7 +51,8 @@ async def key_usage(
         raise not_found("key")
     wanted = month or month_of(parts.clock())
     if not parts.balances.keeps(wanted, parts.clock()):
-        return answer(await _past(parts, caller, wanted, key_id))
+        with parts.shares.taken(caller.organization_id):
+            return answer(await _past(parts, caller, wanted, key_id))
     held = held_balance(parts, "key", key_id, wanted)
     if held is not None and held.balance.organization_id != caller.organization_id:
         raise not_found("key")  # an operator gave two organizations a key of one id
