@@ -76,7 +76,8 @@ def create_app(parts: Parts) -> FastAPI:
     app.state.projections = Projections(parts)
     app.state.comparisons = Comparisons(parts)
     app.state.hub = Hub()
-    app.state.news = News(parts, app.state.hub)
+    app.state.operators_hub = Hub()
+    app.state.news = News(parts, app.state.hub, app.state.operators_hub)
     install(app)
     for room in CUSTOMERS:
         app.include_router(room.router, responses=REFUSAL_RESPONSES)

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 from .answers import encode
 from .problems import ProblemError, away
 
+OPERATORS: Final = "operators"
+"""Who listens to all organizations' blocks: on a hub of their own, so that no customer's events make room."""
 LISTENERS_MAX: Final = 500
 OF_ORGANIZATION_MAX: Final = 8
 WAITING_MAX: Final = 64
@@ -77,7 +79,7 @@ class Hub:
     def listening(self, organization_id: str) -> Iterator[Listener]:
         """A listener for the time of the context. Raises ProblemError: 429 or 503 where there are too many."""
         if len(self._listeners.get(organization_id, ())) >= OF_ORGANIZATION_MAX:
-            raise ProblemError(429, "The organization has as many streams as it may have.", {"Retry-After": "30"})
+            raise ProblemError(429, "There are as many streams as one may have.", {"Retry-After": "30"})
         if self._count >= LISTENERS_MAX:
             raise away("There are as many streams as there may be", 30)
         listener = Listener(organization_id)

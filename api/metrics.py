@@ -1,6 +1,6 @@
 """The usage API's figures for Prometheus."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from prometheus_client.metrics_core import Metric
@@ -30,10 +30,10 @@ FAMILIES: Final = (
 class ApiCollector(Collector):
     """Collects from the scraping thread; only reads."""
 
-    def __init__(self, parts: Parts, hub: Hub, served: Served) -> None:
+    def __init__(self, parts: Parts, hubs: Sequence[Hub], served: Served) -> None:
         self._parts = parts
         self._served = served
-        self._hub = hub
+        self._hubs = hubs
 
     def collect(self) -> Iterable[Metric]:
         """All families, with the values as of now."""
@@ -51,7 +51,7 @@ class ApiCollector(Collector):
         for name, one in following.items():
             stale_ms = one.staleness_ms
             samples.add("sluicegate_api_staleness_seconds", None if stale_ms is None else stale_ms / 1000, name)
-        samples.add("sluicegate_api_streams", len(self._hub))
+        samples.add("sluicegate_api_streams", sum(map(len, self._hubs)))
         for place, times in list(self._served.times.items()):
             samples.add_times("sluicegate_api_answer_seconds", times, *place)
         for audience in ("operator", "customer"):

@@ -1,24 +1,35 @@
 """Turns what the tables take in into events for the streams."""
 
+from typing import Final
+
 from sluicegate.follower import Change
+from sluicegate.follower.view import USE_MATTERS
 from sluicegate_schemas.alerts import UsageAlert
+from sluicegate_schemas.outputs import decision_key
 from sluicegate_schemas.wire_decision import WireDecision
 
 from .alerts import organization_of
 from .balances import Balance, Held, month_of
-from .live import Hub
+from .blocks import block_of
+from .live import OPERATORS, Hub
 from .parts import Parts
 from .routes.alerts import shown
 from .routes.usage import usage_of
 from .verdicts import decision_of
 
+BLOCKED_MAX: Final = 50_000
+"""Blocks whose end operators are told of for sure; of further ones the next look says it."""
+
 
 class News:
     """Listens for ``hub``; what nobody listens to costs a look-up."""
 
-    def __init__(self, parts: Parts, hub: Hub) -> None:
+    def __init__(self, parts: Parts, hub: Hub, operators: Hub) -> None:
         self._parts = parts
         self._hub = hub
+        self._operators = operators
+        self._blocked: set[str] = set()
+        """Blocks that operators were told of and that were not cleared: an allow may be no more than a use."""
         parts.balances.listen(self.on_balance)
         parts.alerts.listen(self.on_alert)
 
@@ -48,6 +59,20 @@ class News:
         owner = self._parts.directory.organization_of_key(scope.id) if scope.kind == "key" else scope.id
         if owner is not None and self._hub.hears(owner):
             self._hub.tell(owner, "decision", decision_of(decision, owner))
+        if self._operators.hears(OPERATORS):
+            self._tell_operators(decision, owner)
+
+    def _tell_operators(self, decision: WireDecision, owner: str | None) -> None:
+        """Blocks, and what ends one; not how much of a limit is used."""
+        name = decision_key(decision.scope.text(), decision.limit_name)
+        blocks = decision.verdict == "block"
+        if not blocks and decision.limit_name in USE_MATTERS and name not in self._blocked:
+            return
+        if not blocks:
+            self._blocked.discard(name)
+        elif len(self._blocked) < BLOCKED_MAX:
+            self._blocked.add(name)
+        self._operators.tell(OPERATORS, "block" if blocks else "clear", block_of(decision, owner))
 
 
 def _money(balance: Balance) -> tuple[int | None, int, int, bool]:

@@ -125,7 +125,7 @@ async def _watched(settings: ApiSettings, parts: Parts, app: FastAPI) -> AsyncIt
     folder = Path(settings.process.data_dir)
     await asyncio.to_thread(os.makedirs, folder, exist_ok=True)
     registry = CollectorRegistry()
-    registry.register(ApiCollector(parts, app.state.hub, app.state.served))
+    registry.register(ApiCollector(parts, (app.state.hub, app.state.operators_hub), app.state.served))
     registry.register(ProcessCollector(registry=None))
     endpoint = HealthEndpoint(
         settings.process.health_listen,

@@ -80,6 +80,10 @@ def make_app(world: World) -> FastAPI:
     async def _live() -> StreamingResponse:
         return StreamingResponse(world.follow(), media_type="text/event-stream")
 
+    @app.get("/v1/operator/live")
+    async def _live_operators() -> StreamingResponse:
+        return StreamingResponse(world.follow(), media_type="text/event-stream")
+
     for name, answer in OPERATOR_ANSWERS.items():
         app.add_api_route(f"/v1/operator/{name}", answer)
     mount_dashboard(app)

@@ -6,15 +6,15 @@ The stream is not metered and takes no place among the requests that run: it has
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..answers import encode
-from ..auth import Caller, ReadsAll, customer_of
+from ..auth import Headers, ReadsAll, customer_of
 from ..balances import month_of
 from ..live import Event, Hub, Listener
 from ..parts import Parts
@@ -34,32 +34,58 @@ _HEADERS: Final = [
 ]
 
 
-@router.get(
-    "/v1/organizations/live",
-    response_model=None,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
-)
+STREAMS: Final[dict[str, Any]] = {
+    "response_model": None,
+    "responses": {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+}
+"""What a route's decorator says of a stream."""
+
+
+@router.get("/v1/organizations/live", **STREAMS)
 async def live(request: Request, caller: ReadsAll) -> Response:
     """Events `balance` (the form of /v1/organizations/usage; first of all, and whenever credits change), `decision` and
     `alert`. Last-Event-ID goes on where a stream broke off; a comment each 15 s says that it lives."""
-    return EventStream(request.app.state.parts, request.app.state.hub, caller, request.headers.get("last-event-id", ""))
+    parts: Parts = request.app.state.parts
+
+    def may_read(headers: Headers) -> bool:
+        """Whether the key is still what it was when the stream began."""
+        try:
+            return customer_of(parts.knowledge, headers) == caller
+        except ProblemError:
+            return False
+
+    def begin() -> list[bytes]:
+        usage = usage_of_month(parts, caller, month_of(parts.clock()))
+        return [b"event: balance\ndata: " + encode(usage) + b"\n\n"]
+
+    last = request.headers.get("last-event-id", "")
+    return EventStream(request.app.state.hub, caller.organization_id, may_read, begin, last)
 
 
 class EventStream(Response):
-    """The response that goes on until the client leaves, does not keep up, or loses its key."""
+    """The response that goes on until the client leaves, does not keep up, or may not read any more. It tells what the
+    hub says to ``audience``, first what was missed since the last event, or where that cannot be told ``begin()``."""
 
-    def __init__(self, parts: Parts, hub: Hub, caller: Caller, last_event_id: str) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        audience: str,
+        may_read: Callable[[Headers], bool],
+        begin: Callable[[], list[bytes]],
+        last_event_id: str,
+    ) -> None:
         super().__init__()
-        self._parts = parts
         self._hub = hub
-        self._caller = caller
+        self._audience = audience
+        self._may_read = may_read
+        self._begin = begin
         self._last_event_id = last_event_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._hub.listening(self._caller.organization_id) as listener:
-            missed = self._hub.since(listener.organization_id, self._last_event_id)
+        with self._hub.listening(self._audience) as listener:
+            missed = self._hub.since(self._audience, self._last_event_id)
             # Before the answer begins: where nothing can be told it is a 503.
-            first = [self._snapshot()] if missed is None else [self._text(event) for event in missed]
+            first = self._begin() if missed is None else [self._text(event) for event in missed]
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             leaving = asyncio.create_task(_left(receive))
             writing = asyncio.create_task(self._write(scope, send, listener, first))
@@ -83,26 +109,15 @@ class EventStream(Response):
         yield f"retry: {RETRY_MS}\n\n".encode()
         for text in first:
             yield text
-        while not listener.is_slow and self._may_read(scope):
+        while not listener.is_slow and self._may_read(scope["headers"]):
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
                     event = await listener.waiting.get()
             except TimeoutError:
                 yield b": lives\n\n"
                 continue
-            if self._may_read(scope):
+            if self._may_read(scope["headers"]):
                 yield self._text(event)
-
-    def _may_read(self, scope: Scope) -> bool:
-        """Whether the key is still what it was when the stream began."""
-        try:
-            return customer_of(self._parts.knowledge, scope["headers"]) == self._caller
-        except ProblemError:
-            return False
-
-    def _snapshot(self) -> bytes:
-        usage = usage_of_month(self._parts, self._caller, month_of(self._parts.clock()))
-        return b"event: balance\ndata: " + encode(usage) + b"\n\n"
 
     def _text(self, event: Event) -> bytes:
         head = f"id: {self._hub.identify(event)}\nevent: {event.kind}\ndata: ".encode()

@@ -11,6 +11,8 @@ from tests.dashboard_api import KEY, OPERATOR, serving
 from tests.dashboard_world import World
 
 pytestmark = [pytest.mark.processes]
+SOON_MS = 10_000
+"""Far below what the page waits before it asks by itself."""
 
 
 @pytest.fixture
@@ -63,3 +65,10 @@ def test_what_an_operator_cannot_be_told_now_is_said_until_it_can(page: Page, wo
 def test_an_operator_whose_credential_was_taken_back_is_signed_out(page: Page, world: World) -> None:
     world.refused = True
     expect(page.get_by_role("alert")).to_contain_text("not valid any more")
+
+
+def test_a_block_is_asked_for_as_soon_as_it_is_told(page: Page, world: World) -> None:
+    expect(page.locator(".status")).to_contain_text("Live")
+    expect(page.get_by_role("region", name="Blocked now").get_by_role("row", name="org_wren")).to_be_visible()
+    with page.expect_request(lambda request: request.url.endswith("/operator/blocks"), timeout=SOON_MS):
+        world.tell("block", {})

@@ -159,7 +159,7 @@ def test_metrics_name_tables_and_never_an_organization() -> None:
     world.alerts.apply(b"{")
     found = {
         (sample.name, *sample.labels.values()): sample.value
-        for metric in ApiCollector(world.parts, world.app.state.hub, world.app.state.served).collect()
+        for metric in ApiCollector(world.parts, (world.app.state.hub,), world.app.state.served).collect()
         for sample in metric.samples
     }
     assert found["sluicegate_api_balances",] == 1

@@ -60,11 +60,13 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(world: World, secret: str = SECRET, last_event_id: str = "") -> AsyncIterator[Stream]:
+async def streaming(
+    world: World, secret: str = SECRET, last_event_id: str = "", path: str = "/v1/organizations/live"
+) -> AsyncIterator[Stream]:
     stream = Stream()
     headers = [(b"authorization", f"Bearer {secret}".encode()), (b"last-event-id", last_event_id.encode())]
     scope = {
-        "type": "http", "method": "GET", "path": "/v1/organizations/live", "raw_path": b"/v1/organizations/live",
+        "type": "http", "method": "GET", "path": path, "raw_path": path.encode(),
         "query_string": b"", "headers": headers, "http_version": "1.1", "scheme": "http", "root_path": "",
         "asgi": {"version": "3.0"}, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
     }  # fmt: skip

@@ -9,7 +9,7 @@ from tests.api_app import HERON, READER, REVOKED, ApiApp
 
 
 def scraped(api: ApiApp, name: str) -> dict[tuple[str, ...], float]:
-    collector = ApiCollector(api.parts, api.app.state.hub, api.app.state.served)
+    collector = ApiCollector(api.parts, (api.app.state.hub,), api.app.state.served)
     found: dict[tuple[str, ...], float] = {}
     for metric in collector.collect():
         for sample in metric.samples:

@@ -1,6 +1,6 @@
 """What operators do and see; off until operators are configured (docs/api.md)."""
 
-from . import catalogues, changes, doctor, files, logs, looks, organizations, system
+from . import catalogues, changes, doctor, files, live, logs, looks, organizations, system
 from .commands import router as commands
 
 ROUTERS = (
@@ -11,6 +11,7 @@ ROUTERS = (
     files.router,
     logs.router,
     looks.router,
+    live.router,
     system.router,
     doctor.router,
 )

@@ -12,14 +12,14 @@ from clickhouse.plan_fit import month_fits
 from sluicegate.operator.decisions import Found, from_row
 from sluicegate.operator.explain import Explanation
 from sluicegate_schemas.accounts import BudgetPeriod
-from sluicegate_schemas.bounds import EVENT_ID_PATTERN, Month, OrganizationId, Record, Time, from_epoch_ms
-from sluicegate_schemas.limits import LimitName
+from sluicegate_schemas.bounds import EVENT_ID_PATTERN, Month, OrganizationId, Record, Time
 from sluicegate_schemas.outputs import TrailEntry
 from sluicegate_schemas.plan_fit import PlanFits
 from sluicegate_schemas.wire_decision import to_record
 
 from ...auth import OperatorReads
 from ...balances import Held, month_of
+from ...blocks import Block, block_of
 from ...parts import Parts
 from ...problems import away, not_found
 from .asking import PREFIX, as_problems, desk_of, known_of, known_organization, now_of, parts_of, record_answer, shows
@@ -37,19 +37,6 @@ class Trail(Record):
 
     entries: tuple[TrailEntry, ...]
     next: str | None
-
-
-class Block(Record):
-    """A block in force. ``organization_id`` is null where the scope is a key that is not known here."""
-
-    decision_id: str
-    organization_id: str | None
-    scope: str
-    limit_name: LimitName
-    limit: int
-    observed: int
-    decided_at: Time
-    until: Time | None
 
 
 class Blocks(Record):
@@ -133,19 +120,7 @@ async def blocks(
     found = [(one, _organization(parts, one.scope)) for one in parts.knowledge.view.blocks_at(parts.clock())]
     found = [(one, about) for one, about in found if organization_id in (None, about)]
     newest = sorted(found, key=lambda pair: (pair[0].decided_at_ms, pair[0].decision_id), reverse=True)[:limit]
-    shown = tuple(
-        Block(
-            decision_id=one.decision_id,
-            organization_id=about,
-            scope=one.scope,
-            limit_name=one.limit_name,
-            limit=one.limit,
-            observed=one.observed,
-            decided_at=from_epoch_ms(one.decided_at_ms),
-            until=None if one.until_ms is None else from_epoch_ms(one.until_ms),
-        )
-        for one, about in newest
-    )
+    shown = tuple(block_of(one, about) for one, about in newest)
     by_limit = Counter(str(one.limit_name) for one, _ in found)
     return record_answer(
         Blocks(total=len(found), by_limit=dict(by_limit.most_common()), blocks=shown, as_of=now_of(parts))

@@ -2,6 +2,7 @@
 
 import { everySecond, now } from "../clock.js";
 import { el } from "../dom.js";
+import { follow } from "../events.js";
 import { count, latency } from "../format.js";
 import { failures } from "../parts.js";
 import { poll } from "../poll.js";
@@ -12,12 +13,12 @@ import { glance } from "./glance.js";
 import { topologySection } from "./topology.js";
 import { SHOWN, trailSection } from "./trail.js";
 
-const BLOCKS_MS = 5_000;
+/** Blocks come live; those that end by themselves count down here. This is for what a broken stream missed. */
+const BLOCKS_MS = 30_000;
 const SYSTEM_MS = 10_000;
 const CONSUMERS_MS = 30_000;
 const TRAIL_MS = 30_000;
 const BOOKS_MS = 60_000;
-const RETRY_MS = 5_000;
 
 /** Fills `root` until `signal` is aborted; `onRefused()` when the credential is no longer good. */
 export function openOperatorPage({ root, client, status, signal, onRefused }) {
@@ -45,7 +46,6 @@ export function openOperatorPage({ root, client, status, signal, onRefused }) {
       return;
     }
     failed.say(part, error);
-    if (error.status === 0) status.connection("waiting", Date.now() + RETRY_MS);
   }
 
   /** Asks `path` now and then, and hands the answer to `show`. */
@@ -53,12 +53,11 @@ export function openOperatorPage({ root, client, status, signal, onRefused }) {
     const ask = async () => {
       show(await client.get(`operator/${path}`, parameters(), signal));
       failed.clear(show);
-      status.connection("live");
     };
     return poll({ ask, every_ms, onError: (error) => onError(error, show), signal });
   }
 
-  keep("blocks", BLOCKS_MS, (found) => {
+  const blocksSoon = keep("blocks", BLOCKS_MS, (found) => {
     blocks.show(found);
     facts.set("blocks", count(found.total), found.total ? "warning" : "");
     status.figures({ as_of: found.as_of, lag_ms: null });
@@ -83,4 +82,13 @@ export function openOperatorPage({ root, client, status, signal, onRefused }) {
   keep("catalogues", BOOKS_MS, trail.showCatalogues);
   const consumersSoon = keep("top-consumers", CONSUMERS_MS, consumers.show, consumers.parameters);
   status.figures({ as_of: new Date(now()).toISOString(), lag_ms: null });
+  follow({
+    open: (streaming, lastId) => client.live("operator/live", streaming, lastId),
+    onEvent: blocksSoon, // one answer says which are the newest, and how many there are of each limit
+    onState: (state, retryAt_ms) => {
+      status.connection(state, retryAt_ms);
+      if (state === "live") blocksSoon();
+    },
+    signal,
+  }).catch((error) => onError(error, follow));
 }
