@@ -6,8 +6,9 @@ away for a moment misses none.
 
 import asyncio
 import secrets
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -18,6 +19,12 @@ OPERATORS: Final = "operators"
 """Who listens to all organizations' blocks: on a hub of their own, so that no customer's events make room."""
 LISTENERS_MAX: Final = 500
 OF_ORGANIZATION_MAX: Final = 8
+OF_ORGANIZATION_CROWDED: Final = 2
+"""So many while half of all places are taken: a few organizations do not keep out the others."""
+OPENINGS_MAX: Final = 32
+OPENING_S: Final = 0.25
+"""An organization may open so many at once, and one more after each such time: all its streams come again each two
+seconds at the most."""
 WAITING_MAX: Final = 64
 """Events that wait for one listener; at the next it is let go."""
 KEPT_MAX: Final = 2_000
@@ -50,9 +57,13 @@ class Listener:
 
 
 class Hub:
-    """All listeners. Events that nobody could see again are not even made: ``tell`` is cheap without listeners."""
+    """All listeners. Events that nobody could see again are not even made: ``tell`` is cheap without listeners.
+    ``clock`` is one that only rises, in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._opened: dict[str, float] = {}
+        """By organization, when the pace of its openings (GCRA) has made up for all that there were."""
         self.boot = secrets.token_hex(4)
         self._listeners: dict[str, set[Listener]] = {}
         self._count = 0
@@ -78,7 +89,9 @@ class Hub:
     @contextmanager
     def listening(self, organization_id: str) -> Iterator[Listener]:
         """A listener for the time of the context. Raises ProblemError: 429 or 503 where there are too many."""
-        if len(self._listeners.get(organization_id, ())) >= OF_ORGANIZATION_MAX:
+        self._keep_pace(organization_id)
+        allowed = OF_ORGANIZATION_MAX if self._count < LISTENERS_MAX // 2 else OF_ORGANIZATION_CROWDED
+        if len(self._listeners.get(organization_id, ())) >= allowed:
             raise ProblemError(429, "There are as many streams as one may have.", {"Retry-After": "30"})
         if self._count >= LISTENERS_MAX:
             raise away("There are as many streams as there may be", 30)
@@ -96,6 +109,16 @@ class Hub:
                 self._listeners.pop(organization_id, None)
                 while len(self._told) > KEPT_MAX:
                     self._forget()
+
+    def _keep_pace(self, organization_id: str) -> None:
+        now_s = self._clock()
+        made_up_s = max(now_s, self._opened.pop(organization_id, now_s))
+        if made_up_s > now_s + (OPENINGS_MAX - 1) * OPENING_S:
+            self._opened[organization_id] = made_up_s
+            raise ProblemError(429, "Streams are opened too often.", {"Retry-After": "1"})
+        self._opened[organization_id] = made_up_s + OPENING_S
+        while len(self._opened) > KEPT_MAX:
+            del self._opened[next(iter(self._opened))]
 
     def _forget(self) -> None:
         for organization_id in list(self._told):

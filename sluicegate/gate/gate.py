@@ -125,9 +125,9 @@ class Gate:
                 return answer
         is_secret = _SECRET.match(secret)
         key = view.key(key_sha256) if is_secret else None
-        if key is None and not view.complete and is_secret:
-            return unavailable("The key cannot be checked at the moment")
         if key is None or key.revoked:
+            if is_secret and not view.complete:  # for a revoked one, too: else the answer says whose key was one
+                return unavailable("The key cannot be checked at the moment")
             message = "This API key belongs to more than one account" if key and key.is_contested else "Invalid API key"
             return unauthenticated(message, 'Bearer error="invalid_token"')
         organization = view.organization(key.organization_id)

@@ -277,7 +277,16 @@ def test_a_view_without_room_answers_503_for_a_key_it_may_have_lost() -> None:
     known = heron()
     known.view.complete = False
     assert Gate(known).check("sk_live_demo_nobody", "collections.list", now_ms=NOW_MS).status == 503
+    assert Gate(known).check("none at all", "collections.list", now_ms=NOW_MS).status == 401
     assert ask(known).allowed
+
+
+def test_a_view_without_room_does_not_tell_revoked_keys_from_those_it_may_have_lost() -> None:
+    known = heron()
+    known.view.complete = False
+    lost = Gate(known).check("sk_live_demo_nobody", "collections.list", now_ms=NOW_MS)
+    known.view.apply(*key_record(revoked=True, rank=(2, 1)))
+    assert ask(known) == lost
 
 
 def test_an_enterprise_without_limits_is_never_throttled_and_gets_no_figures() -> None:
