@@ -28,9 +28,10 @@ _CAME_LATER: Final = frozenset(
         "failure_modes",
         "pool",
         "based_on",
+        "scopes",
     }
 )
-"""Fields that ``organization.put`` got after digests of it were first kept."""
+"""Fields that ``organization.put`` and ``key.put`` got after digests of them were first kept."""
 
 
 class Commands:
