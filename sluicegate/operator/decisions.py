@@ -77,6 +77,7 @@ def from_row(row: Mapping[str, Any]) -> WireDecision:
             "cause": cause,
             "decided_at": _time(row["decided_at"]),
             "sequence": {"epoch": version >> _COUNTER_BITS, "counter": version & (1 << _COUNTER_BITS) - 1},
+            "organization_id": row.get("organization_id") or None,
         }
         return decode_decision(json.dumps(fields).encode())
     except (KeyError, TypeError, ValueError):

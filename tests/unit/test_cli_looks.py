@@ -89,6 +89,7 @@ def decision(**changes: Any) -> Decision:
         ),
         "decided_at": NOW,
         "sequence": Sequence(epoch=5, counter=7),
+        "organization_id": "org_a",
     }
     return Decision.model_validate(fields | changes)
 
